@@ -1,0 +1,60 @@
+/** Every way a request can fail, by machine code, with its HTTP status (RFC 9110 §15, RFC 6585). */
+export const STATUS = {
+  bad_request: 400,
+  not_authenticated: 401,
+  forbidden: 403,
+  not_found: 404,
+  method_not_allowed: 405,
+  request_timeout: 408,
+  conflict: 409,
+  content_too_large: 413,
+  unsupported_media_type: 415,
+  range_not_satisfiable: 416,
+  validation_failed: 422,
+  too_many_requests: 429,
+  header_fields_too_large: 431,
+  internal: 500,
+  not_implemented: 501,
+  unavailable: 503,
+} as const satisfies Record<string, number>;
+
+export type Code = keyof typeof STATUS;
+
+/** One fault in the input. `loc[0]` is `body`, `query` or `path`; `msg` never repeats the rejected value. */
+export interface Issue {
+  type: string;
+  loc: (string | number)[];
+  msg: string;
+}
+
+/**
+ * An expected failure. `detail` is public and goes to the client as it is; `cause` is private and goes to the log.
+ * `headers` are sent with the answer (for example `Retry-After`, in seconds).
+ */
+export class AppError extends Error {
+  override readonly name = "AppError";
+  readonly code: Code;
+  readonly detail: string | Issue[];
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    code: Code,
+    detail: string | Issue[],
+    options: { cause?: unknown; headers?: Record<string, string> } = {},
+  ) {
+    super(typeof detail === "string" ? detail : detail.map((issue) => issue.msg).join("; "), {
+      cause: options.cause,
+    });
+    this.code = code;
+    this.detail = detail;
+    this.headers = options.headers ?? {};
+  }
+}
+
+/** A dependency cannot do its work now: 503 with `Retry-After`. `what` is public ("The database"); `cause` is not. */
+export function unavailable(what: string, cause?: unknown, retryAfterSeconds = 5): AppError {
+  return new AppError("unavailable", `${what} is not available at the moment. Please try again.`, {
+    cause,
+    headers: { "Retry-After": String(retryAfterSeconds) },
+  });
+}
