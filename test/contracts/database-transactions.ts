@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { type Queryable, UniqueViolation } from "../../src/data/database.ts";
+import { countUsers, NOON, type Promised, user } from "./database.ts";
+
+/** What every Database promises of its transactions. */
+export function transactionPromises(promise: Promised): void {
+  promise("a transaction commits what its callback did, and returns what it returned", async (database) => {
+    const id = await database.transaction(async (tx) => {
+      const userId = await tx.insert("Users", user("a"), "user_id");
+      assert.equal(await countUsers(tx), 1);
+      await tx.insert("Logs", { log_timestamp: NOON, action_type: "x", user_id: userId }, "log_id");
+      return userId;
+    });
+    const row = await database.first("SELECT user_id FROM Logs");
+    assert.deepEqual(row, { user_id: id });
+  });
+
+  promise("a transaction whose callback throws leaves nothing behind", async (database) => {
+    const reason = new Error("no");
+    const failing = database.transaction(async (tx) => {
+      await tx.insert("Users", user("a"), "user_id");
+      throw reason;
+    });
+    await assert.rejects(failing, (error) => error === reason);
+    assert.equal(await countUsers(database), 0);
+  });
+
+  promise("a failed statement fails its transaction, even when the callback goes on", async (database) => {
+    let afterwards: unknown;
+    const failing = database.transaction(async (tx) => {
+      await tx.insert("Users", user("a"), "user_id");
+      await tx.insert("Users", user("a"), "user_id").catch(() => {});
+      afterwards = await tx.insert("Users", user("b"), "user_id").catch((error: unknown) => error);
+    });
+    await assert.rejects(failing, UniqueViolation);
+    assert.ok(afterwards instanceof Error);
+    assert.equal(await countUsers(database), 0);
+  });
+
+  promise("no other statement falls into a transaction that is waiting", async (database) => {
+    const inside = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    const failing = database.transaction(async (tx) => {
+      await tx.insert("Users", user("inside"), "user_id");
+      inside.resolve();
+      await go.promise;
+      throw new Error("rolled back");
+    });
+    await inside.promise;
+    const outside = database.insert("Users", user("outside"), "user_id");
+    go.resolve();
+    await assert.rejects(failing, { message: "rolled back" });
+    await outside;
+    assert.deepEqual(await database.all("SELECT username FROM Users"), [{ username: "outside" }]);
+  });
+
+  promise("two transactions that read, wait and write don't mix", async (database) => {
+    const name = "counter";
+    const userId = await database.insert("Users", { ...user(name), full_name: "0" }, "user_id");
+    const add = () =>
+      database.transaction(async (tx) => {
+        // The write comes first, so that it locks the row on every engine.
+        await tx.run("UPDATE Users SET is_active = @on WHERE user_id = @userId", { on: true, userId });
+        const row = await tx.first<{ n: string }>(
+          "SELECT full_name AS n FROM Users WHERE user_id = @userId",
+          {
+            userId,
+          },
+        );
+        await new Promise(setImmediate);
+        const next = String(Number(row?.n) + 1);
+        await tx.run("UPDATE Users SET full_name = @next WHERE user_id = @userId", { next, userId });
+      });
+    await Promise.all(Array.from({ length: 8 }, add));
+    const row = await database.first("SELECT full_name AS n FROM Users WHERE user_id = @userId", {
+      userId,
+    });
+    assert.deepEqual(row, { n: "8" });
+  });
+
+  promise("statements sent at once inside a transaction run one after the other", async (database) => {
+    await database.transaction(async (tx) => {
+      await Promise.all(["a", "b", "c"].map((name) => tx.insert("Users", user(name), "user_id")));
+    });
+    assert.equal(await countUsers(database), 3);
+  });
+
+  promise("a statement that the callback did not wait for belongs to the transaction", async (database) => {
+    await database.transaction(async (tx) => {
+      void tx.insert("Users", user("late"), "user_id");
+    });
+    assert.equal(await countUsers(database), 1);
+    const failing = database.transaction(async (tx) => {
+      tx.insert("Users", user("LATE"), "user_id").catch(() => {});
+    });
+    await assert.rejects(failing, UniqueViolation);
+  });
+
+  promise("a transaction's handle is dead after its end", async (database) => {
+    let kept: Queryable | undefined;
+    await database.transaction(async (tx) => {
+      kept = tx;
+    });
+    await assert.rejects(async () => kept?.run("DELETE FROM Roles"), /ended/);
+    await assert.rejects(async () => kept?.all("SELECT 1 AS one"), /ended/);
+  });
+
+  promise(
+    "the database itself is refused inside its own transaction, and usable after it",
+    async (database) => {
+      const misuse = [
+        () => database.all("SELECT 1 AS one"),
+        () => database.transaction(async () => 1),
+        () => database.insert("Users", user("a"), "user_id"),
+      ];
+      for (const use of misuse)
+        await assert.rejects(
+          database.transaction(async () => void (await use())),
+          /tx/,
+        );
+      let later: Promise<unknown> | undefined;
+      const ended = Promise.withResolvers<void>();
+      await database.transaction(async () => {
+        later = ended.promise.then(() => database.all("SELECT 1 AS one"));
+      });
+      ended.resolve();
+      assert.deepEqual(await later, [{ one: 1 }]);
+    },
+  );
+}

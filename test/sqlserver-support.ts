@@ -1,0 +1,149 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Database, DatabaseUnreachable } from "../src/data/database.ts";
+import { openSqlServer } from "../src/data/sqlserver.ts";
+import type { SqlServerOptions } from "../src/data/sqlserver-connection.ts";
+import type { Logger } from "../src/log.ts";
+
+const { TEST_SQL_SERVER, TEST_SQL_USER, TEST_SQL_PASS, TEST_SQL_DB_NAME } = process.env;
+
+/** Why tests that need a SQL Server can't run; undefined when they can. */
+export const skipReason: string | undefined =
+  TEST_SQL_SERVER && TEST_SQL_USER && TEST_SQL_PASS && TEST_SQL_DB_NAME
+    ? undefined
+    : "no SQL Server: set TEST_SQL_SERVER, TEST_SQL_USER, TEST_SQL_PASS and TEST_SQL_DB_NAME";
+
+export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** Every table, dependent ones first. */
+const TABLES = [
+  "Deletions",
+  "Outbox",
+  "Password_Resets",
+  "Sessions",
+  "Logs",
+  "Individual_Permissions",
+  "Processing_Status",
+  "Documents",
+  "Virtual_Paths",
+  "Users",
+  "Role_Actions",
+  "Actions",
+  "Roles",
+  "Schema_Migrations",
+];
+
+/** The server of the `TEST_SQL_*` variables; `TEST_SQL_SERVER` as `SQL_SERVER`: `host`, `host,port` or `host\instance`. */
+export function testServer(name = TEST_SQL_DB_NAME ?? ""): SqlServerOptions {
+  const [, server = "", instance, port] = /^([^,\\]+)(?:\\(\w+)|,(\d+))?$/.exec(TEST_SQL_SERVER ?? "") ?? [];
+  return {
+    server,
+    instance,
+    port: Number(port ?? 1433),
+    name,
+    user: TEST_SQL_USER ?? "",
+    password: TEST_SQL_PASS ?? "",
+    encrypt: true,
+    trustServerCertificate: true,
+    connectTimeoutSeconds: 60,
+    poolMax: 10,
+    poolRecycleSeconds: 1800,
+    maxRetries: 3,
+    retryDelayBase: 2,
+    log: silent,
+  };
+}
+
+export interface TestSqlServer {
+  /** An empty database: a new one or, where the server lets nobody make one, `TEST_SQL_DB_NAME` without our tables. */
+  options: SqlServerOptions;
+  /** Drops our tables, for the next test. */
+  clear(): Promise<void>;
+  drop(): Promise<void>;
+}
+
+/** Makes a database for this process's tests. Only where `skipReason` is undefined. */
+export async function createTestSqlServer(): Promise<TestSqlServer> {
+  const encrypt = await encrypts();
+  const home = await openSqlServer({ ...testServer(), encrypt });
+  const name = `nassaq_test_${randomBytes(6).toString("hex")}`;
+  const own = await home.run(`CREATE DATABASE ${name}`).then(
+    () => true,
+    () => false,
+  );
+  const options = { ...testServer(own ? name : undefined), encrypt };
+  const unlock = own ? async () => {} : await lockTables(home);
+  async function clear(): Promise<void> {
+    const database = await openSqlServer(options);
+    await dropTables(database);
+    await database.close();
+  }
+  if (!own) await clear();
+  return {
+    options,
+    clear,
+    async drop() {
+      if (own) await dropDatabase(home, name);
+      else await dropTables(home);
+      await unlock();
+      await home.close();
+    },
+  };
+}
+
+/** Test files run at the same time: the one that has the tables of the common database keeps the others waiting. */
+async function lockTables(database: Database): Promise<() => Promise<void>> {
+  const released = Promise.withResolvers<void>();
+  const locked = Promise.withResolvers<void>();
+  const holding = database.transaction(async (tx) => {
+    for (let result = -1; result < 0; ) {
+      const row = await tx.first<{ result: number }>(
+        `DECLARE @result INT;
+         EXEC @result = sp_getapplock @Resource = N'nassaq_tests', @LockMode = N'Exclusive',
+           @LockOwner = N'Transaction', @LockTimeout = 10000;
+         SELECT @result AS result`,
+      );
+      result = row?.result ?? -1;
+    }
+    locked.resolve();
+    await released.promise;
+  });
+  holding.catch(locked.reject);
+  await locked.promise;
+  return async () => {
+    released.resolve();
+    await holding;
+  };
+}
+
+/** The server may take a moment to see that the app's connections are gone. */
+async function dropDatabase(home: Database, name: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await home.run(`DROP DATABASE ${name}`);
+      return;
+    } catch (error) {
+      if (attempt === 10) throw error;
+      await delay(500);
+    }
+  }
+}
+
+/** False for a test server that speaks TDS in the clear only. */
+async function encrypts(): Promise<boolean> {
+  try {
+    await (await openSqlServer(testServer())).close();
+    return true;
+  } catch (error) {
+    const { code } = (error as DatabaseUnreachable).cause as { code?: string };
+    if (code === "EENCRYPT") return false;
+    throw error;
+  }
+}
+
+async function dropTables(database: Database): Promise<void> {
+  for (const table of TABLES) {
+    const found = await database.first(`SELECT 1 AS found WHERE OBJECT_ID(N'${table}', N'U') IS NOT NULL`);
+    if (found) await database.run(`DROP TABLE ${table}`);
+  }
+}

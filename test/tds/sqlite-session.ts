@@ -1,0 +1,112 @@
+import { DatabaseSync, type SQLOutputValue, type StatementSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Call, Cell, ColumnType, ResultSet } from "./protocol.ts";
+import type { Answer, Session, TransactionStep } from "./server.ts";
+
+/**
+ * Answers statements from a SQLite file, so that the Database contract runs through the real driver. T-SQL that SQLite lacks is
+ * rewritten; what this proves is the way there and back, not that SQL Server would accept the statement.
+ */
+export function sqliteSession(file: string, onStatement: (text: string) => void = () => {}): Session {
+  const database = new DatabaseSync(file, { timeout: 0, enableForeignKeyConstraints: true });
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
+
+  async function answer(work: () => Answer): Promise<Answer> {
+    for (;;) {
+      try {
+        return work();
+      } catch (error) {
+        const code = (error as { errcode?: number }).errcode ?? 0;
+        if ((code & 0xff) === 5) await delay(2);
+        else return { error: ERRORS.get(code) ?? 208 };
+      }
+    }
+  }
+
+  return {
+    call({ text, params }: Call) {
+      // The pool's own check, as the driver words it.
+      if (text !== "SELECT 1;") onStatement(text);
+      return answer(() => {
+        if (text.includes("sp_getapplock")) {
+          return { result: { columns: [{ name: "result", type: "bigint" }], rows: [[0]] } };
+        }
+        const statement = database.prepare(translate(text));
+        const values = Object.entries(params).map(([name, { cell }]) => [name, toSqlite(cell)]);
+        if (statement.columns().length === 0) {
+          return { rowsAffected: Number(statement.run(Object.fromEntries(values)).changes) };
+        }
+        return { result: resultSet(statement, Object.fromEntries(values)) };
+      });
+    },
+    transaction: (step: TransactionStep) =>
+      answer(() => {
+        database.exec({ begin: "BEGIN IMMEDIATE", commit: "COMMIT", rollback: "ROLLBACK" }[step]);
+        return {};
+      }),
+    end() {
+      if (database.isOpen) database.close();
+    },
+  };
+}
+
+/** SQLite's extended result codes to SQL Server's numbers. */
+const ERRORS = new Map([
+  [2067, 2627],
+  [1555, 2627],
+  [787, 547],
+]);
+
+function translate(text: string): string {
+  const sql = text
+    .replace(/SET IDENTITY_INSERT \w+ (ON|OFF);?/g, "")
+    .replace(/ OUTPUT INSERTED\.(\w+) AS id (VALUES \(.*\))$/s, " $2 RETURNING $1 AS id")
+    .replace("OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY", "LIMIT @page_limit OFFSET @page_skip")
+    .replace(
+      /OBJECT_ID\(N'(\w+)', N'U'\) IS NOT NULL/g,
+      "EXISTS (SELECT 1 FROM sqlite_master WHERE name = '$1')",
+    )
+    .replace(
+      /COL_LENGTH\(N'(\w+)', N'(\w+)'\) IS NOT NULL/g,
+      "EXISTS (SELECT 1 FROM pragma_table_info('$1') WHERE name = '$2')",
+    )
+    .replace(/\bN'/g, "'")
+    .replaceAll("SYSUTCDATETIME()", "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')");
+  if (!/^(CREATE TABLE|ALTER TABLE)/.test(sql)) return sql;
+  return sql
+    .replace(/(BIG)?INT IDENTITY\(1,1\)/g, "INTEGER")
+    .replace(/INTEGER PRIMARY KEY/g, "INTEGER PRIMARY KEY AUTOINCREMENT")
+    .replaceAll("NVARCHAR(MAX)", "TEXT COLLATE NOCASE")
+    .replace(/\bN?(VAR)?CHAR\(\d+\)/g, "$& COLLATE NOCASE")
+    .replaceAll("getdate()", "CURRENT_TIMESTAMP");
+}
+
+function toSqlite(cell: Cell): string | bigint | null {
+  if (cell instanceof Date) return cell.toISOString();
+  return typeof cell === "string" || cell === null ? cell : BigInt(cell);
+}
+
+/** Types by declaration where a column has one, else by the first value. */
+function resultSet(statement: StatementSync, values: Record<string, string | bigint | null>): ResultSet {
+  const rows = statement.all(values);
+  const columns = statement.columns().map(({ name, type }) => {
+    const sample = rows.find((row) => row[name] !== null)?.[name];
+    return { name, type: columnType(type, sample) };
+  });
+  return {
+    columns,
+    rows: rows.map((row) => columns.map(({ name, type }) => toCell(row[name] ?? null, type))),
+  };
+}
+
+function columnType(declared: string | null, sample: SQLOutputValue | undefined): ColumnType {
+  if (declared === "BIT") return "bit";
+  if (declared?.startsWith("DATETIME")) return "datetime2";
+  return typeof sample === "number" || /INT/.test(declared ?? "") ? "bigint" : "nvarchar";
+}
+
+function toCell(value: SQLOutputValue, type: ColumnType): Cell {
+  if (value === null) return null;
+  if (type === "bit") return value === 1;
+  return type === "datetime2" ? new Date(String(value)) : (value as string | number);
+}
