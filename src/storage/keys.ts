@@ -1,0 +1,50 @@
+/** Characters. Azure's limit on a blob's name (learn.microsoft.com, "Naming and referencing containers, blobs, and metadata"). */
+const MAX_KEY_LENGTH = 1024;
+
+/** A key that no store takes, or a URL that is not one of this store's. The text itself is not repeated. */
+export class InvalidBlobKey extends Error {
+  override readonly name = "InvalidBlobKey";
+}
+
+/**
+ * Whether `text` may be a key: 1 to 1024 characters in segments joined by `/`, none of them empty, `.` or `..`, of characters that
+ * XML, and so Azure's lists, can carry; no control characters. So no key is absolute, leads out of a folder or looks like a URL.
+ */
+export function isKey(text: string): boolean {
+  return (
+    text.length <= MAX_KEY_LENGTH &&
+    text.isWellFormed() &&
+    !/[\p{Cc}\uFFFE\uFFFF]/u.test(text) &&
+    text.split("/").every((segment) => segment !== "" && segment !== "." && segment !== "..")
+  );
+}
+
+/** Whether a key can start with `text`. */
+export function isPrefix(text: string): boolean {
+  return isKey(text) || isKey(`${text}x`);
+}
+
+/** Returns `key` if it is one, else throws `InvalidBlobKey`. */
+export function checkKey(key: string): string {
+  if (!isKey(key)) throw new InvalidBlobKey("This is not a blob key");
+  return key;
+}
+
+/** Whether `text` is a URL with an authority; never true of a key, whose segments are not empty. */
+export function isUrl(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
+}
+
+/** Keys in code point order, which is the byte order of UTF-8 and not JavaScript's order of UTF-16 units. */
+export function sortKeys(keys: readonly string[]): string[] {
+  return keys
+    .map((key) => Buffer.from(key))
+    .sort(Buffer.compare)
+    .map((bytes) => bytes.toString());
+}
+
+/** Whether the last segment of `key` contains `query`, whatever its case, in any script. */
+export function nameContains(key: string, query: string): boolean {
+  const fold = (text: string) => text.toLowerCase().toUpperCase();
+  return fold(key.slice(key.lastIndexOf("/") + 1)).includes(fold(query));
+}

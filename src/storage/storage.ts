@@ -1,0 +1,56 @@
+import type { Readable } from "node:stream";
+
+export interface BlobProperties {
+  /** Bytes. */
+  size: number;
+  /** The media type given at upload; undefined where the store keeps none. */
+  contentType: string | undefined;
+  lastModified: Date;
+  etag: string;
+}
+
+/** First and last byte, both included, as in RFC 9110 §14.1.2. */
+export interface ByteRange {
+  start: number;
+  end: number;
+}
+
+/**
+ * Blobs by key. A key is segments joined by `/`, any script; blobs are immutable. Where a method takes `keyOrUrl`, the
+ * URL that `upload` returned does as well. Reading what is missing throws `BlobNotFound`; deleting it is fine.
+ * What can't be a key, and a URL from elsewhere, throws `InvalidBlobKey` (`keys.ts` has the rule). Anything else that
+ * fails throws the `unavailable` AppError or the store's own error.
+ */
+export interface Storage {
+  /** What this is, for the `ready` line, without secrets. */
+  readonly description: string;
+  /**
+   * Stores `stream` under `key` in constant memory and returns the blob's URL. Throws `BlobExists` rather than overwrite. When
+   * the stream fails or is destroyed the promise rejects with its error and no blob is left. Whenever it rejects, the stream is
+   * destroyed.
+   */
+  upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string>;
+  download(keyOrUrl: string): Promise<Buffer>;
+  /** A range is cut at the blob's end; one that starts past it throws the `range_not_satisfiable` AppError. */
+  downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable>;
+  delete(keyOrUrl: string): Promise<void>;
+  /** Deletes every blob below the folder `prefix` (of `a/b`: `a/b/c`, not `a/b` or `a/bc`). There is no folder for all of them. */
+  deleteDir(prefix: string): Promise<void>;
+  exists(keyOrUrl: string): Promise<boolean>;
+  properties(keyOrUrl: string): Promise<BlobProperties>;
+  /** Keys that start with `prefix` (empty: all), in code point order. */
+  list(prefix: string): Promise<string[]>;
+  /** Keys that start with `prefix` and whose last segment contains `query`, whatever its case. */
+  find(query: string, prefix: string): Promise<string[]>;
+  /** One round trip; throws when the store can't be used. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export class BlobNotFound extends Error {
+  override readonly name = "BlobNotFound";
+}
+
+export class BlobExists extends Error {
+  override readonly name = "BlobExists";
+}
