@@ -1,0 +1,33 @@
+/** What OCR made of one document: the shape that the workers write (see `ocr_results` in the README). */
+export interface ExtractedText {
+  doc_id: number;
+  filename: string;
+  file_type: string;
+  blob_path: string;
+  extracted_text: string;
+  ocr: {
+    page_count: number;
+    word_count: number;
+    avg_confidence: number;
+    primary_language: string;
+    elapsed_seconds: number;
+  };
+  classification: { category: string; confidence: number } | null;
+  processed_at: Date;
+}
+
+/** Extracted texts, one a document. Implementations: `embedded.ts`, `mongo.ts`. Unreachable: the `unavailable` AppError. */
+export interface ContentStore {
+  /** What this is, for the `ready` line, without secrets. */
+  readonly description: string;
+  /** Starts connecting and returns within seconds whether or not the store answered; it keeps trying by itself. */
+  connect(): Promise<void>;
+  /** Writes or replaces the text of `doc_id`; returns the store's own id of it, at most 36 characters. */
+  put(text: ExtractedText): Promise<string>;
+  get(docId: number): Promise<ExtractedText | undefined>;
+  /** Deleting what is not there is fine. */
+  delete(docId: number): Promise<void>;
+  /** One round trip; throws when the store does not answer. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,199 @@
+import { createServer, type Server, type Socket } from "node:net";
+import { BSON } from "mongodb";
+
+type Doc = Record<string, unknown>;
+
+const OP_REPLY = 1;
+const OP_QUERY = 2004;
+const OP_MSG = 2013;
+
+/**
+ * A MongoDB server as far as the content store needs one, independent of it: OP_MSG and the legacy handshake of the wire
+ * protocol (https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/), documents kept in memory as BSON.
+ */
+export interface MongoPeer {
+  readonly port: number;
+  readonly commands: string[];
+  /** Stored documents by `database.collection`, each as BSON. */
+  readonly collections: Map<string, Uint8Array[]>;
+  readonly indexes: Map<string, Doc[]>;
+  /** What the next commands of a name are answered instead, first come first served; `hang up` closes the connection. */
+  readonly failures: { command: string; reply: Doc | "hang up" | "silence" }[];
+  /** Fields that replace those of the handshake. */
+  hello: Doc;
+  /** Drops all connections and refuses new ones. */
+  stop(): Promise<void>;
+  /** Listens again on the same port. */
+  start(): Promise<void>;
+}
+
+export async function startMongoPeer(): Promise<MongoPeer> {
+  const sockets = new Set<Socket>();
+  let server: Server;
+  let port = 0;
+  const peer = {
+    get port() {
+      return port;
+    },
+    commands: [] as string[],
+    collections: new Map<string, Uint8Array[]>(),
+    indexes: new Map<string, Doc[]>(),
+    failures: [] as MongoPeer["failures"],
+    hello: {} as Doc,
+    async start() {
+      server = createServer((socket) => {
+        sockets.add(socket);
+        socket.on("close", () => sockets.delete(socket)).on("error", () => {});
+        serve(socket, (command) => answer(peer, command));
+      });
+      await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+      port = (server.address() as { port: number }).port;
+    },
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+  await peer.start();
+  return peer;
+}
+
+function serve(socket: Socket, respond: (command: Doc) => Doc | "hang up" | "silence"): void {
+  let pending = Buffer.alloc(0);
+  socket.on("data", (chunk) => {
+    pending = Buffer.concat([pending, chunk]);
+    while (pending.length >= 16 && pending.length >= pending.readInt32LE(0)) {
+      const message = pending.subarray(0, pending.readInt32LE(0));
+      pending = pending.subarray(message.length);
+      const opcode = message.readInt32LE(12);
+      const command = opcode === OP_MSG ? readMessage(message) : readQuery(message);
+      const reply = respond(command);
+      if (reply === "hang up") socket.destroy();
+      else if (reply !== "silence") socket.write(frame(opcode, message.readInt32LE(4), reply));
+    }
+  });
+}
+
+function frame(opcode: number, responseTo: number, reply: Doc): Buffer {
+  // OP_REPLY: flags, cursor id, starting from, number returned. OP_MSG: flags, section kind 0.
+  const prefix = opcode === OP_QUERY ? Buffer.alloc(20) : Buffer.alloc(5);
+  if (opcode === OP_QUERY) prefix.writeInt32LE(1, 16);
+  const body = Buffer.concat([prefix, BSON.serialize(reply)]);
+  const header = Buffer.alloc(16);
+  header.writeInt32LE(16 + body.length, 0);
+  header.writeInt32LE(responseTo, 8);
+  header.writeInt32LE(opcode === OP_QUERY ? OP_REPLY : OP_MSG, 12);
+  return Buffer.concat([header, body]);
+}
+
+function readQuery(message: Buffer): Doc {
+  return BSON.deserialize(message.subarray(message.indexOf(0, 20) + 9));
+}
+
+/** A section of kind 1 is an array of the command under its name. */
+function readMessage(message: Buffer): Doc {
+  let command: Doc = {};
+  for (let at = 20; at < message.length; ) {
+    const kind = message[at++];
+    const size = message.readInt32LE(at);
+    if (kind === 0) command = { ...BSON.deserialize(message.subarray(at, at + size)), ...command };
+    else
+      command[message.toString("utf8", at + 4, message.indexOf(0, at + 4))] = readSequence(message, at, size);
+    at += size;
+  }
+  return command;
+}
+
+function readSequence(message: Buffer, start: number, size: number): Doc[] {
+  const documents: Doc[] = [];
+  for (let at = message.indexOf(0, start + 4) + 1; at < start + size; at += message.readInt32LE(at)) {
+    documents.push(BSON.deserialize(message.subarray(at, at + message.readInt32LE(at))));
+  }
+  return documents;
+}
+
+function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
+  const [name = "", target] = Object.entries(command)[0] ?? [];
+  peer.commands.push(name);
+  const failure = peer.failures.findIndex((planned) => planned.command === name);
+  if (failure >= 0) return peer.failures.splice(failure, 1)[0]?.reply ?? "silence";
+  const key = `${command.$db}.${target}`;
+  const stored = peer.collections.get(key) ?? [];
+  const find = (filter: Doc, sort: Doc = {}) => {
+    if (Object.keys(filter).join() !== "doc_id") throw new Error("only filters on doc_id are known here");
+    const matches = stored.filter((bytes) => BSON.deserialize(bytes).doc_id === filter.doc_id);
+    return sort._id === -1 ? matches.reverse() : matches;
+  };
+  switch (name) {
+    case "hello":
+    case "ismaster":
+      return {
+        ismaster: true,
+        helloOk: true,
+        maxWireVersion: 25,
+        minWireVersion: 0,
+        ...LIMITS,
+        ...peer.hello,
+        ok: 1,
+      };
+    case "ping":
+    case "endSessions":
+      return { ok: 1 };
+    case "dropDatabase":
+      for (const name of peer.collections.keys()) {
+        if (name.startsWith(`${command.$db}.`)) peer.collections.delete(name);
+      }
+      return { ok: 1 };
+    case "createIndexes": {
+      const known = peer.indexes.get(key) ?? [];
+      for (const index of command.indexes as Doc[]) {
+        if (!known.some((other) => other.name === index.name)) known.push(index);
+      }
+      peer.indexes.set(key, known);
+      return { ok: 1 };
+    }
+    case "insert":
+      peer.collections.set(key, [
+        ...stored,
+        ...(command.documents as Doc[]).map((doc) => BSON.serialize(doc)),
+      ]);
+      return { n: (command.documents as Doc[]).length, ok: 1 };
+    case "find": {
+      const found = find(command.filter as Doc, command.sort as Doc).map((bytes) => BSON.deserialize(bytes));
+      return { cursor: { id: 0n, ns: key, firstBatch: project(found, command.projection as Doc) }, ok: 1 };
+    }
+    case "findAndModify": {
+      const [old] = find(command.query as Doc, command.sort as Doc);
+      if (old === undefined && command.upsert !== true) return { value: null, ok: 1 };
+      const _id = old === undefined ? new BSON.ObjectId() : BSON.deserialize(old)._id;
+      const next = BSON.serialize({ _id, ...(command.update as Doc) });
+      peer.collections.set(key, [...stored.filter((bytes) => bytes !== old), next]);
+      const [value] = project([BSON.deserialize(next)], command.fields as Doc);
+      return { value: command.new === true ? value : null, ok: 1 };
+    }
+    case "delete": {
+      const [{ q, limit }] = command.deletes as [{ q: Doc; limit: number }];
+      const gone = find(q).slice(0, limit === 0 ? Number.POSITIVE_INFINITY : limit);
+      peer.collections.set(
+        key,
+        stored.filter((bytes) => !gone.includes(bytes)),
+      );
+      return { n: gone.length, ok: 1 };
+    }
+    default:
+      return { ok: 0, code: 59, codeName: "CommandNotFound", errmsg: `no such command: ${name}` };
+  }
+}
+
+const LIMITS = { maxBsonObjectSize: 16_777_216, maxMessageSizeBytes: 48_000_000, maxWriteBatchSize: 100_000 };
+
+/** `{ _id: 0 }` takes a field away, `{ _id: 1 }` all others. */
+function project(documents: Doc[], projection: Doc = {}): Doc[] {
+  const keeps = Object.values(projection).includes(1);
+  return documents.map((document) =>
+    Object.fromEntries(
+      Object.entries(document).filter(([name]) => (keeps ? projection[name] === 1 : projection[name] !== 0)),
+    ),
+  );
+}
