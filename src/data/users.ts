@@ -1,0 +1,154 @@
+import { type Params, type Queryable, sameText } from "./database.ts";
+import { assignments, filters } from "./filters.ts";
+
+export interface User {
+  userId: number;
+  fullName: string;
+  email: string;
+  username: string;
+  passwordHash: string;
+  createdAt: Date;
+  isActive: boolean;
+  roleId: number | null;
+  roleName: string | null;
+}
+
+const SELECT_USER = `SELECT u.user_id AS userId, u.full_name AS fullName, u.email AS email, u.username AS username,
+  u.password_hash AS passwordHash, u.created_at AS createdAt, u.is_active AS isActive, u.role_id AS roleId,
+  r.role_name AS roleName`;
+const FROM_USERS = "FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id";
+
+export function findUser(q: Queryable, userId: number): Promise<User | undefined> {
+  return q.first<User>(`${SELECT_USER} ${FROM_USERS} WHERE u.user_id = @userId`, { userId });
+}
+
+/** A user and what their session row says; `sessionExpiresAt` is null when there is no such session of theirs. */
+export interface UserWithSession extends User {
+  sessionExpiresAt: Date | null;
+  sessionRevokedAt: Date | null;
+}
+
+export function findUserWithSession(
+  q: Queryable,
+  userId: number,
+  sessionId: string,
+): Promise<UserWithSession | undefined> {
+  return q.first<UserWithSession>(
+    `${SELECT_USER}, s.expires_at AS sessionExpiresAt, s.revoked_at AS sessionRevokedAt ${FROM_USERS}
+     LEFT JOIN Sessions s ON s.user_id = u.user_id AND s.session_id = @sessionId
+     WHERE u.user_id = @userId`,
+    { userId, sessionId },
+  );
+}
+
+/**
+ * The user of an address, without case. Compared again in code: SQL Server's older collations hold different texts
+ * equal (trailing spaces, some emoji).
+ */
+export async function findUserByEmail(q: Queryable, email: string): Promise<User | undefined> {
+  const user = await q.first<User>(`${SELECT_USER} ${FROM_USERS} WHERE u.email = @email`, { email });
+  return user && sameText(user.email, email) ? user : undefined;
+}
+
+/** The user of a name, without case in any script: SQLite's NOCASE folds ASCII only, so the folded forms are asked for too. */
+export async function findUserByUsername(q: Queryable, username: string): Promise<User | undefined> {
+  const users = await q.all<User>(
+    `${SELECT_USER} ${FROM_USERS} WHERE u.username IN (@username, @lower, @upper)`,
+    { username, lower: username.toLowerCase(), upper: username.toUpperCase() },
+  );
+  return users.find((user) => sameText(user.username, username));
+}
+
+/** Names that begin with `prefix`, lower-case, to find a free one. */
+export async function usernamesStartingWith(q: Queryable, pattern: string): Promise<Set<string>> {
+  const rows = await q.all<{ username: string }>(
+    "SELECT u.username AS username FROM Users u WHERE u.username LIKE @pattern ESCAPE '\\'",
+    { pattern },
+  );
+  return new Set(rows.map((row) => row.username.toLowerCase()));
+}
+
+export interface UserFilter {
+  isActive: boolean | undefined;
+}
+
+/** Oldest first. */
+export function listUsers(
+  q: Queryable,
+  filter: UserFilter,
+  window: { skip: number; limit: number },
+): Promise<User[]> {
+  const { where, params } = userFilters(filter);
+  return q.page<User>(`${SELECT_USER} ${FROM_USERS} ${where} ORDER BY u.user_id`, params, window);
+}
+
+export async function countUsers(q: Queryable, filter: UserFilter): Promise<number> {
+  const { where, params } = userFilters(filter);
+  const row = await q.first<{ total: number }>(`SELECT COUNT(*) AS total FROM Users u ${where}`, params);
+  return row?.total ?? 0;
+}
+
+function userFilters(filter: UserFilter): { where: string; params: Params } {
+  return filters([["u.is_active = @isActive", "isActive", filter.isActive]]);
+}
+
+/** Returns the new user's id. The role is NULL unless given, whatever the column's default is. */
+export function insertUser(
+  q: Queryable,
+  user: Pick<User, "fullName" | "email" | "username" | "passwordHash" | "createdAt" | "isActive" | "roleId">,
+): Promise<number> {
+  return q.insert(
+    "Users",
+    {
+      full_name: user.fullName,
+      email: user.email,
+      username: user.username,
+      password_hash: user.passwordHash,
+      created_at: user.createdAt,
+      is_active: user.isActive,
+      role_id: user.roleId,
+    },
+    "user_id",
+  );
+}
+
+export interface UserChanges {
+  full_name?: string;
+  email?: string;
+  username?: string;
+  role_id?: number | null;
+  is_active?: boolean;
+}
+
+/** The number of users changed: 0 when there is none of that id. */
+export function updateUser(q: Queryable, userId: number, changes: UserChanges): Promise<number> {
+  const { set, params } = assignments(changes as Params);
+  return q.run(`UPDATE Users SET ${set} WHERE user_id = @userId`, { ...params, userId });
+}
+
+/** Removes the user and what hangs on them, but not their documents; their audit rows stay, without the reference. */
+export async function deleteUser(q: Queryable, userId: number): Promise<void> {
+  await q.run("UPDATE Logs SET user_id = NULL WHERE user_id = @userId", { userId });
+  await q.run("DELETE FROM Individual_Permissions WHERE user_id = @userId", { userId });
+  await q.run("DELETE FROM Password_Resets WHERE user_id = @userId", { userId });
+  await q.run("DELETE FROM Sessions WHERE user_id = @userId", { userId });
+  await q.run("DELETE FROM Users WHERE user_id = @userId", { userId });
+}
+
+/**
+ * Makes every transaction that may take an admin away wait for the others until it ends: a write to one common row is a
+ * lock that both engines understand.
+ */
+export async function lockAdmins(tx: Queryable, adminRoleId: number): Promise<void> {
+  await tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @adminRoleId", { adminRoleId });
+}
+
+/** Active users of the role, without `exceptUserId`. */
+export async function countActiveInRole(q: Queryable, roleId: number, exceptUserId: number): Promise<number> {
+  const row = await q.first<{ total: number }>(
+    `SELECT COUNT(*) AS total FROM Users u
+     WHERE u.role_id = @roleId AND u.is_active = @isActive AND u.user_id <> @exceptUserId`,
+    { roleId, isActive: true, exceptUserId },
+  );
+  return row?.total ?? 0;
+}

@@ -1,0 +1,19 @@
+import { parentPort } from "node:worker_threads";
+import { compareSync, hashSync } from "bcryptjs";
+
+/** What the pool asks of a worker thread, one at a time. */
+export type Job =
+  | { kind: "hash"; password: string; cost: number }
+  | { kind: "compare"; password: string; hash: string };
+
+/** A hash, or whether the comparison matched. */
+export interface Answer {
+  result: string | boolean;
+}
+
+parentPort?.on("message", (job: Job) => {
+  const answer: Answer = {
+    result: job.kind === "hash" ? hashSync(job.password, job.cost) : compareSync(job.password, job.hash),
+  };
+  parentPort?.postMessage(answer);
+});
