@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { AppError } from "../../src/errors.ts";
+import { createRouter } from "../../src/http/router.ts";
+
+const routes = [
+  ["GET", "/"],
+  ["GET", "/docs"],
+  ["POST", "/docs/upload"],
+  ["GET", "/docs/me"],
+  ["GET", "/docs/:doc_id"],
+  ["DELETE", "/docs/:doc_id"],
+  ["GET", "/docs/:doc_id/status"],
+  ["PATCH", "/docs/me/:part"],
+].map(([method, path]) => ({ method: method as "GET", path: path as string }));
+const router = createRouter(routes);
+
+function find(method: string, path: string) {
+  try {
+    const { route, params } = router.resolve(path).route(method);
+    return { path: route.path, params: { ...params } };
+  } catch (error) {
+    assert.ok(error instanceof AppError, String(error));
+    return { code: error.code, detail: error.detail, ...error.headers };
+  }
+}
+
+const notFound = { code: "not_found", detail: "Not Found" };
+const notAllowed = (Allow: string) => ({ code: "method_not_allowed", detail: "Method Not Allowed", Allow });
+
+describe("the router", () => {
+  const table: [string, string, unknown][] = [
+    ["GET", "/", { path: "/", params: {} }],
+    ["GET", "/docs", { path: "/docs", params: {} }],
+    ["GET", "/docs/", { path: "/docs", params: {} }],
+    ["HEAD", "/docs/", { path: "/docs", params: {} }],
+    ["GET", "/%64ocs", { path: "/docs", params: {} }],
+    ["GET", "/docs/7", { path: "/docs/:doc_id", params: { doc_id: "7" } }],
+    ["GET", "/docs/7/", { path: "/docs/:doc_id", params: { doc_id: "7" } }],
+    ["GET", "/docs/a%2Fb%20c", { path: "/docs/:doc_id", params: { doc_id: "a/b c" } }],
+    ["GET", "/docs/%D9%85", { path: "/docs/:doc_id", params: { doc_id: "م" } }],
+    ["GET", "/docs/me", { path: "/docs/me", params: {} }],
+    ["DELETE", "/docs/me", { path: "/docs/:doc_id", params: { doc_id: "me" } }],
+    ["GET", "/docs/upload", { path: "/docs/:doc_id", params: { doc_id: "upload" } }],
+    ["GET", "/docs/me/status", { path: "/docs/:doc_id/status", params: { doc_id: "me" } }],
+    ["PATCH", "/docs/me/status", { path: "/docs/me/:part", params: { part: "status" } }],
+    ["GET", "/docs/:doc_id", { path: "/docs/:doc_id", params: { doc_id: ":doc_id" } }],
+    ["GET", "//", notFound],
+    ["GET", "/docs//", notFound],
+    ["GET", "/docs//status", notFound],
+    ["GET", "/Docs", notFound],
+    ["GET", "/docs/7/8", notFound],
+    ["GET", "/docs/../docs", notFound],
+    ["PUT", "/docs", notAllowed("GET, HEAD, OPTIONS")],
+    ["TRACE", "/docs/7", notAllowed("GET, HEAD, DELETE, OPTIONS")],
+    ["PUT", "/docs/upload", notAllowed("GET, HEAD, POST, DELETE, OPTIONS")],
+    ["HEAD", "/docs/upload", { path: "/docs/:doc_id", params: { doc_id: "upload" } }],
+    ["POST", "/docs/me/status", notAllowed("GET, HEAD, PATCH, OPTIONS")],
+    ["GET", "/docs/%", { code: "bad_request", detail: "Bad percent-encoding in the path" }],
+    ["GET", "/docs/%ff", { code: "bad_request", detail: "Bad percent-encoding in the path" }],
+  ];
+  for (const [method, path, expected] of table) {
+    test(`${method} ${path} → ${JSON.stringify(expected)}`, () =>
+      assert.deepEqual(find(method, path), expected));
+  }
+
+  test("refuses two routes of one method and one shape, and patterns that match nothing", () => {
+    const clash = (first: string, second: string) => () =>
+      createRouter([
+        { method: "GET", path: first },
+        { method: "GET", path: second },
+      ]);
+    assert.throws(clash("/docs/:id", "/docs/:doc_id"));
+    assert.throws(clash("/docs", "/docs/"));
+    assert.throws(clash("/docs", "no-slash"));
+    assert.throws(clash("/docs", "/a//b"));
+    assert.doesNotThrow(clash("/docs/:id", "/docs/me"));
+  });
+
+  test("the order of the table never matters", () => {
+    const shuffled = fc.shuffledSubarray(routes, { minLength: routes.length });
+    fc.assert(
+      fc.property(shuffled, fc.constantFrom(...table), (rows, [method, path]) => {
+        const other = createRouter(rows);
+        const outcome = (from: typeof router) => {
+          try {
+            return from.resolve(path).route(method).route.path;
+          } catch (error) {
+            return (error as AppError).code;
+          }
+        };
+        assert.equal(outcome(other), outcome(router));
+      }),
+    );
+  });
+
+  test("any text survives percent-encoding as a parameter, and any path is answered or refused, never anything else", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", minLength: 1 }), (text) => {
+        fc.pre(!["me", "upload"].includes(text));
+        assert.deepEqual(find("GET", `/docs/${encodeURIComponent(text)}`), {
+          path: "/docs/:doc_id",
+          params: { doc_id: text },
+        });
+      }),
+    );
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        find("GET", `/${text}`);
+      }),
+    );
+  });
+});
