@@ -1,0 +1,44 @@
+import type { Queryable } from "./database.ts";
+
+/** A blob, and with `docId` the text of that document, to be removed from `dueAt` on. */
+export interface Deletion {
+  deletionId: number;
+  docId: number | null;
+  blobKey: string;
+}
+
+/** Returns the new deletion's id. */
+export function insertDeletion(
+  q: Queryable,
+  deletion: { docId: number | null; blobKey: string; dueAt: Date },
+): Promise<number> {
+  const { docId, blobKey, dueAt } = deletion;
+  return q.insert("Deletions", { doc_id: docId, blob_key: blobKey, due_at: dueAt }, "deletion_id");
+}
+
+/** The oldest ones after `afterId` that are due, at most `limit`. */
+export function listDueDeletions(
+  q: Queryable,
+  window: { now: Date; afterId: number; limit: number },
+): Promise<Deletion[]> {
+  const { now, afterId, limit } = window;
+  return q.page<Deletion>(
+    `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey FROM Deletions x
+     WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,
+    { afterId, now },
+    { skip: 0, limit },
+  );
+}
+
+/** Takes a deletion back that is due after `instant`; false when it is not there any more, or due too soon. */
+export async function cancelDeletion(tx: Queryable, deletionId: number, instant: Date): Promise<boolean> {
+  const removed = await tx.run(
+    "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant",
+    { deletionId, instant },
+  );
+  return removed === 1;
+}
+
+export async function removeDeletion(q: Queryable, deletionId: number): Promise<void> {
+  await q.run("DELETE FROM Deletions WHERE deletion_id = @deletionId", { deletionId });
+}

@@ -1,0 +1,59 @@
+import * as v from "valibot";
+import { line, text } from "./text.ts";
+
+/** bcrypt reads no more than 72 bytes of a password. */
+const BCRYPT_BYTES = 72;
+
+/** 6 to 60 characters after trimming. */
+export const fullName = v.pipe(text, v.trim(), line, v.minLength(6), v.maxLength(60));
+
+// RFC 5321 §4.1.2 Dot-string, and a domain of at least two labels.
+const EMAIL =
+  /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])$/i;
+
+/** An ASCII address, at most 50 characters, lower-case from here on. */
+export const email = v.pipe(
+  text,
+  v.trim(),
+  v.maxLength(50),
+  v.regex(EMAIL, "Must be a valid e-mail address in ASCII"),
+  v.toLowerCase(),
+);
+
+/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script. */
+export const username = v.pipe(
+  line,
+  v.regex(/^[\p{L}\p{M}\p{Nd}_.-]{3,20}$/u, "Must be 3 to 20 letters, digits, '_', '.' or '-'"),
+);
+
+/**
+ * A new password: 8 to 64 characters, a digit and a non-alphanumeric one among them, at most 72 bytes. Letters and digits of
+ * any script count as such.
+ */
+export const password = v.pipe(
+  text,
+  v.check((value) => [...value].length >= 8, "Must have at least 8 characters"),
+  v.check((value) => [...value].length <= 64, "Must have at most 64 characters"),
+  v.regex(/\p{Nd}/u, "Must contain at least one digit"),
+  v.regex(/[^\p{L}\p{M}\p{N}]/u, "Must contain at least one non-alphanumeric character"),
+  v.maxBytes(BCRYPT_BYTES, "Must be at most 72 bytes in UTF-8"),
+);
+
+/** Longest user name, in characters. */
+const USERNAME_LENGTH = 20;
+
+/** `john@example.com` → `john_example`: only characters that `username` allows, cut to fit. */
+export function usernameFromEmail(address: string): string {
+  const [local = "", domain = ""] = address.split("@");
+  const base = `${local}_${domain.split(".")[0]}`.replace(/[^a-z0-9_.-]/g, "_");
+  return base.slice(0, USERNAME_LENGTH);
+}
+
+/** The base itself, or the base with the first number that makes it free. `taken` holds lower-case names. */
+export function freeUsername(base: string, taken: ReadonlySet<string>): string {
+  let candidate = base;
+  for (let number = 1; taken.has(candidate); number++) {
+    candidate = base.slice(0, USERNAME_LENGTH - String(number).length) + number;
+  }
+  return candidate;
+}

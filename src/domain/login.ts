@@ -1,0 +1,63 @@
+import type { Database } from "../data/database.ts";
+import { findUser, findUserByEmail } from "../data/users.ts";
+import { AppError } from "../errors.ts";
+import type { Passwords } from "../security/passwords.ts";
+import type { Sessions, Tokens } from "../security/sessions.ts";
+import { type Actor, record } from "./audit.ts";
+
+export type Login = ReturnType<typeof createLogin>;
+
+/** How people come in: by password, then by refresh token. */
+export function createLogin({
+  database,
+  passwords,
+  sessions,
+  now,
+}: {
+  database: Database;
+  passwords: Passwords;
+  sessions: Sessions;
+  now: () => Date;
+}) {
+  return {
+    /**
+     * Opens a session. The same 401, after the same work, for an unknown address and for a wrong password; 403 for an inactive
+     * user only after the password proved right.
+     */
+    async login(address: string, secret: string, actor: Actor): Promise<Tokens> {
+      const known = await findUserByEmail(database, address);
+      const proved = known
+        ? await passwords.verify(secret, known.passwordHash)
+        : await passwords.verifyNothing(secret);
+      // A refusal is returned, not thrown: its audit row is to be committed.
+      const outcome = await database.transaction(async (tx) => {
+        const user = known && (await findUser(tx, known.userId));
+        const by = { ...actor, userId: user?.userId ?? null };
+        if (!user || !proved || !user.isActive) {
+          const reason = user && proved ? "not_active" : "bad_credentials";
+          await record(tx, "login_failed", by, by.userId, now(), { reason });
+          return reason === "not_active"
+            ? new AppError("forbidden", "User is not active")
+            : new AppError("not_authenticated", "Incorrect email or password");
+        }
+        const tokens = await sessions.open(tx, user);
+        await record(tx, "login", by, user.userId, now(), { session_id: tokens.session_id });
+        return tokens;
+      });
+      if (outcome instanceof AppError) throw outcome;
+      return outcome;
+    },
+
+    /** New tokens for a refresh token; `admit` is asked, once the token proved genuine, whether its user may have them now. */
+    refresh(token: string, admit: (userId: number) => void, actor: Actor): Promise<Tokens> {
+      return sessions.refresh(database, token, {
+        findUser: (q, userId) => {
+          admit(userId);
+          return findUser(q, userId);
+        },
+        onReuse: (tx, userId, sessionId) =>
+          record(tx, "token_reuse", { ...actor, userId }, userId, now(), { session_id: sessionId }),
+      });
+    },
+  };
+}

@@ -1,0 +1,140 @@
+import * as v from "valibot";
+import type { Database, Queryable } from "../data/database.ts";
+import { ForeignKeyViolation, UniqueViolation } from "../data/database.ts";
+import { countDocuments } from "../data/documents.ts";
+import { findRole } from "../data/roles.ts";
+import {
+  countActiveInRole,
+  deleteUser,
+  findUser,
+  findUserByEmail,
+  findUserByUsername,
+  lockAdmins,
+  type User,
+  type UserChanges,
+  updateUser,
+} from "../data/users.ts";
+import { AppError } from "../errors.ts";
+import type { Sessions } from "../security/sessions.ts";
+import { type Action, type Actor, record } from "./audit.ts";
+import { email, fullName, username } from "./credentials.ts";
+import { fields } from "./text.ts";
+
+export const ADMIN_ROLE = 99;
+
+/** What a user is told who is not active (yet, or any more). */
+export const PENDING_ACCOUNT = "Your account is pending role assignment. Please contact an administrator.";
+
+/** What users may change of themselves. */
+export const selfUpdate = fields({
+  full_name: v.exactOptional(fullName),
+  username: v.exactOptional(username),
+});
+
+/** What an admin may change of a user; `role_id: null` takes the role away. */
+export const adminUpdate = fields({
+  full_name: v.exactOptional(fullName),
+  email: v.exactOptional(email),
+  username: v.exactOptional(username),
+  role_id: v.exactOptional(v.nullable(v.pipe(v.number(), v.safeInteger(), v.minValue(1)))),
+  is_active: v.exactOptional(v.boolean()),
+});
+
+export type Users = ReturnType<typeof createUsers>;
+
+/** Changes to existing users. Each is one transaction with its audit row. */
+export function createUsers({
+  database,
+  sessions,
+  now,
+}: {
+  database: Database;
+  sessions: Sessions;
+  now: () => Date;
+}) {
+  async function change(userId: number, changes: UserChanges, action: Action, actor: Actor): Promise<User> {
+    try {
+      return await database.transaction(async (tx) => {
+        const before = await getUser(tx, userId);
+        if (Object.keys(changes).length === 0) throw new AppError("bad_request", "No fields to update");
+        await refuseTaken(tx, userId, changes);
+        if (changes.role_id != null && !(await findRole(tx, changes.role_id))) {
+          throw new AppError("bad_request", `Role with id ${changes.role_id} does not exist`);
+        }
+        const roleId = changes.role_id === undefined ? before.roleId : changes.role_id;
+        const isActive = changes.is_active ?? before.isActive;
+        if (roleId !== ADMIN_ROLE || !isActive) await refuseLastAdmin(tx, before);
+        await updateUser(tx, userId, changes);
+        if (!isActive && before.isActive) await sessions.revokeAll(tx, userId, "deactivated");
+        await record(tx, action, actor, userId, now(), { fields: Object.keys(changes) });
+        return getUser(tx, userId);
+      });
+    } catch (error) {
+      if (!(error instanceof UniqueViolation)) throw error;
+      await refuseTaken(database, userId, changes);
+      throw error;
+    }
+  }
+
+  return {
+    updateSelf: (userId: number, changes: v.InferOutput<typeof selfUpdate>, actor: Actor) =>
+      change(userId, changes, "user_self_update", actor),
+
+    updateByAdmin: (userId: number, changes: v.InferOutput<typeof adminUpdate>, actor: Actor) =>
+      change(userId, changes, "user_admin_update", actor),
+
+    activate: (userId: number, actor: Actor) => change(userId, { is_active: true }, "user_activate", actor),
+
+    /** 400 for oneself, for the last active admin, and while documents of theirs exist. */
+    async remove(userId: number, actor: Actor): Promise<void> {
+      if (userId === actor.userId) throw new AppError("bad_request", "Cannot delete your own account.");
+      try {
+        await database.transaction(async (tx) => {
+          const user = await getUser(tx, userId);
+          await refuseLastAdmin(tx, user);
+          if ((await countDocuments(tx, { userId })) > 0) throw hasDocuments();
+          await deleteUser(tx, userId);
+          await record(tx, "user_delete", actor, userId, now(), {
+            email: user.email,
+            username: user.username,
+          });
+        });
+      } catch (error) {
+        throw error instanceof ForeignKeyViolation ? hasDocuments() : error;
+      }
+    },
+  };
+}
+
+async function getUser(q: Queryable, userId: number): Promise<User> {
+  const user = await findUser(q, userId);
+  if (!user) throw new AppError("not_found", "User not found");
+  return user;
+}
+
+async function refuseTaken(q: Queryable, userId: number, changes: UserChanges): Promise<void> {
+  if (changes.email !== undefined) {
+    const other = await findUserByEmail(q, changes.email);
+    if (other && other.userId !== userId) throw new AppError("bad_request", "Email already exists");
+  }
+  if (changes.username !== undefined) {
+    const other = await findUserByUsername(q, changes.username);
+    if (other && other.userId !== userId) throw new AppError("bad_request", "Username already exists");
+  }
+}
+
+/** Before `user` stops being an active admin: 400 when there is no other. */
+async function refuseLastAdmin(tx: Queryable, user: User): Promise<void> {
+  if (user.roleId !== ADMIN_ROLE || !user.isActive) return;
+  await lockAdmins(tx, ADMIN_ROLE);
+  if ((await countActiveInRole(tx, ADMIN_ROLE, user.userId)) === 0) {
+    throw new AppError(
+      "bad_request",
+      "The last active administrator cannot be demoted, deactivated or deleted.",
+    );
+  }
+}
+
+function hasDocuments(): AppError {
+  return new AppError("bad_request", "Cannot delete this user: documents that they uploaded still exist.");
+}
