@@ -1,0 +1,68 @@
+import * as v from "valibot";
+import type { Login } from "../domain/login.ts";
+import { newAccount, type Registration } from "../domain/registration.ts";
+import { text } from "../domain/text.ts";
+import { readForm, readJson } from "../http/body.ts";
+import { created, json, type Reply } from "../http/replies.ts";
+import type { Request } from "../http/request.ts";
+import type { Throttle } from "../http/throttle.ts";
+import { actorOf, bearerToken } from "./access.ts";
+import { userResponse } from "./users.ts";
+
+/** The password grant of RFC 6749 §4.3.2. Clients send the other parameters as well; they have no meaning here. */
+const secret = v.pipe(text, v.maxLength(1000));
+const loginForm = v.object({ username: secret, password: secret });
+
+/** RFC 6749 §5.1: a token response is never stored. */
+const NO_STORE = { "Cache-Control": "no-store", Pragma: "no-cache" };
+
+export function createAuthRoutes({
+  registration,
+  login,
+  perAddress,
+  perAccount,
+}: {
+  registration: Registration;
+  login: Login;
+  perAddress: Throttle;
+  perAccount: Throttle;
+}) {
+  return {
+    async register(request: Request): Promise<Reply> {
+      perAddress.take(`register ${request.address}`);
+      const input = await readJson(request, newAccount);
+      perAccount.take(`register ${input.email}`);
+      const user = await registration.register(input, actorOf(request, null));
+      return created("/api/v1/users/me", userResponse(user));
+    },
+
+    async login(request: Request): Promise<Reply> {
+      perAddress.take(`login ${request.address}`);
+      const form = await readForm(request, loginForm);
+      const address = form.username.trim().toLowerCase();
+      perAccount.take(`login ${address}`);
+      const tokens = await login.login(address, form.password, actorOf(request, null));
+      return tokenReply(tokens);
+    },
+
+    async refresh(request: Request): Promise<Reply> {
+      perAddress.take(`refresh ${request.address}`);
+      const token = bearerToken(request);
+      const admit = (userId: number) => perAccount.take(`refresh ${userId}`);
+      return tokenReply(await login.refresh(token, admit, actorOf(request, null)));
+    },
+  };
+}
+
+function tokenReply(tokens: { access_token: string; refresh_token: string; expires_in: number }): Reply {
+  return json(
+    {
+      access_token: tokens.access_token,
+      refresh_token: tokens.refresh_token,
+      token_type: "bearer",
+      expires_in: tokens.expires_in,
+    },
+    200,
+    NO_STORE,
+  );
+}

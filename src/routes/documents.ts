@@ -1,0 +1,195 @@
+import * as v from "valibot";
+import type { Database } from "../data/database.ts";
+import {
+  countDocuments,
+  type Document,
+  type DocumentFilter,
+  listDocuments,
+  OCR_STAGE,
+  PROCESSING_STATUSES,
+} from "../data/documents.ts";
+import type { User } from "../data/users.ts";
+import type { Documents } from "../domain/documents.ts";
+import { ROOT, virtualPath } from "../domain/paths.ts";
+import { description, fields, text } from "../domain/text.ts";
+import type { UploadedDocument, Uploads } from "../domain/uploads.ts";
+import { AppError } from "../errors.ts";
+import { readParams, readQuery } from "../http/body.ts";
+import { contentDisposition, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
+import { readMultipart } from "../http/multipart.ts";
+import { created, json, type Reply } from "../http/replies.ts";
+import type { Request } from "../http/request.ts";
+import { validate } from "../http/validate.ts";
+import type { ByteRange } from "../storage/storage.ts";
+import { actorOf } from "./access.ts";
+import { flag, id, integer, paging } from "./inputs.ts";
+
+const docId = v.object({ doc_id: id });
+const mineQuery = v.object({
+  ...paging(100),
+  status: v.optional(v.picklist(PROCESSING_STATUSES)),
+  path: v.optional(virtualPath),
+  q: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(255))),
+});
+const listQuery = v.object({
+  ...mineQuery.entries,
+  user_id: v.optional(integer(1, Number.MAX_SAFE_INTEGER, 1)),
+});
+const removeQuery = v.object({ force: v.optional(flag, "false") });
+const uploadFields = fields({
+  description: v.optional(description, null),
+  full_path: v.optional(virtualPath, ROOT),
+});
+const fieldsBeforeFile = v.object({ full_path: v.optional(virtualPath) });
+
+function listItem(document: Document) {
+  return {
+    doc_id: document.docId,
+    filename: document.filename,
+    path: document.path,
+    uploaded_by_user_id: document.uploadedByUserId,
+    uploaded_at: document.uploadedAt,
+    status: document.status,
+    error_message: document.errorMessage,
+  };
+}
+
+function uploadResponse(document: UploadedDocument) {
+  return {
+    doc_id: document.docId,
+    filename: document.filename,
+    path: document.url,
+    ctype: document.contentType,
+    size: document.size,
+    sha256: document.sha256,
+    status: "Queued",
+    metadata: { description: document.description, full_path: document.path },
+  };
+}
+
+export function createDocumentRoutes({
+  database,
+  documents,
+  uploads,
+  maxUploadBytes,
+}: {
+  database: Database;
+  documents: Documents;
+  uploads: Uploads;
+  maxUploadBytes: number;
+}) {
+  const tooLarge = `File too large, max limit is ${maxUploadBytes / 1024 ** 2} MB`;
+
+  async function page(filter: DocumentFilter, window: { skip: number; limit: number }): Promise<Reply> {
+    const items = await listDocuments(database, filter, window);
+    const total = await countDocuments(database, filter);
+    return json({ total, items: items.map(listItem) });
+  }
+
+  return {
+    async upload(request: Request, caller: User): Promise<Reply> {
+      const { fields: meta, file } = await readMultipart(request, {
+        fileField: "file",
+        textFields: ["description", "full_path"],
+        maxFileBytes: maxUploadBytes,
+        tooLarge,
+        onFile: (part, before) => uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
+        parseFields: (all) => validate(uploadFields, all, "body"),
+        discard: uploads.discard,
+      });
+      const document = await uploads.finish(
+        file,
+        { path: meta.full_path, description: meta.description },
+        actorOf(request, caller.userId),
+      );
+      return created(`/api/v1/docs/${document.docId}`, uploadResponse(document));
+    },
+
+    list(request: Request): Promise<Reply> {
+      const { skip, limit, user_id: userId, ...filter } = readQuery(request, listQuery);
+      return page({ ...filter, userId }, { skip, limit });
+    },
+
+    mine(request: Request, caller: User): Promise<Reply> {
+      const { skip, limit, ...filter } = readQuery(request, mineQuery);
+      return page({ ...filter, userId: caller.userId }, { skip, limit });
+    },
+
+    async detail(request: Request, caller: User): Promise<Reply> {
+      const { doc_id } = readParams(request, docId);
+      const document = await documents.get(doc_id, caller);
+      const stages = await documents.stages(doc_id);
+      return json({
+        ...listItem(document),
+        size: document.fileSize,
+        content_type: document.contentType,
+        sha256: document.sha256,
+        description: document.description,
+        stages: stages.map((stage) => ({
+          stage_name: stage.stageName,
+          status: stage.status,
+          start_time: stage.startTime,
+          end_time: stage.endTime,
+          error_message: stage.errorMessage,
+        })),
+      });
+    },
+
+    async status(request: Request, caller: User): Promise<Reply> {
+      const document = await documents.get(readParams(request, docId).doc_id, caller);
+      return json({
+        doc_id: document.docId,
+        filename: document.filename,
+        stage_name: OCR_STAGE,
+        status: document.status,
+        start_time: document.startTime,
+        end_time: document.endTime,
+        error_message: document.errorMessage,
+      });
+    },
+
+    /** RFC 9110 §13 and §14: conditions first, then a single range. */
+    async download(request: Request, caller: User): Promise<Reply> {
+      const { doc_id } = readParams(request, docId);
+      const download = await documents.download(doc_id, caller);
+      const etag = `"${download.tag}"`;
+      const headers = { ETag: etag, "Accept-Ranges": "bytes" };
+      if (matchesIfNoneMatch(request.headers["if-none-match"], etag)) return { status: 304, headers };
+
+      const range = requestedRange(request, etag, download.size);
+      const { start, end } = range ?? { start: 0, end: download.size - 1 };
+      const reply = {
+        status: range ? 206 : 200,
+        headers: {
+          ...headers,
+          "Content-Type": download.contentType,
+          "Content-Disposition": contentDisposition(download.filename),
+          "Content-Length": String(end - start + 1),
+          ...(range ? { "Content-Range": `bytes ${start}-${end}/${download.size}` } : {}),
+        },
+      };
+      if (request.method === "HEAD") return reply;
+      // A client that fetches a file in parts shows up once in the audit trail.
+      if (start === 0) await documents.recordDownload(doc_id, actorOf(request, caller.userId));
+      return { ...reply, body: await download.open(range) };
+    },
+
+    async remove(request: Request, caller: User): Promise<Reply> {
+      const { doc_id } = readParams(request, docId);
+      const { force } = readQuery(request, removeQuery);
+      await documents.remove(doc_id, { force }, actorOf(request, caller.userId));
+      return json({ doc_id, message: "Document deleted successfully." });
+    },
+  };
+}
+
+/** The part that `Range` asks for; undefined for the whole, 416 for a part that the file does not have. */
+function requestedRange(request: Request, etag: string, size: number): ByteRange | undefined {
+  const { range, "if-range": ifRange } = request.headers;
+  if (request.method !== "GET" || !rangeApplies(ifRange as string | undefined, etag)) return undefined;
+  const parsed = parseRange(range, size);
+  if (parsed !== "unsatisfiable") return parsed;
+  throw new AppError("range_not_satisfiable", "The file does not have this range.", {
+    headers: { "Content-Range": `bytes */${size}` },
+  });
+}

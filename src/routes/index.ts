@@ -1,0 +1,77 @@
+import type { User } from "../data/users.ts";
+import type { Reply } from "../http/replies.ts";
+import type { Method, Request, Route } from "../http/request.ts";
+import type { Level } from "./access.ts";
+import type { createAuthRoutes } from "./auth.ts";
+import type { createDocsRoutes } from "./docs.ts";
+import type { createDocumentRoutes } from "./documents.ts";
+import type { createHealthRoutes } from "./health.ts";
+import type { createPathRoutes } from "./paths.ts";
+import type { createUserRoutes } from "./users.ts";
+
+/** The handlers of every noun. */
+export interface Handlers {
+  health: ReturnType<typeof createHealthRoutes>;
+  auth: ReturnType<typeof createAuthRoutes>;
+  users: ReturnType<typeof createUserRoutes>;
+  documents: ReturnType<typeof createDocumentRoutes>;
+  paths: ReturnType<typeof createPathRoutes>;
+}
+
+export type AppRoute = Route<Level, User | undefined>;
+
+/** A row. A public route has no caller; every other level's handler gets the user whom the guard let through. */
+function route<L extends Level>(
+  method: Method,
+  path: string,
+  level: L,
+  handler: (request: Request, caller: L extends "public" ? undefined : User) => Reply | Promise<Reply>,
+): AppRoute {
+  return { method, path, level, handler: handler as AppRoute["handler"] };
+}
+
+/** THE TABLE: the whole API and the security policy of the server, one line a route. */
+export function table({ health, auth, users, documents, paths }: Handlers): AppRoute[] {
+  return [
+    route("GET", "/", "public", health.live),
+    route("GET", "/ready", "public", health.ready),
+
+    route("POST", "/api/v1/auth/register", "public", auth.register),
+    route("POST", "/api/v1/auth/login", "public", auth.login),
+    route("POST", "/api/v1/auth/refresh", "public", auth.refresh), // the refresh token is the credential
+
+    route("GET", "/api/v1/users", "admin", users.list),
+    route("GET", "/api/v1/users/pending", "admin", users.pending),
+    route("GET", "/api/v1/users/me", "user", users.me),
+    route("PATCH", "/api/v1/users/me", "active", users.updateMe),
+    route("PATCH", "/api/v1/users/:user_id", "admin", users.update),
+    route("PATCH", "/api/v1/users/:user_id/activate", "admin", users.activate),
+    route("DELETE", "/api/v1/users/:user_id", "admin", users.remove),
+    route("GET", "/api/v1/roles", "admin", users.roles),
+
+    route("POST", "/api/v1/docs/upload", "active", documents.upload),
+    route("GET", "/api/v1/docs", "admin", documents.list),
+    route("GET", "/api/v1/docs/me", "active", documents.mine),
+    route("GET", "/api/v1/docs/:doc_id", "active", documents.detail),
+    route("GET", "/api/v1/docs/:doc_id/status", "active", documents.status),
+    route("GET", "/api/v1/docs/:doc_id/download", "active", documents.download),
+    route("DELETE", "/api/v1/docs/:doc_id", "admin", documents.remove),
+
+    route("GET", "/api/v1/paths", "active", paths.list),
+    route("POST", "/api/v1/paths", "admin", paths.create),
+    route("PATCH", "/api/v1/paths/:path_id", "admin", paths.update),
+    route("DELETE", "/api/v1/paths/:path_id", "admin", paths.remove),
+  ];
+}
+
+/** The rows that only a server with `ENVIRONMENT=dev` has. */
+export function devTable(docs: ReturnType<typeof createDocsRoutes>): AppRoute[] {
+  return [
+    route("GET", "/docs", "public", docs.swaggerUi),
+    route("GET", "/docs/:file", "public", docs.swaggerUiFile),
+    route("GET", "/redoc", "public", docs.redoc),
+    route("GET", "/redoc/:file", "public", docs.redocFile),
+    route("GET", "/openapi.json", "public", docs.json),
+    route("GET", "/openapi.yaml", "public", docs.yaml),
+  ];
+}

@@ -1,0 +1,37 @@
+import * as v from "valibot";
+
+/** A positive integer in a path, without sign or leading zeros. */
+export const id = v.pipe(
+  v.string(),
+  v.regex(/^[1-9]\d{0,15}$/, "Must be a positive integer"),
+  v.transform(Number),
+  v.safeInteger("Must be a positive integer"),
+);
+
+/** A whole number in a query, from `min` to `max`, or `fallback` when it is absent. */
+export function integer(min: number, max: number, fallback: number) {
+  return v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^(?:0|-?[1-9]\d{0,15})$/, "Must be a whole number"),
+      v.transform(Number),
+      v.safeInteger("Must be a whole number"),
+      v.minValue(min),
+      v.maxValue(max),
+    ),
+    String(fallback),
+  );
+}
+
+/** `true` or `false` in a query, also as `1` and `0`, whatever the case. */
+export const flag = v.pipe(
+  v.string(),
+  v.toLowerCase(),
+  v.picklist(["true", "false", "1", "0"], "Must be true or false"),
+  v.transform((value) => value === "true" || value === "1"),
+);
+
+/** `skip` and `limit` of a list: 20 items unless told. */
+export function paging(maxLimit: number) {
+  return { skip: integer(0, Number.MAX_SAFE_INTEGER, 0), limit: integer(1, maxLimit, 20) };
+}

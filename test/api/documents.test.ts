@@ -1,0 +1,399 @@
+import assert from "node:assert/strict";
+import { apiSuite, type CallOptions, type Suite, type TestApp } from "../support.ts";
+import { play, type Scenario, scenarios } from "./scenarios.ts";
+
+const NOTHING = 999_999;
+const admin = { as: "admin" } as const;
+const user = { as: "user" } as const;
+
+async function upload(
+  app: TestApp,
+  filename: string,
+  more: { as?: CallOptions["as"]; path?: string; description?: string } = {},
+) {
+  const fields = { full_path: more.path, description: more.description };
+  const multipart = [
+    ...Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }])),
+    { name: "file", filename, data: `the bytes of ${filename}`, type: "text/plain" },
+  ];
+  const as = more.as ?? "user";
+  return (await play(app, { title: filename, at: "POST /api/v1/docs/upload", as, multipart, status: 201 }))
+    .body;
+}
+
+/** What the OCR worker writes. */
+function setStatus(app: TestApp, docId: number, status: string, error: string | null = null) {
+  return app.app.database.run(
+    "UPDATE Processing_Status SET status = @status, error_message = @error, start_time = @at WHERE doc_id = @docId",
+    { docId, status, error, at: new Date("2026-02-26T14:30:00.120Z") },
+  );
+}
+
+const ids = (body: { items: { doc_id: number }[] }) => body.items.map(({ doc_id }) => doc_id);
+
+const BAD_QUERIES = [
+  "skip=-1",
+  "limit=0",
+  "limit=101",
+  "limit=x",
+  "status=queued",
+  "status=Done",
+  "status=",
+  "path=a//b",
+  "path=..",
+  "path=a%5Cb",
+  "q=a%00",
+  "limit=1&limit=2",
+  `q=${"x".repeat(256)}`,
+];
+
+const rows: Scenario[] = [
+  ...BAD_QUERIES.flatMap((query) =>
+    ["", "/me"].map((list) => ({
+      title: "a bad query",
+      at: `GET /api/v1/docs${list}?${query}`,
+      ...admin,
+      status: query.includes("%00") ? 400 : 422,
+    })),
+  ),
+  ...["user_id=0", "user_id=x", "user_id=-1", "user_id="].map((query) => ({
+    title: "a bad user",
+    at: `GET /api/v1/docs?${query}`,
+    ...admin,
+    status: 422,
+  })),
+  {
+    title: "a path that isn't",
+    at: "GET /api/v1/docs?path=nowhere",
+    ...admin,
+    status: 200,
+    has: { total: 0, items: [] },
+  },
+  {
+    title: "nobody's",
+    at: "GET /api/v1/docs?user_id=999999",
+    ...admin,
+    status: 200,
+    has: { total: 0, items: [] },
+  },
+  ...["0", "-1", "x", "1.0", "9007199254740993"]
+    .flatMap((id) =>
+      [
+        `GET /api/v1/docs/${id}`,
+        `GET /api/v1/docs/${id}/status`,
+        `GET /api/v1/docs/${id}/download`,
+        `DELETE /api/v1/docs/${id}`,
+      ].map((at) => ({ title: "no id", at, ...admin, status: 422, issues: ["regex path.doc_id"] })),
+    )
+    .map(({ issues, ...row }) => (row.at.includes("9007") ? row : { ...row, issues })),
+  {
+    title: "nothing",
+    at: `GET /api/v1/docs/${NOTHING}`,
+    ...user,
+    status: 404,
+    detail: `Document with id ${NOTHING} not found.`,
+  },
+  {
+    title: "nothing",
+    at: `GET /api/v1/docs/${NOTHING}/status`,
+    ...user,
+    status: 404,
+    detail: `Document with id ${NOTHING} not found.`,
+  },
+  {
+    title: "nothing",
+    at: `GET /api/v1/docs/${NOTHING}/download`,
+    ...user,
+    status: 404,
+    detail: `Document with id ${NOTHING} not found.`,
+  },
+  {
+    title: "nothing",
+    at: `DELETE /api/v1/docs/${NOTHING}`,
+    ...admin,
+    status: 404,
+    detail: "Document not found",
+  },
+  { title: "a bad flag", at: "DELETE /api/v1/docs/1?force=perhaps", ...admin, status: 422 },
+  { title: "a large id", at: "GET /api/v1/docs/9007199254740991", ...user, status: 404 },
+];
+
+apiSuite("documents", (suite) => {
+  scenarios(suite, rows);
+  lists(suite);
+  visibility(suite);
+  details(suite);
+  deletion(suite);
+});
+
+function lists({ testAlone }: Suite): void {
+  testAlone("the lists are newest first, with a total, and one's own is one's own", {}, async (app) => {
+    const mine = [];
+    for (let i = 0; i < 5; i++) mine.unshift((await upload(app, `mine${i}.txt`)).doc_id);
+    const theirs = (await upload(app, "theirs.txt", { as: "other" })).doc_id;
+    const list = async (at: string, as: CallOptions["as"]) =>
+      (await play(app, { title: at, at: `GET /api/v1/docs${at}`, as, status: 200 })).body;
+
+    assert.deepEqual(ids(await list("/me", "user")), mine);
+    assert.deepEqual(ids(await list("/me", "other")), [theirs]);
+    assert.deepEqual(await list("/me", "admin"), { total: 0, items: [] });
+    assert.deepEqual(ids(await list("", "admin")), [theirs, ...mine]);
+    assert.deepEqual(ids(await list("/me?skip=1&limit=2", "user")), mine.slice(1, 3));
+    assert.equal((await list("/me?skip=1&limit=2", "user")).total, 5);
+    assert.deepEqual(await list("/me?skip=5", "user"), { total: 5, items: [] });
+    const { id } = await app.as("other");
+    assert.deepEqual(ids(await list(`?user_id=${id}`, "admin")), [theirs]);
+    // A filter of another list never widens one's own.
+    assert.deepEqual(ids(await list(`/me?user_id=${id}`, "user")), mine);
+
+    const [item] = (await list("/me", "other")).items;
+    assert.deepEqual(
+      { ...item, uploaded_at: undefined },
+      {
+        doc_id: theirs,
+        filename: "theirs.txt",
+        path: "/",
+        uploaded_by_user_id: id,
+        uploaded_at: undefined,
+        status: "Queued",
+        error_message: null,
+      },
+    );
+    assert.match(item.uploaded_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  });
+
+  testAlone("filters narrow a list: status, path, part of the name", {}, async (app) => {
+    for (const full_path of ["a", "a/b"])
+      await play(app, {
+        title: full_path,
+        at: "POST /api/v1/paths",
+        ...admin,
+        json: { full_path },
+        status: 201,
+      });
+    const [root, a, ab] = [
+      await upload(app, "50%_[x].txt"),
+      await upload(app, "تقرير الربع.pdf", { path: "/a/" }),
+      await upload(app, "500ax.TXT", { path: "a/b" }),
+    ];
+    await setStatus(app, a.doc_id, "Finished");
+    await setStatus(app, ab.doc_id, "Failed", "no text in it");
+    for (const [query, found] of [
+      [{ status: "Queued" }, [root]],
+      [{ status: "Finished" }, [a]],
+      [{ status: "Failed" }, [ab]],
+      [{ status: "Processing" }, []],
+      [{ path: "/" }, [root]],
+      [{ path: "a" }, [a]],
+      [{ path: "/a/b/" }, [ab]],
+      [{ q: "%_[" }, [root]],
+      [{ q: "الربع" }, [a]],
+      [{ q: "txt" }, [ab, root]],
+      [{ q: "" }, [ab, a, root]],
+      [{ q: "50", status: "Failed", path: "a/b" }, [ab]],
+      [{ q: "50", status: "Failed", path: "a" }, []],
+    ] as const) {
+      for (const list of ["", "/me"]) {
+        const at = `GET /api/v1/docs${list}?${new URLSearchParams(query)}`;
+        const { body } = await play(app, { title: at, at, as: list ? "user" : "admin", status: 200 });
+        assert.deepEqual([body.total, ids(body)], [found.length, found.map(({ doc_id }) => doc_id)], at);
+      }
+    }
+    const { body } = await app.call("GET", "/api/v1/docs/me?status=Failed", user);
+    assert.equal(body.items[0].error_message, "no text in it");
+  });
+
+  testAlone("pages neither repeat nor skip a document of one instant", {}, async (app) => {
+    const all = [];
+    for (let i = 0; i < 7; i++) all.unshift((await upload(app, `same${i}.txt`)).doc_id);
+    await app.app.database.run("UPDATE Documents SET uploaded_at = @at", {
+      at: new Date("2026-02-26T14:30:00Z"),
+    });
+    const seen = [];
+    for (let skip = 0; skip < 7; skip += 3) {
+      seen.push(...ids((await app.call("GET", `/api/v1/docs?skip=${skip}&limit=3`, admin)).body));
+    }
+    assert.deepEqual(seen, all);
+  });
+
+  testAlone(
+    "a document that the reference system finished twice is listed once, with the last state",
+    {},
+    async (app) => {
+      const { doc_id } = await upload(app, "twice.txt");
+      for (const [stage_name, status] of [
+        ["OCR", "Finished"],
+        ["Classification", "Failed"],
+      ] as const) {
+        await app.app.database.insert(
+          "Processing_Status",
+          { doc_id, stage_name, status, start_time: null, end_time: null, error_message: null },
+          "status_id",
+        );
+      }
+      const { body } = await app.call("GET", "/api/v1/docs/me", user);
+      assert.deepEqual([body.total, body.items.length, body.items[0].status], [1, 1, "Finished"]);
+      const { body: detail } = await app.call("GET", `/api/v1/docs/${doc_id}`, user);
+      assert.deepEqual(
+        detail.stages.map((stage: Record<string, unknown>) => [stage.stage_name, stage.status]),
+        [
+          ["OCR", "Queued"],
+          ["OCR", "Finished"],
+          ["Classification", "Failed"],
+        ],
+      );
+    },
+  );
+}
+
+function visibility({ test }: Suite): void {
+  test("a document of somebody else does not exist, but for an admin", async (app) => {
+    const { doc_id } = await upload(app, "private.txt");
+    for (const what of ["", "/status", "/download"]) {
+      const at = `GET /api/v1/docs/${doc_id}${what}`;
+      await play(app, {
+        title: "another",
+        at,
+        as: "other",
+        status: 404,
+        detail: `Document with id ${doc_id} not found.`,
+      });
+      await play(app, { title: "the owner", at, as: "user", status: 200 });
+      await play(app, { title: "an admin", at, as: "admin", status: 200 });
+    }
+    await play(app, {
+      title: "not even the owner deletes",
+      at: `DELETE /api/v1/docs/${doc_id}?force=true`,
+      as: "user",
+      status: 403,
+    });
+  });
+}
+
+function details({ test }: Suite): void {
+  test("the detail has all that is known, and the status what a client polls", async (app) => {
+    const { doc_id, sha256 } = await upload(app, "détail.txt", { description: "وصف" });
+    const { id } = await app.as("user");
+    const detail = (await app.call("GET", `/api/v1/docs/${doc_id}`, user)).body;
+    const expected = {
+      doc_id,
+      filename: "détail.txt",
+      path: "/",
+      uploaded_by_user_id: id,
+      status: "Queued",
+      error_message: null,
+      size: 24,
+      content_type: "text/plain",
+      sha256,
+      description: "وصف",
+    };
+    assert.deepEqual({ ...detail, ...expected }, detail);
+    assert.deepEqual(detail.stages, [
+      { stage_name: "OCR", status: "Queued", start_time: null, end_time: null, error_message: null },
+    ]);
+
+    const poll = async () => (await app.call("GET", `/api/v1/docs/${doc_id}/status`, user)).body;
+    const waiting = {
+      doc_id,
+      filename: "détail.txt",
+      stage_name: "OCR",
+      status: "Queued",
+      start_time: null,
+      end_time: null,
+      error_message: null,
+    };
+    assert.deepEqual(await poll(), waiting);
+    await setStatus(app, doc_id, "Failed", "unreadable");
+    assert.deepEqual(await poll(), {
+      ...waiting,
+      status: "Failed",
+      start_time: "2026-02-26T14:30:00.120Z",
+      error_message: "unreadable",
+    });
+  });
+}
+
+function deletion({ test, testAlone }: Suite): void {
+  for (const [status, force, expected] of [
+    ["Queued", "", 409],
+    ["Queued", "?force=false", 409],
+    ["Processing", "", 409],
+    ["Queued", "?force=true", 200],
+    ["Processing", "?force=TRUE", 200],
+    ["Finished", "", 200],
+    ["Failed", "?force=0", 200],
+  ] as const) {
+    test(`deleting a document that is ${status}${force}: ${expected}`, async (app) => {
+      const { doc_id, path } = await upload(app, `${status}${expected}${force.slice(1)}.txt`);
+      await setStatus(app, doc_id, status);
+      const at = `DELETE /api/v1/docs/${doc_id}${force}`;
+      const { body } = await play(app, { title: status, at, ...admin, status: expected });
+      if (expected === 200) assert.deepEqual(body, { doc_id, message: "Document deleted successfully." });
+      assert.equal(await app.app.storage.exists(path), expected !== 200);
+      await play(app, {
+        title: "afterwards",
+        at: `GET /api/v1/docs/${doc_id}`,
+        ...user,
+        status: expected === 200 ? 404 : 200,
+      });
+    });
+  }
+
+  test("a deletion takes rows, blob and the waiting message, and leaves an audit row", async (app) => {
+    const { doc_id } = await upload(app, "leaving.txt");
+    await play(app, { title: "deletes", at: `DELETE /api/v1/docs/${doc_id}?force=1`, ...admin, status: 200 });
+    await play(app, {
+      title: "twice",
+      at: `DELETE /api/v1/docs/${doc_id}`,
+      ...admin,
+      status: 404,
+      detail: "Document not found",
+    });
+    for (const table of ["Documents", "Processing_Status", "Outbox", "Deletions"]) {
+      assert.equal(
+        await app.app.database.first(`SELECT doc_id FROM ${table} WHERE doc_id = @doc_id`, { doc_id }),
+        undefined,
+        table,
+      );
+    }
+    const log = await app.app.database.first<{ user_id: number; details: string }>(
+      "SELECT user_id, details FROM Logs WHERE action_type = 'document_delete' AND entity_id = @doc_id",
+      { doc_id },
+    );
+    assert.equal(log?.user_id, (await app.as("admin")).id);
+    assert.equal(JSON.parse(log?.details ?? "").filename, "leaving.txt");
+    // The name is free again.
+    await upload(app, "leaving.txt");
+  });
+
+  test("of ten that delete a document at once, one does", async (app) => {
+    const { doc_id } = await upload(app, "wanted-dead.txt");
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () => app.call("DELETE", `/api/v1/docs/${doc_id}?force=true`, admin)),
+    );
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, ...Array(9).fill(404)]);
+  });
+
+  testAlone(
+    "with the storage down a deletion is still a 200, and remembered for later",
+    {},
+    async (app, t) => {
+      const { doc_id, path } = await upload(app, "stuck.txt");
+      const down = t.mock.method(app.app.storage, "delete", () =>
+        Promise.reject(new Error("storage is down")),
+      );
+      await play(app, {
+        title: "deletes",
+        at: `DELETE /api/v1/docs/${doc_id}?force=true`,
+        ...admin,
+        status: 200,
+      });
+      await play(app, { title: "is gone", at: `GET /api/v1/docs/${doc_id}`, ...admin, status: 404 });
+      assert.ok(
+        await app.app.database.first("SELECT doc_id FROM Deletions WHERE doc_id = @doc_id", { doc_id }),
+      );
+      down.mock.restore();
+      assert.equal(await app.app.storage.exists(path), true);
+    },
+  );
+}

@@ -1,0 +1,281 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { Agent, get } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { type TestContext, test } from "node:test";
+import { type Answer, multipartBody, open, type SendOptions, send } from "../client.ts";
+import { partsFromEnvironment } from "../parts.ts";
+import { startTestApp } from "../support.ts";
+import { spawnServer, startServer } from "./server-process.ts";
+
+const ADMIN = { email: "admin@example.com", password: "Adm1nistrator!" };
+const BOOTSTRAP = { BOOTSTRAP_ADMIN_EMAIL: ADMIN.email, BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password };
+const LONG_TOKENS = { ACCESS_TOKEN_EXPIRE_MINUTES: "60" };
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "nassaq-life-"));
+  t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }));
+  return folder;
+}
+
+async function ok(
+  url: string,
+  method: string,
+  path: string,
+  token: string | undefined,
+  options: SendOptions = {},
+): Promise<Answer> {
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const answer = await send(url, method, path, { ...options, headers });
+  assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${answer.bytes}`);
+  return answer;
+}
+
+async function login(url: string, { email, password } = ADMIN) {
+  const { body } = await ok(url, "POST", "/api/v1/auth/login", undefined, {
+    form: { username: email, password },
+  });
+  return { token: String(body.access_token), refreshToken: String(body.refresh_token) };
+}
+
+test("after a kill and after a stop users, tokens, documents and queued messages are still good", async (t) => {
+  const folder = await temporaryFolder(t);
+  const parts = partsFromEnvironment(randomBytes(6).toString("hex"));
+  t.after(() => parts.remove());
+  const env = { ...parts.env, ...BOOTSTRAP, ...LONG_TOKENS };
+
+  const first = await startServer(folder, env);
+  t.after(() => first.kill("SIGKILL"));
+  const { token, refreshToken } = await login(first.url);
+  await ok(first.url, "POST", "/api/v1/paths", token, { json: { full_path: "مجلد" } });
+  const documents: { doc_id: number; path: string; filename: string; data: string }[] = [];
+  const upload = async (url: string, filename: string) => {
+    const data = `bytes of ${filename}`;
+    const multipart = [
+      { name: "full_path", value: "مجلد" },
+      { name: "file", filename, data },
+    ];
+    const { body } = await ok(url, "POST", "/api/v1/docs/upload", token, { multipart });
+    documents.push({ ...body, data });
+  };
+  for (const name of ["one.txt", "two.txt", "three.txt"]) await upload(first.url, name);
+  first.kill("SIGKILL");
+  assert.equal((await first.exit).signal, "SIGKILL");
+
+  const second = await startServer(folder, env);
+  t.after(() => second.kill("SIGKILL"));
+  assert.equal((await ok(second.url, "GET", "/api/v1/users/me", token)).body.email, ADMIN.email);
+  await login(second.url);
+  const renewed = (await ok(second.url, "POST", "/api/v1/auth/refresh", refreshToken)).body.access_token;
+  await upload(second.url, "four.txt");
+  second.kill("SIGTERM");
+  assert.deepEqual(await second.exit, { code: 0, signal: null });
+
+  const third = await startTestApp({ folder, env: { ...env, JWT_SECRET_KEY: "" } });
+  try {
+    const { body } = await ok(third.url, "GET", `/api/v1/docs?path=${encodeURIComponent("مجلد")}`, renewed);
+    assert.equal(body.total, 4);
+    for (const { doc_id, data } of documents) {
+      const { bytes } = await ok(third.url, "GET", `/api/v1/docs/${doc_id}/download`, renewed);
+      assert.equal(bytes.toString(), data);
+    }
+    // At least once: of the killed server's messages one may come twice.
+    const sent = new Map((await third.takeMessages(4)).map(({ body }) => [JSON.parse(body).doc_id, body]));
+    for (const { doc_id, path, filename } of documents) {
+      assert.deepEqual(JSON.parse(sent.get(doc_id) ?? "{}"), {
+        doc_id,
+        file_path: path,
+        filename,
+        user_id: 1,
+      });
+    }
+  } finally {
+    await third.close();
+  }
+});
+
+test("SIGTERM lets a running upload finish, takes nothing new, and ends with 0", async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await startServer(folder, { ...BOOTSTRAP, ...LONG_TOKENS });
+  t.after(() => server.kill("SIGKILL"));
+  const { token } = await login(server.url);
+  const { type, body } = multipartBody([
+    { name: "file", filename: "slow.bin", data: Buffer.alloc(300_000, "slow") },
+  ]);
+  const { request, answer } = open(server.url, "POST", "/api/v1/docs/upload", {
+    Authorization: `Bearer ${token}`,
+    "Content-Type": type,
+    "Content-Length": String(body.length),
+    Expect: "100-continue",
+  });
+  // Once the server asks for the body, the request is in flight.
+  const invited = once(request, "continue");
+  request.flushHeaders();
+  await invited;
+  request.write(body.subarray(0, 150_000));
+  server.kill("SIGTERM");
+  while (!server.lines.some(({ message }) => message === "stopping")) await new Promise(setImmediate);
+  // The port closes in the same turn as that line, or soon after.
+  let refused = false;
+  while (!refused) {
+    refused = await send(server.url, "GET", "/").then(
+      ({ status }) => status === 503,
+      () => true,
+    );
+  }
+  request.end(body.subarray(150_000));
+  assert.equal((await answer).status, 201);
+  assert.deepEqual(await server.exit, { code: 0, signal: null });
+  assert.equal(server.lines.at(-1)?.message, "stopped");
+});
+
+test("an upload that never ends does not keep the server from stopping in its time", async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await startServer(folder, { ...BOOTSTRAP, SHUTDOWN_TIMEOUT: "1" });
+  t.after(() => server.kill("SIGKILL"));
+  const { token } = await login(server.url);
+  const { request } = open(server.url, "POST", "/api/v1/docs/upload", {
+    Authorization: `Bearer ${token}`,
+    "Content-Type": "multipart/form-data; boundary=x",
+    "Content-Length": "100000",
+    Expect: "100-continue",
+  });
+  request.on("error", () => {});
+  const invited = once(request, "continue");
+  request.flushHeaders();
+  await invited;
+  server.kill("SIGINT");
+  assert.deepEqual(await server.exit, { code: 0, signal: null });
+  request.destroy();
+});
+
+test("readiness is a 503 that names what is down, and heals by itself", async (t) => {
+  const app = await startTestApp();
+  try {
+    for (const part of ["database", "storage", "broker", "content"] as const) {
+      const down = t.mock.method(app.app[part], "ping", () => Promise.reject(new Error("10.1.2.3 refused")));
+      const { status, body, bytes } = await app.call("GET", "/ready");
+      assert.equal(status, 503);
+      const notOk = Object.entries(body.checks).flatMap(([name, state]) => (state === "ok" ? [] : [name]));
+      // Embedded parts live in the embedded database.
+      if (part === "database") assert.ok(notOk.includes("database") && !notOk.includes("storage"));
+      else assert.deepEqual(notOk, [part]);
+      assert.doesNotMatch(bytes.toString(), /10\.1/);
+      assert.equal((await app.call("GET", "/")).status, 204);
+      down.mock.restore();
+      assert.equal((await app.call("GET", "/ready")).status, 200);
+    }
+  } finally {
+    await app.close();
+  }
+});
+
+test("a part that does not answer is named in bounded time", async (t) => {
+  const app = await startTestApp();
+  try {
+    t.mock.method(app.app.storage, "ping", () => new Promise(() => {}));
+    const { status, body } = await app.call("GET", "/ready");
+    assert.equal(status, 503);
+    assert.notEqual(body.checks.storage, "ok");
+  } finally {
+    await app.close();
+  }
+});
+
+test("while the server stops, readiness says so on connections that are open", async (t) => {
+  const app = await startTestApp();
+  const agent = new Agent({ keepAlive: true, maxSockets: 2 });
+  t.after(() => agent.destroy());
+  const ask = () =>
+    new Promise<number>((resolve, reject) => {
+      get(`${app.url}/ready`, { agent }, (response) => {
+        response.resume().on("end", () => resolve(response.statusCode ?? 0));
+      }).on("error", reject);
+    });
+  assert.equal(await ask(), 200);
+  // A request is in flight while the server begins to stop.
+  const release = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  const ping = t.mock.method(app.app.storage, "ping", () => {
+    entered.resolve();
+    return release.promise;
+  });
+  const asked = ask();
+  await entered.promise;
+  const closed = app.close();
+  ping.mock.restore();
+  release.resolve();
+  assert.equal(await asked, 503);
+  await closed;
+});
+
+test("a wrong configuration ends with 78 and one message that names every variable, without values", async (t) => {
+  const folder = await temporaryFolder(t);
+  const secret = "topsecretvalue";
+  const child = spawnServer(folder, {
+    ENVIRONMENT: "production",
+    PORT: secret,
+    MAX_UPLOAD_SIZE_MB: "-1",
+    JWT_SECRET_KEY: "short",
+    CORS_ORIGINS: "*",
+  });
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout as NonNullable<typeof child.stdout>),
+    text(child.stderr as NonNullable<typeof child.stderr>),
+    once(child, "exit"),
+  ]);
+  assert.deepEqual([code, stdout], [78, ""]);
+  for (const name of [
+    "PORT",
+    "MAX_UPLOAD_SIZE_MB",
+    "JWT_SECRET_KEY",
+    "CORS_ORIGINS",
+    "SQL_SERVER",
+    "SQL_DB_NAME",
+    "SQL_USER",
+    "SQL_PASS",
+    "MONGO_HOST",
+    "MONGO_USER",
+    "MONGO_PASS",
+    "BLOB_CONNECTION_STR",
+    "BLOB_STORAGE_CONTAINER_NAME",
+    "MESSAGE_BROKER_URL",
+  ]) {
+    assert.match(stderr, new RegExp(`^\\s*${name} `, "m"), name);
+  }
+  assert.doesNotMatch(stderr, /topsecretvalue|short\b.*short|^\s+at /m);
+});
+
+test("an address that is taken is one clear message and exit 1", async (t) => {
+  const app = await startTestApp();
+  t.after(() => app.close());
+  const child = spawnServer(await temporaryFolder(t), { PORT: new URL(app.url).port });
+  const [stdout, [code]] = await Promise.all([
+    text(child.stdout as NonNullable<typeof child.stdout>),
+    once(child, "exit"),
+  ]);
+  assert.equal(code, 1);
+  assert.match(stdout, /cannot start: .*EADDRINUSE/);
+});
+
+test("the first admin of dev is told once, and never again", async (t) => {
+  const folder = await temporaryFolder(t);
+  const first = await startServer(folder, { ENVIRONMENT: "dev" });
+  t.after(() => first.kill("SIGKILL"));
+  const ready = first.lines.find(({ message }) => message === "ready");
+  assert.ok(typeof ready?.first_admin === "string" && typeof ready.password === "string");
+  const account = { email: ready.first_admin, password: ready.password };
+  await login(first.url, account);
+  first.kill("SIGTERM");
+  await first.exit;
+  const second = await startServer(folder, { ENVIRONMENT: "dev" });
+  t.after(() => second.kill("SIGKILL"));
+  assert.doesNotMatch(JSON.stringify(second.lines), new RegExp(account.password));
+  await login(second.url, account);
+  second.kill("SIGTERM");
+  assert.equal((await second.exit).code, 0);
+});

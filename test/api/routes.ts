@@ -1,0 +1,40 @@
+import type { Level } from "../../src/routes/access.ts";
+
+/** The routes that exist, as the specification has them: method, path and who passes. */
+export const ROUTES: readonly [method: string, path: string, level: Level][] = [
+  ["GET", "/", "public"],
+  ["GET", "/ready", "public"],
+  ["POST", "/api/v1/auth/register", "public"],
+  ["POST", "/api/v1/auth/login", "public"],
+  ["POST", "/api/v1/auth/refresh", "public"],
+  ["GET", "/api/v1/users", "admin"],
+  ["GET", "/api/v1/users/pending", "admin"],
+  ["GET", "/api/v1/users/me", "user"],
+  ["PATCH", "/api/v1/users/me", "active"],
+  ["PATCH", "/api/v1/users/:user_id", "admin"],
+  ["PATCH", "/api/v1/users/:user_id/activate", "admin"],
+  ["DELETE", "/api/v1/users/:user_id", "admin"],
+  ["GET", "/api/v1/roles", "admin"],
+  ["POST", "/api/v1/docs/upload", "active"],
+  ["GET", "/api/v1/docs", "admin"],
+  ["GET", "/api/v1/docs/me", "active"],
+  ["GET", "/api/v1/docs/:doc_id", "active"],
+  ["GET", "/api/v1/docs/:doc_id/status", "active"],
+  ["GET", "/api/v1/docs/:doc_id/download", "active"],
+  ["DELETE", "/api/v1/docs/:doc_id", "admin"],
+  ["GET", "/api/v1/paths", "active"],
+  ["POST", "/api/v1/paths", "admin"],
+  ["PATCH", "/api/v1/paths/:path_id", "admin"],
+  ["DELETE", "/api/v1/paths/:path_id", "admin"],
+];
+
+/** What the specification adds for later: 404 until it exists. */
+export const MISSING: readonly [method: string, path: string][] = [
+  ["POST", "/api/v1/auth/logout"],
+  ["POST", "/api/v1/users/me/password"],
+  ["POST", "/api/v1/users/1/password-reset"],
+  ["POST", "/api/v1/auth/password-reset"],
+  ["GET", "/api/v1/logs"],
+  ["GET", "/api/v1/docs/1/content"],
+  ["POST", "/api/v1/docs/1/reprocess"],
+];
