@@ -1,4 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Database, DatabaseUnreachable } from "../src/data/database.ts";
 import { openSqlServer } from "../src/data/sqlserver.ts";
@@ -72,7 +75,7 @@ export async function createTestSqlServer(): Promise<TestSqlServer> {
     () => false,
   );
   const options = { ...testServer(own ? name : undefined), encrypt };
-  const unlock = own ? async () => {} : await lockTables(home);
+  const unlock = own ? async () => {} : await lockTables();
   async function clear(): Promise<void> {
     const database = await openSqlServer(options);
     await dropTables(database);
@@ -91,29 +94,28 @@ export async function createTestSqlServer(): Promise<TestSqlServer> {
   };
 }
 
-/** Test files run at the same time: the one that has the tables of the common database keeps the others waiting. */
-async function lockTables(database: Database): Promise<() => Promise<void>> {
-  const released = Promise.withResolvers<void>();
-  const locked = Promise.withResolvers<void>();
-  const holding = database.transaction(async (tx) => {
-    for (let result = -1; result < 0; ) {
-      const row = await tx.first<{ result: number }>(
-        `DECLARE @result INT;
-         EXEC @result = sp_getapplock @Resource = N'nassaq_tests', @LockMode = N'Exclusive',
-           @LockOwner = N'Transaction', @LockTimeout = 10000;
-         SELECT @result AS result`,
-      );
-      result = row?.result ?? -1;
+/** Test files run at the same time, in processes: the one that has the tables of the common database keeps the others waiting. */
+async function lockTables(): Promise<() => Promise<void>> {
+  const file = join(tmpdir(), `nassaq-test-${TEST_SQL_DB_NAME?.replace(/\W/g, "_")}.lock`);
+  for (;;) {
+    try {
+      await writeFile(file, String(process.pid), { flag: "wx" });
+      return () => rm(file, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     }
-    locked.resolve();
-    await released.promise;
-  });
-  holding.catch(locked.reject);
-  await locked.promise;
-  return async () => {
-    released.resolve();
-    await holding;
-  };
+    const holder = Number(await readFile(file, "utf8").catch(() => ""));
+    if (holder > 0 && !isAlive(holder)) await rm(file, { force: true });
+    await delay(100);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 /** The server may take a moment to see that the app's connections are gone. */
