@@ -168,8 +168,11 @@ export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: stri
   );
 }
 
-/** Deletes the document's rows; what is waiting in the outbox for it is the caller's to remove. */
-export async function deleteDocument(tx: Queryable, docId: number): Promise<void> {
+/**
+ * Deletes the document's rows; what is waiting in the outbox for it is the caller's to remove. False when another transaction has
+ * deleted it since it was read.
+ */
+export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
   await tx.run("DELETE FROM Processing_Status WHERE doc_id = @docId", { docId });
-  await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId });
+  return (await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId })) === 1;
 }

@@ -72,7 +72,15 @@ export async function updatePath(q: Queryable, pathId: number, changes: PathChan
   await q.run(`UPDATE Virtual_Paths SET ${set} WHERE path_id = @pathId`, { ...params, pathId });
 }
 
-/** Throws `ForeignKeyViolation` while documents reference the path. */
-export async function deletePath(q: Queryable, pathId: number): Promise<void> {
-  await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId });
+/** Throws `ForeignKeyViolation` while documents reference the path. False when it is not there any more. */
+export async function deletePath(q: Queryable, pathId: number): Promise<boolean> {
+  return (await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId })) === 1;
+}
+
+/**
+ * Makes every transaction that renames paths wait for the others until it ends, by a write to the one row that is always there: two
+ * that overlap would each move what it had read, and tear a subtree apart.
+ */
+export async function lockPaths(tx: Queryable, root: string): Promise<void> {
+  await tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
 }

@@ -126,13 +126,16 @@ export function updateUser(q: Queryable, userId: number, changes: UserChanges): 
   return q.run(`UPDATE Users SET ${set} WHERE user_id = @userId`, { ...params, userId });
 }
 
-/** Removes the user and what hangs on them, but not their documents; their audit rows stay, without the reference. */
-export async function deleteUser(q: Queryable, userId: number): Promise<void> {
+/**
+ * Removes the user and what hangs on them, but not their documents; their audit rows stay, without the reference. False when another
+ * transaction has removed them since they were read.
+ */
+export async function deleteUser(q: Queryable, userId: number): Promise<boolean> {
   await q.run("UPDATE Logs SET user_id = NULL WHERE user_id = @userId", { userId });
   await q.run("DELETE FROM Individual_Permissions WHERE user_id = @userId", { userId });
   await q.run("DELETE FROM Password_Resets WHERE user_id = @userId", { userId });
   await q.run("DELETE FROM Sessions WHERE user_id = @userId", { userId });
-  await q.run("DELETE FROM Users WHERE user_id = @userId", { userId });
+  return (await q.run("DELETE FROM Users WHERE user_id = @userId", { userId })) === 1;
 }
 
 /**

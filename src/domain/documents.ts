@@ -78,7 +78,7 @@ export function createDocuments({
     async remove(docId: number, options: { force: boolean }, actor: Actor): Promise<void> {
       const deletion = await database.transaction(async (tx) => {
         const document = await findDocument(tx, docId);
-        if (!document) throw new AppError("not_found", "Document not found");
+        if (!document) throw documentNotFound();
         if (!options.force && (document.status === "Queued" || document.status === "Processing")) {
           throw new AppError(
             "conflict",
@@ -87,7 +87,7 @@ export function createDocuments({
         }
         const blobKey = blobKeyOf(document);
         await removeFromOutboxByDocument(tx, docId);
-        await deleteDocument(tx, docId);
+        if (!(await deleteDocument(tx, docId))) throw documentNotFound();
         const deletionId = await insertDeletion(tx, { docId, blobKey, dueAt: now() });
         await record(tx, "document_delete", actor, docId, now(), {
           filename: document.filename,
@@ -101,6 +101,8 @@ export function createDocuments({
     },
   };
 }
+
+const documentNotFound = () => new AppError("not_found", "Document not found");
 
 /** Documents of the reference system have no key: their blob lies at `full_path/filename`. */
 function blobKeyOf(document: Document): string {

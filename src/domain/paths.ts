@@ -7,6 +7,7 @@ import {
   findPathByName,
   insertPath,
   listPathsBelow,
+  lockPaths,
   updatePath,
   type VirtualPath,
 } from "../data/paths.ts";
@@ -72,8 +73,9 @@ export function createPaths({ database, now }: { database: Database; now: () => 
     ): Promise<VirtualPath> {
       return refusingTaken(input.full_path ?? "", () =>
         database.transaction(async (tx) => {
-          const before = await getPath(tx, pathId);
           const { full_path: fullPath, ...rest } = input;
+          if (fullPath !== undefined) await lockPaths(tx, ROOT);
+          const before = await getPath(tx, pathId);
           if (Object.keys(input).length === 0) throw new AppError("bad_request", "No fields to update");
           if (fullPath !== undefined && fullPath !== before.fullPath) await rename(tx, before, fullPath);
           if (rest.description !== undefined) await updatePath(tx, pathId, rest);
@@ -97,7 +99,7 @@ export function createPaths({ database, now }: { database: Database; now: () => 
           if (below.length > 0) throw inUse("deeper paths exist below it");
           if ((await countDocuments(tx, { path: path.fullPath })) > 0)
             throw inUse("documents are stored in it");
-          await deletePath(tx, pathId);
+          if (!(await deletePath(tx, pathId))) throw pathNotFound();
           await record(tx, "path_delete", actor, pathId, now(), { full_path: path.fullPath });
         });
       } catch (error) {
@@ -136,9 +138,11 @@ async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<voi
 
 async function getPath(q: Queryable, pathId: number): Promise<VirtualPath> {
   const path = await findPath(q, pathId);
-  if (!path) throw new AppError("not_found", "Path not found.");
+  if (!path) throw pathNotFound();
   return path;
 }
+
+const pathNotFound = () => new AppError("not_found", "Path not found.");
 
 async function refusingTaken<Result>(fullPath: string, work: () => Promise<Result>): Promise<Result> {
   try {

@@ -93,7 +93,7 @@ export function createUsers({
           const user = await getUser(tx, userId);
           await refuseLastAdmin(tx, user);
           if ((await countDocuments(tx, { userId })) > 0) throw hasDocuments();
-          await deleteUser(tx, userId);
+          if (!(await deleteUser(tx, userId))) throw userNotFound();
           await record(tx, "user_delete", actor, userId, now(), {
             email: user.email,
             username: user.username,
@@ -108,9 +108,11 @@ export function createUsers({
 
 async function getUser(q: Queryable, userId: number): Promise<User> {
   const user = await findUser(q, userId);
-  if (!user) throw new AppError("not_found", "User not found");
+  if (!user) throw userNotFound();
   return user;
 }
+
+const userNotFound = () => new AppError("not_found", "User not found");
 
 async function refuseTaken(q: Queryable, userId: number, changes: UserChanges): Promise<void> {
   if (changes.email !== undefined) {
