@@ -143,7 +143,7 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
     insert: (table, values, identity) =>
       inTurn(() => patiently(() => statements.insert(table, values, identity))),
     transaction: (work) => inTurn(() => transact(work)),
-    migrate: () => migrate("sqlite", database, (work) => inTurn(() => transact(work, MIGRATION_LOCK_WAIT))),
+    migrate: () => migrate("sqlite", (work) => inTurn(() => transact(work, MIGRATION_LOCK_WAIT))),
     pendingMigrations: () => pendingMigrations("sqlite", database),
     ping: async () => void (await database.first("SELECT 1 AS one")),
     close: () =>

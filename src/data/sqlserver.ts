@@ -157,7 +157,7 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
     insert: (table, values, identity) => repeating(false, () => statements.insert(table, values, identity)),
     transaction: (work) => repeating(true, () => transact(work, pool.transaction())),
     migrate: () =>
-      migrate("sqlserver", database, (work) =>
+      migrate("sqlserver", (work) =>
         repeating(true, () => {
           const transaction = new TimedTransaction(pool, { requestTimeout: MIGRATION_TIMEOUT });
           return transact(work, transaction, lockMigrations);

@@ -9,13 +9,10 @@ type Exclusively = <Result>(work: (tx: Queryable) => Promise<Result>) => Promise
  * Runs what has not run yet, each migration in its own transaction; returns their names. Throws, before changing
  * anything, when an applied migration is unknown here or was another one then.
  */
-export async function migrate(
-  engine: Engine,
-  database: Queryable,
-  exclusively: Exclusively,
-): Promise<string[]> {
+export async function migrate(engine: Engine, exclusively: Exclusively): Promise<string[]> {
   const ran: string[] = [];
-  for (const name of await pendingMigrations(engine, database)) {
+  // Not without the lock: another process that is migrating would keep the look waiting, or show half of its work.
+  for (const name of await exclusively((tx) => pendingMigrations(engine, tx))) {
     if (await exclusively((tx) => apply(engine, tx, name))) ran.push(name);
   }
   return ran;
