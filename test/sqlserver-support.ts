@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Database, DatabaseUnreachable } from "../src/data/database.ts";
 import { openSqlServer } from "../src/data/sqlserver.ts";
 import type { SqlServerOptions } from "../src/data/sqlserver-connection.ts";
+import { AppError } from "../src/errors.ts";
 import type { Logger } from "../src/log.ts";
 
 const { TEST_SQL_SERVER, TEST_SQL_USER, TEST_SQL_PASS, TEST_SQL_DB_NAME } = process.env;
@@ -67,13 +68,9 @@ export interface TestSqlServer {
 
 /** Makes a database for this process's tests. Only where `skipReason` is undefined. */
 export async function createTestSqlServer(): Promise<TestSqlServer> {
-  const encrypt = await encrypts();
-  const home = await openSqlServer({ ...testServer(), encrypt });
+  const { home, encrypt } = await openHome();
   const name = `nassaq_test_${randomBytes(6).toString("hex")}`;
-  const own = await home.run(`CREATE DATABASE ${name}`).then(
-    () => true,
-    () => false,
-  );
+  const own = await createDatabase(home, name);
   const options = { ...testServer(own ? name : undefined), encrypt };
   const unlock = own ? async () => {} : await lockTables();
   async function clear(): Promise<void> {
@@ -131,15 +128,40 @@ async function dropDatabase(home: Database, name: string): Promise<void> {
   }
 }
 
-/** False for a test server that speaks TDS in the clear only. */
-async function encrypts(): Promise<boolean> {
-  try {
-    await (await openSqlServer(testServer())).close();
-    return true;
-  } catch (error) {
-    const { code } = (error as DatabaseUnreachable).cause as { code?: string };
-    if (code === "EENCRYPT") return false;
-    throw error;
+/**
+ * The server, in `TEST_SQL_DB_NAME` or, where there is no such database yet, in `master`; without encryption where it speaks TDS in the
+ * clear only.
+ */
+async function openHome(): Promise<{ home: Database; encrypt: boolean }> {
+  let encrypt = true;
+  let name = TEST_SQL_DB_NAME;
+  for (;;) {
+    try {
+      return { home: await openSqlServer({ ...testServer(name), encrypt, maxRetries: 0 }), encrypt };
+    } catch (error) {
+      const { code } = (error as DatabaseUnreachable).cause as { code?: string };
+      if (code === "EENCRYPT" && encrypt) encrypt = false;
+      else if (code === "ELOGIN" && name !== "master") name = "master";
+      else throw error;
+    }
+  }
+}
+
+/** "Could not obtain exclusive lock on database 'model'": another one is being made at the same time. */
+const MODEL_IN_USE = 1807;
+
+/** False where the server lets nobody make one. */
+async function createDatabase(home: Database, name: string): Promise<boolean> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await home.run(`CREATE DATABASE ${name}`);
+      return true;
+    } catch (error) {
+      const passing = error instanceof AppError || (error as { number?: unknown }).number === MODEL_IN_USE;
+      if (!passing) return false;
+      if (attempt === 20) throw error;
+      await delay(250 + Math.random() * 500);
+    }
   }
 }
 

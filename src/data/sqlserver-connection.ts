@@ -88,11 +88,14 @@ export function createPool(options: SqlServerOptions): sql.ConnectionPool {
 
 type Connection = Parameters<NonNullable<sql.config["beforeConnect"]>>[0];
 
-/** The driver's login error says only ELOGIN: adds the server's error number, which tells why. */
+/**
+ * The driver's login error says only ELOGIN: adds the server's error number, which tells why. Of several the first: a database that
+ * can't be opened is 4060 and then 18456, which any failed login is.
+ */
 function keepErrorNumber(connection: Connection): void {
   let number: number | undefined;
   const keep = (message: { number: number }) => {
-    number = message.number;
+    number ??= message.number;
   };
   connection.on("errorMessage", keep);
   connection.once("connect", (error) => {

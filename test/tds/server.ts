@@ -96,7 +96,8 @@ export async function startStandIn(options: {
       if (type === PACKET.login) {
         logins.push(readLogin(data));
         const refusal = options.login?.();
-        if (refusal !== undefined) return send(errorToken(refusal), done(0xfd, 2));
+        // SQL Server says what is wrong and then, whatever it was, that the login failed.
+        if (refusal !== undefined) return send(errorToken(refusal), errorToken(18456), done(0xfd, 2));
         session = options.open();
         return send(loginReply());
       }
