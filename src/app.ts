@@ -22,7 +22,7 @@ import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocsRoutes } from "./routes/docs.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
-import { devTable, table } from "./routes/index.ts";
+import { devTable, RESERVED, table } from "./routes/index.ts";
 import { createPathRoutes } from "./routes/paths.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
@@ -149,6 +149,7 @@ async function compose(
   };
   const server = createHttpServer({
     routes: [...table(handlers), ...(config.environment === "dev" ? devTable(createDocsRoutes()) : [])],
+    reserved: RESERVED,
     authorize: createGuard({ database, sessions, now }),
     log,
     corsOrigins: config.corsOrigins,
@@ -270,6 +271,8 @@ async function makeFirstAdmin(
     return generate ? made : undefined;
   } catch (error) {
     if (!(error instanceof AppError && error.code === "bad_request")) throw error;
+    // Another server that starts on the same database may have made the same one.
+    if (await registration.hasAdmin()) return undefined;
     log.warn("the first admin was not made: the address of BOOTSTRAP_ADMIN_EMAIL belongs to another user", {
       error,
     });

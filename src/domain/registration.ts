@@ -67,7 +67,12 @@ export function createRegistration({
   const createAdmin = (input: v.InferOutput<typeof newAccount>) =>
     insert(input, { roleId: ADMIN_ROLE, isActive: true }, SYSTEM);
 
+  const hasAdmin = async () => (await countActiveInRole(database, ADMIN_ROLE, 0)) > 0;
+
   return {
+    /** Whether there is an active admin. */
+    hasAdmin,
+
     /** An active admin; for the command line and the first start. */
     createAdmin,
 
@@ -83,7 +88,7 @@ export function createRegistration({
       credentials: { email: string; password: string } | undefined;
       generate: boolean;
     }): Promise<{ email: string; password: string } | undefined> {
-      if ((await countActiveInRole(database, ADMIN_ROLE, 0)) > 0) return undefined;
+      if (await hasAdmin()) return undefined;
       const generate = options.generate && (await countUsers(database, { isActive: undefined })) === 0;
       const credentials =
         options.credentials ??

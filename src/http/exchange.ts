@@ -1,3 +1,4 @@
+import { STATUS } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { clientAddress } from "./client.ts";
 import { corsHeaders, preflightHeaders } from "./cors.ts";
@@ -59,6 +60,7 @@ export async function serve<Level extends string, Caller>(
     !response.shouldKeepAlive ||
     !about.wellFormed ||
     exchange.mustClose() ||
+    reply.status === STATUS.request_timeout ||
     blocksConnection(exchange, about);
   const lingering = close && bodyIsUnderWay(exchange);
   const options = {

@@ -24,8 +24,15 @@ interface Entry<R> {
 
 const ORDER = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/** A router of exact segments and `:parameters`; throws at once when two routes have one method and one shape of path. */
-export function createRouter<R extends Shape>(routes: readonly R[]): Router<R> {
+/**
+ * A router of exact segments and `:parameters`; throws at once when two routes have one method and one shape of path. The paths in
+ * `reserved` are 404, although a parameter would match them.
+ */
+export function createRouter<R extends Shape>(
+  routes: readonly R[],
+  reserved: readonly string[] = [],
+): Router<R> {
+  const unused = new Set(reserved.map((path) => split(path).join("/")));
   const entries = routes.map((route) => ({ route, segments: patternSegments(route.path) }));
   const seen = new Set<string>();
   for (const { route, segments } of entries) {
@@ -40,8 +47,10 @@ export function createRouter<R extends Shape>(routes: readonly R[]): Router<R> {
       const segments = pathSegments(path);
       const matching = entries.filter((entry) => matches(entry.segments, segments));
       const [best] = matching;
-      if (!best) throw new AppError("not_found", "Not Found");
-      return resource(best.route.path, matching, segments);
+      if (!best || unused.has(segments.join("/"))) throw new AppError("not_found", "Not Found");
+      // An exact path is a resource of its own: a parameter's routes do not serve it.
+      const same = matching.filter((entry) => rank(entry.segments) === rank(best.segments));
+      return resource(best.route.path, same, segments);
     },
   };
 }

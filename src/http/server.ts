@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { AppError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { clientAddress, requestId } from "./client.ts";
@@ -13,6 +14,8 @@ const MAX_HEADER_BYTES = 16 * 1024;
 const HEADERS_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const BODY_IDLE_TIMEOUT_MS = 30_000;
+/** How long requests that were cut off when the server closed may take to undo what they began. */
+const CLEAN_UP_MS = 5_000;
 /** How often node looks for requests whose headers are late. */
 const CHECK_INTERVAL_MS = 5_000;
 
@@ -44,20 +47,22 @@ function newest({ exchanges }: Connection): Entry | undefined {
 /** A server for the table of routes. `authorize` says who calls, or throws, before any byte of a body is read. */
 export function createHttpServer<Level extends string, Caller>(options: {
   routes: readonly Route<Level, Caller>[];
+  reserved?: readonly string[];
   authorize: (level: Level, request: Request) => Promise<Caller>;
   log: Logger;
   corsOrigins: readonly string[];
   trustProxy: boolean;
   bodyIdleTimeoutMs?: number;
 }): HttpServer {
-  const { routes, ...rest } = options;
+  const { routes, reserved, ...rest } = options;
   const context: ServerContext<Level, Caller> = {
     bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS,
     ...rest,
-    router: createRouter(routes),
+    router: createRouter(routes, reserved),
   };
   const { log } = options;
   const connections = new Map<Socket, Connection>();
+  const running = new Set<Promise<void>>();
   let closed: Promise<void> | undefined;
 
   const server = createServer({
@@ -109,16 +114,18 @@ export function createHttpServer<Level extends string, Caller>(options: {
     };
     const entry: Entry = { exchange, abort };
     connection.exchanges.add(entry);
-    serve(context, exchange)
+    const serving = serve(context, exchange)
       .catch((error) => {
         log.error("an exchange failed", { request_id: exchange.id, error });
         socket.destroy();
       })
       .finally(() => {
+        running.delete(serving);
         connection.exchanges.delete(entry);
         const over = closed !== undefined || (connection.last && connection.refusedWith === undefined);
         if (over && connection.exchanges.size === 0) socket.destroySoon();
       });
+    running.add(serving);
   }
 
   server.on("connection", connectionOf);
@@ -150,7 +157,6 @@ export function createHttpServer<Level extends string, Caller>(options: {
     if (connection.exchanges.size === 1) connection.refusedWith = answerRaw(socket, refusal, id);
     current.abort.abort(new ClientGone());
   });
-  server.on("error", (error) => log.error("the listening socket failed", { error }));
 
   function refuse(socket: Socket, refusal: AppError, id: string): void {
     connectionOf(socket).last = true;
@@ -173,6 +179,7 @@ export function createHttpServer<Level extends string, Caller>(options: {
         server.once("error", reject);
         server.listen(port, host, () => {
           server.off("error", reject);
+          server.on("error", (error) => log.error("the listening socket failed", { error }));
           const bound = server.address() as AddressInfo;
           resolve({ port: bound.port, host: bound.address });
         });
@@ -184,8 +191,10 @@ export function createHttpServer<Level extends string, Caller>(options: {
         const timer = setTimeout(() => {
           for (const socket of connections.keys()) socket.destroy();
         }, timeoutMs);
-        server.close(() => {
+        server.close(async () => {
           clearTimeout(timer);
+          // What was cut off still cleans up after itself.
+          await Promise.race([Promise.all(running), delay(CLEAN_UP_MS, undefined, { ref: false })]);
           resolve();
         });
         for (const [socket, { exchanges }] of connections) {

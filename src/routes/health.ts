@@ -17,6 +17,8 @@ export function createHealthRoutes({
   isStopping: () => boolean;
   log: Logger;
 }) {
+  const down = new Set<string>();
+
   return {
     /** Liveness: the process answers. Touches no dependency. */
     live: () => noContent(),
@@ -26,7 +28,11 @@ export function createHealthRoutes({
       const results = await Promise.all(
         Object.entries(checks).map(async ([name, check]) => {
           const error = await failureOf(check);
-          if (error !== undefined) log.warn("a part is not ready", { part: name, error });
+          // Anybody may ask, as often as they like: a line tells of a change only.
+          if (error !== undefined && !down.has(name)) log.warn("a part is not ready", { part: name, error });
+          if (error === undefined && down.has(name)) log.info("a part is ready again", { part: name });
+          if (error === undefined) down.delete(name);
+          else down.add(name);
           return [name, error === undefined ? "ok" : "unavailable"] as const;
         }),
       );

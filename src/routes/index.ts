@@ -30,6 +30,9 @@ function route<L extends Level>(
   return { method, path, level, handler: handler as AppRoute["handler"] };
 }
 
+/** Paths of routes to come, which are no ids of documents. */
+export const RESERVED = ["/api/v1/docs/search"];
+
 /** THE TABLE: the whole API and the security policy of the server, one line a route. */
 export function table({ health, auth, users, documents, paths }: Handlers): AppRoute[] {
   return [

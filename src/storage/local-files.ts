@@ -8,7 +8,7 @@ const NO_HARD_LINKS: readonly string[] = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENO
 const NO_DIRECTORY_SYNC: readonly string[] = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "EISDIR", "EPERM", "ENOENT"];
 
 /** Milliseconds. An upload writes at least every few seconds, so a file untouched this long was left by a crash. */
-const STALE_AFTER = 60 * 60 * 1000;
+export const STALE_AFTER = 60 * 60 * 1000;
 
 /** The machine code of a system error (`ENOENT`), or undefined. */
 export function codeOf(error: unknown): string | undefined {

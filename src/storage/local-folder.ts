@@ -6,7 +6,15 @@ import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { checkKey, InvalidBlobKey, isPrefix, isUrl, nameContains, sortKeys } from "./keys.ts";
-import { codeOf, publish, removeEmptyFolders, removeStaleFiles, syncFolders, walk } from "./local-files.ts";
+import {
+  codeOf,
+  publish,
+  removeEmptyFolders,
+  removeStaleFiles,
+  STALE_AFTER,
+  syncFolders,
+  walk,
+} from "./local-files.ts";
 import { toKey, toPath } from "./local-names.ts";
 import { BlobExists, BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
 import { checkRange, consume } from "./streaming.ts";
@@ -32,13 +40,18 @@ const isAbsent = (error: unknown) => ABSENT.includes(codeOf(error) ?? "");
 export class LocalFolderStorage implements Storage {
   readonly description: string;
   readonly #folder: string;
-  readonly #cleaning: Promise<void>;
+  readonly #sweep: NodeJS.Timeout;
+  #cleaning: Promise<void> = Promise.resolve();
 
   private constructor(folder: string) {
     this.description = `folder ${folder}`;
     this.#folder = folder;
-    // Left-overs that can't be removed now are tried again at the next start; uploads don't depend on it.
-    this.#cleaning = removeStaleFiles(join(folder, UPLOADS)).catch(() => {});
+    const clean = () => {
+      // What can't be removed now is tried again; uploads don't depend on it.
+      this.#cleaning = removeStaleFiles(join(folder, UPLOADS)).catch(() => {});
+    };
+    this.#sweep = setInterval(clean, STALE_AFTER).unref();
+    clean();
   }
 
   /** Opens the storage in `folder`, made if missing; throws the system's error when that can't be. */
@@ -91,8 +104,8 @@ export class LocalFolderStorage implements Storage {
       if (!(await lstat(path)).isFile()) return;
       await unlink(path);
     } catch (error) {
-      if (isAbsent(error)) return;
-      throw error;
+      // Its folder may be left of an upload that a crash cut off.
+      if (!isAbsent(error)) throw error;
     }
     await removeEmptyFolders(dirname(path), this.#folder);
   }
@@ -156,6 +169,7 @@ export class LocalFolderStorage implements Storage {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#sweep);
     await this.#cleaning;
   }
 

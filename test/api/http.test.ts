@@ -180,13 +180,7 @@ function routes({ test }: Suite): void {
   for (const [pattern, methods] of patterns) {
     test(`${pattern} answers ${methods.join(", ")} and tells so`, async (app) => {
       const path = pattern.replace(/:\w+/, "123456");
-      // What shares the shape of the path is served there too: /users/me is also /users/:user_id.
-      const served = METHODS.filter((method) =>
-        ROUTES.some(
-          ([other, shape]) =>
-            other === method && new RegExp(`^${shape.replace(/:\w+/g, "[^/]+")}$`).test(path),
-        ),
-      );
+      const served = METHODS.filter((method) => methods.includes(method));
       const allow = [...served, "OPTIONS", ...(served.includes("GET") ? ["HEAD"] : [])].sort();
       const told = (value: string | null) => value?.split(", ").sort();
       for (const at of [path, `${path}/`.replace("//", "/")]) {

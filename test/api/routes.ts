@@ -37,4 +37,5 @@ export const MISSING: readonly [method: string, path: string][] = [
   ["GET", "/api/v1/logs"],
   ["GET", "/api/v1/docs/1/content"],
   ["POST", "/api/v1/docs/1/reprocess"],
+  ["GET", "/api/v1/docs/search?q=report"],
 ];
