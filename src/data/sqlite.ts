@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type SQLOutputValue, type StatementSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
@@ -157,12 +157,22 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
 /** Closing the last connection checkpoints the write-ahead log into the file. FULL: a commit survives a power cut. */
 function openFile(file: string): DatabaseSync {
   try {
-    if (file !== ":memory:") mkdirSync(dirname(file), { recursive: true });
+    if (file !== ":memory:") {
+      mkdirSync(dirname(file), { recursive: true });
+      // It holds addresses and password hashes: a new one is its owner's alone.
+      closeSync(openSync(file, "a", 0o600));
+    }
     const connection = new DatabaseSync(file, { timeout: LOCK_WAIT, enableForeignKeyConstraints: true });
+    // SQL Server's LOWER knows every script; SQLite's own knows ASCII.
+    connection.function("lower", { deterministic: true }, (value) =>
+      typeof value === "string" ? value.toLowerCase() : value,
+    );
     connection.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 20");
     return connection;
   } catch (error) {
-    throw new DatabaseUnreachable("The database file can't be opened", { cause: error });
+    throw new DatabaseUnreachable(`The database file ${file} can't be opened: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 

@@ -50,12 +50,12 @@ export async function findUserByEmail(q: Queryable, email: string): Promise<User
   return user && sameText(user.email, email) ? user : undefined;
 }
 
-/** The user of a name, without case in any script: SQLite's NOCASE folds ASCII only, so the folded forms are asked for too. */
+/** The user of a name, without case in any script. SQLite's NOCASE folds ASCII only, so other names are folded, which no index serves. */
 export async function findUserByUsername(q: Queryable, username: string): Promise<User | undefined> {
-  const users = await q.all<User>(
-    `${SELECT_USER} ${FROM_USERS} WHERE u.username IN (@username, @lower, @upper)`,
-    { username, lower: username.toLowerCase(), upper: username.toUpperCase() },
-  );
+  const lower = username.toLowerCase();
+  const isAscii = /^[\x20-\x7e]*$/.test(username);
+  const column = isAscii ? "u.username" : "LOWER(u.username)";
+  const users = await q.all<User>(`${SELECT_USER} ${FROM_USERS} WHERE ${column} = @lower`, { lower });
   return users.find((user) => sameText(user.username, username));
 }
 

@@ -4,8 +4,15 @@ import { line, text } from "./text.ts";
 /** bcrypt reads no more than 72 bytes of a password. */
 const BCRYPT_BYTES = 72;
 
-/** 6 to 60 characters after trimming. */
-export const fullName = v.pipe(text, v.trim(), line, v.minLength(6), v.maxLength(60));
+/** 6 to 60 characters after trimming, in at most the 100 UTF-16 code units of the column. */
+export const fullName = v.pipe(
+  text,
+  v.trim(),
+  line,
+  v.minCodePoints(6),
+  v.maxCodePoints(60),
+  v.maxLength(100),
+);
 
 // RFC 5321 §4.1.2 Dot-string, and a domain of at least two labels.
 const EMAIL =
@@ -32,8 +39,8 @@ export const username = v.pipe(
  */
 export const password = v.pipe(
   text,
-  v.check((value) => [...value].length >= 8, "Must have at least 8 characters"),
-  v.check((value) => [...value].length <= 64, "Must have at most 64 characters"),
+  v.minCodePoints(8),
+  v.maxCodePoints(64),
   v.regex(/\p{Nd}/u, "Must contain at least one digit"),
   v.regex(/[^\p{L}\p{M}\p{N}]/u, "Must contain at least one non-alphanumeric character"),
   v.maxBytes(BCRYPT_BYTES, "Must be at most 72 bytes in UTF-8"),

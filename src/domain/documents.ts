@@ -68,8 +68,9 @@ export function createDocuments({
       };
     },
 
-    recordDownload: (docId: number, actor: Actor) =>
-      database.transaction((tx) => record(tx, "document_download", actor, docId, now())),
+    /** Notes who gets which bytes. */
+    recordDownload: (docId: number, range: ByteRange, actor: Actor) =>
+      database.transaction((tx) => record(tx, "document_download", actor, docId, now(), { ...range })),
 
     /**
      * Deletes the rows in one transaction, then the blob and the text; what can't be reached then is

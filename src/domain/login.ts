@@ -1,9 +1,11 @@
+import * as v from "valibot";
 import type { Database } from "../data/database.ts";
 import { findUser, findUserByEmail } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
 import type { Sessions, Tokens } from "../security/sessions.ts";
 import { type Actor, record } from "./audit.ts";
+import { email } from "./credentials.ts";
 
 export type Login = ReturnType<typeof createLogin>;
 
@@ -35,7 +37,9 @@ export function createLogin({
         const by = { ...actor, userId: user?.userId ?? null };
         if (!user || !proved || !user.isActive) {
           const reason = user && proved ? "not_active" : "bad_credentials";
-          await record(tx, "login_failed", by, by.userId, now(), { reason });
+          // Not whatever was typed: that may be a password in the wrong field.
+          const attempted = v.is(email, address) ? { email: address } : {};
+          await record(tx, "login_failed", by, by.userId, now(), { reason, ...attempted });
           return reason === "not_active"
             ? new AppError("forbidden", "User is not active")
             : new AppError("not_authenticated", "Incorrect email or password");

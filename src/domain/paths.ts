@@ -127,6 +127,11 @@ async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<voi
       },
     ]);
   }
+  const ids = new Set(moved.map(({ pathId }) => pathId));
+  for (const { fullPath } of moved) {
+    const there = await findPathByName(tx, fullPath);
+    if (there && !ids.has(there.pathId)) throw taken(fullPath);
+  }
   // A path may move to where another one of the subtree still stands: begin at the end that leaves first.
   const direction = to.length > path.fullPath.length ? -1 : 1;
   moved.sort((a, b) => direction * (a.fullPath.length - b.fullPath.length));

@@ -2,8 +2,11 @@ import { createHash } from "node:crypto";
 import { AppError } from "../errors.ts";
 
 export interface Throttle {
-  /** Takes a token from the key's bucket, or throws `too_many_requests` with `Retry-After`; a refused attempt takes none. */
-  take(key: string): void;
+  /**
+   * Takes a token from the key's bucket, or throws `too_many_requests` with `Retry-After`; a refused attempt takes none. A refused
+   * `claimant` who comes back when told is let in, although others have taken every token meanwhile.
+   */
+  take(key: string, claimant?: string): void;
 }
 
 /** Keys remembered at most: some ten megabytes. */
@@ -25,15 +28,36 @@ export function createThrottle({
   if (perMinute === 0) return { take() {} };
   const interval = 60_000 / perMinute;
   const fullAt = new Map<string, number>();
+  /** From when on a refused claimant is let in. */
+  const promised = new Map<string, number>();
+
+  function refuse(place: string | undefined, wait: number, instant: number): void {
+    const due = place === undefined ? undefined : promised.get(place);
+    if (place !== undefined && due !== undefined && due <= instant) {
+      promised.delete(place);
+      return;
+    }
+    const seconds = Math.max(
+      1,
+      Math.ceil((Math.min(wait, (due ?? Number.POSITIVE_INFINITY) - instant) - 0.001) / 1000),
+    );
+    if (place !== undefined && due === undefined) {
+      if (promised.size >= maxKeys) forgetPromises(promised, instant);
+      if (promised.size < maxKeys) promised.set(place, instant + seconds * 1000);
+    }
+    throw tooMany(seconds);
+  }
 
   return {
-    take(key) {
+    take(key, claimant) {
       const instant = now();
       const bucket = key.length > 100 ? createHash("sha256").update(key).digest("base64") : key;
       const next = Math.max(fullAt.get(bucket) ?? instant, instant) + interval;
       const wait = next - instant - 60_000;
+      const place = claimant === undefined ? undefined : `${bucket} ${claimant}`;
       // The margin is for the rounding of sums of fractions.
-      if (wait > 0.001) throw tooMany(Math.max(1, Math.ceil((wait - 0.001) / 1000)));
+      if (wait > 0.001) return refuse(place, wait, instant);
+      if (place !== undefined) promised.delete(place);
       if (fullAt.size >= maxKeys && !fullAt.has(bucket)) makeRoom(fullAt, instant, maxKeys);
       fullAt.set(bucket, next);
     },
@@ -52,6 +76,13 @@ function makeRoom(fullAt: Map<string, number>, instant: number, maxKeys: number)
   if (fullAt.size <= maxKeys - spare) return;
   const leastMissing = [...fullAt].sort(([, a], [, b]) => a - b).slice(0, fullAt.size - (maxKeys - spare));
   for (const [key] of leastMissing) fullAt.delete(key);
+}
+
+/** Forgets the promises of those who did not come back within a minute. */
+function forgetPromises(promised: Map<string, number>, instant: number): void {
+  for (const [place, due] of promised) {
+    if (due + 60_000 < instant) promised.delete(place);
+  }
 }
 
 function tooMany(retryAfterSeconds: number): AppError {

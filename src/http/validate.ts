@@ -52,7 +52,9 @@ function extraField(loc: Issue["loc"]): Issue {
 function publicIssue(issue: v.BaseIssue<unknown>, where: Where): Issue {
   const loc = [where, ...(issue.path ?? []).map((item) => item.key as string | number)];
   if (isExtra(issue)) return extraField(loc);
-  return { type: isMissing(issue) ? "missing" : issue.type, loc, msg: issue.message };
+  // A length is one in characters to clients, however it is counted.
+  const type = issue.type.replace(/_code_points$/, "_length");
+  return { type: isMissing(issue) ? "missing" : type, loc, msg: issue.message };
 }
 
 const NOUNS: Record<string, string> = {
@@ -67,6 +69,7 @@ const NOUNS: Record<string, string> = {
 
 const UNITS: Record<string, string> = {
   length: " characters",
+  code: " characters",
   bytes: " bytes in UTF-8",
 };
 

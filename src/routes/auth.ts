@@ -9,9 +9,10 @@ import type { Throttle } from "../http/throttle.ts";
 import { actorOf, bearerToken } from "./access.ts";
 import { userResponse } from "./users.ts";
 
-/** The password grant of RFC 6749 §4.3.2. Clients send the other parameters as well; they have no meaning here. */
-const secret = v.pipe(text, v.maxLength(1000));
-const loginForm = v.object({ username: secret, password: secret });
+const typed = v.pipe(text, v.maxLength(1000));
+
+/** The password grant of RFC 6749 §4.3.2. Clients send its other parameters as well; they have no meaning here. */
+const loginForm = v.object({ username: typed, password: typed });
 
 /** RFC 6749 §5.1: a token response is never stored. */
 const NO_STORE = { "Cache-Control": "no-store", Pragma: "no-cache" };
@@ -31,7 +32,7 @@ export function createAuthRoutes({
     async register(request: Request): Promise<Reply> {
       perAddress.take(`register ${request.address}`);
       const input = await readJson(request, newAccount);
-      perAccount.take(`register ${input.email}`);
+      perAccount.take(`register ${input.email}`, request.address);
       const user = await registration.register(input, actorOf(request, null));
       return created("/api/v1/users/me", userResponse(user));
     },
@@ -40,7 +41,8 @@ export function createAuthRoutes({
       perAddress.take(`login ${request.address}`);
       const form = await readForm(request, loginForm);
       const address = form.username.trim().toLowerCase();
-      perAccount.take(`login ${address}`);
+      // Guesses from other addresses empty the account's bucket too: they must not keep its owner out.
+      perAccount.take(`login ${address}`, request.address);
       const tokens = await login.login(address, form.password, actorOf(request, null));
       return tokenReply(tokens);
     },

@@ -169,8 +169,7 @@ export function createDocumentRoutes({
         },
       };
       if (request.method === "HEAD") return reply;
-      // A client that fetches a file in parts shows up once in the audit trail.
-      if (start === 0) await documents.recordDownload(doc_id, actorOf(request, caller.userId));
+      await documents.recordDownload(doc_id, { start, end }, actorOf(request, caller.userId));
       return { ...reply, body: await download.open(range) };
     },
 

@@ -213,6 +213,10 @@ function registration({ test }: Suite): void {
       json: newcomer({ username: "éLISE.äRGER" }),
       detail: "Username already taken",
     });
+    await play(app, { title: "first", at: REGISTER, json: newcomer({ username: "Иван" }), status: 201 });
+    for (const username of ["ИВАН", "иван", "иВаН"]) {
+      await play(app, { ...again, json: newcomer({ username }), detail: "Username already taken" });
+    }
   });
 
   test("a user name is made of the address, with a number appended until it is free", async (app) => {

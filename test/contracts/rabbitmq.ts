@@ -45,7 +45,10 @@ export async function createPrivateRabbitMQ(): Promise<PrivateRabbitMQ | { skip:
     "/opt/homebrew/sbin",
   ]);
   const portMapper = findProgram("epmd", []);
-  if (server === undefined || portMapper === undefined) return { skip: "no rabbitmq-server on this machine" };
+  if (server === undefined || portMapper === undefined) {
+    if (process.env.CI) throw new Error("no rabbitmq-server on this machine");
+    return { skip: "no rabbitmq-server on this machine" };
+  }
 
   const folder = await mkdtemp(join(tmpdir(), "rabbitmq-"));
   const [port, distributionPort, mapperPort] = await freePorts(3);

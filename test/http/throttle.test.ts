@@ -12,9 +12,9 @@ function bench(perMinute: number, maxKeys?: number) {
       instant += seconds * 1000;
     },
     /** 0 when the token was had, else the seconds of `Retry-After`. */
-    take(key: string): number {
+    take(key: string, claimant?: string): number {
       try {
-        throttle.take(key);
+        throttle.take(key, claimant);
         return 0;
       } catch (error) {
         assert.ok(error instanceof AppError);
@@ -77,6 +77,20 @@ describe("the throttle", () => {
     take("victim");
     for (let key = 0; key < 10_000; key++) assert.equal(take(`flood ${key}`), 0);
     assert.ok(take("victim") > 0);
+  });
+
+  test("who comes back when told is let in, whatever others have taken meanwhile, and nobody sooner", () => {
+    const { take, pass } = bench(6);
+    for (let guess = 0; guess < 6; guess++) assert.equal(take("account", "attacker"), 0);
+    assert.equal(take("account", "owner"), 10);
+    for (let second = 1; second <= 10; second++) {
+      pass(1);
+      while (take("account", "attacker") === 0);
+      if (second < 10) assert.equal(take("account", "owner"), 10 - second);
+    }
+    assert.equal(take("account", "owner"), 0);
+    assert.equal(take("account", "owner"), 10);
+    assert.equal(take("account", "somebody else"), 10);
   });
 
   test("very long keys are told apart", () => {

@@ -9,6 +9,7 @@ import type { Answer, Session, TransactionStep } from "./server.ts";
  */
 export function sqliteSession(file: string, onStatement: (text: string) => void = () => {}): Session {
   const database = new DatabaseSync(file, { timeout: 0, enableForeignKeyConstraints: true });
+  database.function("lower", { deterministic: true }, (value) => String(value).toLowerCase());
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
 
   async function answer(work: () => Answer): Promise<Answer> {
