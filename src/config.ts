@@ -1,3 +1,4 @@
+import { accessSync, constants } from "node:fs";
 import { resolve } from "node:path";
 import * as v from "valibot";
 import { type BrokerSettings, type Env, VARIABLES, type Variable } from "./config-variables.ts";
@@ -94,6 +95,8 @@ function textOf(name: Name, env: Env): string | undefined {
  */
 export function loadEnvFile(path: string): void {
   try {
+    // loadEnvFile says ENOENT of a file that it may not read, too.
+    accessSync(path, constants.R_OK);
     process.loadEnvFile(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

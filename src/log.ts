@@ -33,11 +33,17 @@ function jsonLine(time: Date, level: Level, message: string, fields: Fields): st
   return JSON.stringify({ time: time.toISOString(), level, message, ...safe });
 }
 
+function withCauses(error: Error, depth = 0): string {
+  const own = depth === 0 ? (error.stack ?? error.message) : `${error.name}: ${error.message}`;
+  const { cause } = error;
+  return cause instanceof Error && depth < 4 ? `${own}\n  caused by ${withCauses(cause, depth + 1)}` : own;
+}
+
 function readableLine(time: Date, level: Level, message: string, fields: Fields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => {
-      if (value instanceof Error) return `${key}=${value.stack ?? value.message}`;
+      if (value instanceof Error) return `${key}=${withCauses(value)}`;
       return `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`;
     });
   return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
