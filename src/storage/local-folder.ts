@@ -25,6 +25,9 @@ const UPLOADS = ".uploads";
 /** How often publishing may find its folder removed by a delete beside it before that counts as a failure. */
 const PUBLISH_ATTEMPTS = 20;
 
+/** A folder removed meanwhile; node's recursive mkdir says ENOTDIR when that happens between two of its steps. */
+const VANISHED: readonly string[] = ["ENOENT", "ENOTDIR"];
+
 /** Opening what is no regular file must neither follow a link out of the folder nor wait for a pipe's other end. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
@@ -214,7 +217,7 @@ export class LocalFolderStorage implements Storage {
         });
         break;
       } catch (error) {
-        if (codeOf(error) === "ENOENT" && attempt < PUBLISH_ATTEMPTS) continue;
+        if (VANISHED.includes(codeOf(error) ?? "") && attempt < PUBLISH_ATTEMPTS) continue;
         await removeEmptyFolders(folder, this.#folder);
         throw error;
       }
