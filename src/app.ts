@@ -14,7 +14,7 @@ import { createRegistration, type Registration } from "./domain/registration.ts"
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
-import { createHttpServer } from "./http/server.ts";
+import { createHttpServer, type HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
 import { createGuard } from "./routes/access.ts";
@@ -118,11 +118,10 @@ async function compose(
   const janitor = startJanitor({ database, erasure, log, now });
   closers.push(() => janitor.stop());
 
-  let stopping = false;
   const handlers = {
     health: createHealthRoutes({
       checks: { database, storage, broker, content },
-      isStopping: () => stopping,
+      isStopping: (): boolean => server.closing,
       log,
     }),
     auth: createAuthRoutes({
@@ -147,7 +146,7 @@ async function compose(
     }),
     paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
   };
-  const server = createHttpServer({
+  const server: HttpServer = createHttpServer({
     routes: [...table(handlers), ...(config.environment === "dev" ? devTable(createDocsRoutes()) : [])],
     reserved: RESERVED,
     authorize: createGuard({ database, sessions, now }),
@@ -173,7 +172,6 @@ async function compose(
     broker,
     content,
     async stop() {
-      stopping = true;
       await server.close(config.shutdownTimeoutSeconds * 1000);
       await closeAll();
     },

@@ -42,7 +42,7 @@ const yesOrNo = parsed("yes or no", (text) => {
 
 const notBlank = matching("more than white space", (text) => text.trim() !== "");
 
-const EMBEDDED = { kind: "embedded" } as const;
+export const EMBEDDED = { kind: "embedded" } as const;
 
 const sqlServer = parsed("`host`, `host,port`, `host\\instance` or `embedded`", (text) => {
   if (text === "embedded") return EMBEDDED;

@@ -1,7 +1,7 @@
 import { accessSync, constants } from "node:fs";
 import { resolve } from "node:path";
 import * as v from "valibot";
-import { type BrokerSettings, type Env, VARIABLES, type Variable } from "./config-variables.ts";
+import { type BrokerSettings, EMBEDDED, type Env, VARIABLES, type Variable } from "./config-variables.ts";
 
 /** What the process runs with: checked, complete, frozen to its leaves. */
 export interface Config {
@@ -76,7 +76,6 @@ type Output<N extends Name> = v.InferOutput<Entry<N>["schema"]>;
 type Settings = { [N in Name]: Entry<N> extends { default: unknown } ? Output<N> : Output<N> | undefined };
 
 const LONGEST_RETRY_SECONDS = 3600;
-const EMBEDDED = { kind: "embedded" } as const;
 const NAMES = Object.keys(VARIABLES) as Name[];
 const SCHEMA = v.object(
   Object.fromEntries(NAMES.map((name) => [name, v.optional(VARIABLES[name].schema as v.GenericSchema)])),

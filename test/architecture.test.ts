@@ -68,7 +68,6 @@ const ARROWS: Record<string, string[]> = {
   "config-variables": ["domain/credentials", "domain/text"],
   config: ["config-variables"],
   "demo-client": [],
-  heap: [],
   demo: ["app", "config", "log", "demo-client", "data/users", "domain/", "security/passwords"],
   healthcheck: [],
   app: [
@@ -86,7 +85,7 @@ const ARROWS: Record<string, string[]> = {
   ],
   commands: ["app", "config", "errors", "log", "http/validate", "domain/", "security/", "data/"],
   cli: ["commands", "config", "demo", "errors", "log", "data/database"],
-  main: ["app", "config", "heap", "log", "data/database"],
+  main: ["app", "config", "log", "data/database"],
 };
 
 /** The implementations of a port, by the beginning of their files' names: none knows another. */

@@ -128,7 +128,8 @@ async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<voi
     ]);
   }
   const ids = new Set(moved.map(({ pathId }) => pathId));
-  for (const { fullPath } of moved) {
+  // The path itself was looked at above.
+  for (const { fullPath } of moved.slice(1)) {
     const there = await findPathByName(tx, fullPath);
     if (there && !ids.has(there.pathId)) throw taken(fullPath);
   }
