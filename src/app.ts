@@ -55,7 +55,11 @@ export interface App {
  * The composition root: opens the parts that the configuration names, wires them, listens, and says `ready`. Throws what the
  * database throws when it can't be had; other parts that are down heal by themselves.
  */
-export async function startApp(config: Config, log: Logger, substitutes: Substitutes = {}): Promise<App> {
+export async function startApp(
+  config: Config,
+  log: Logger,
+  substitutes: Substitutes = {},
+): Promise<App> {
   const closers: (() => Promise<unknown>)[] = [];
   const closeAll = async () => {
     for (const close of closers.splice(0).reverse()) {
@@ -147,7 +151,10 @@ async function compose(
     paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
   };
   const server: HttpServer = createHttpServer({
-    routes: [...table(handlers), ...(config.environment === "dev" ? devTable(createDocsRoutes()) : [])],
+    routes: [
+      ...table(handlers),
+      ...(config.environment === "dev" ? devTable(createDocsRoutes()) : []),
+    ],
     reserved: RESERVED,
     authorize: createGuard({ database, sessions, now }),
     log,
@@ -179,7 +186,11 @@ async function compose(
 }
 
 /** Migrates the database; with MIGRATE_ON_START=no only looks, and throws `SchemaBehind` when it is behind. */
-export async function prepareSchema(config: Config, database: Database, log: Logger): Promise<void> {
+export async function prepareSchema(
+  config: Config,
+  database: Database,
+  log: Logger,
+): Promise<void> {
   if (config.migrateOnStart) {
     const applied = await database.migrate();
     if (applied.length > 0) log.debug("migrated the database", { applied });
@@ -200,7 +211,11 @@ class SchemaBehind extends Error {
   }
 }
 
-function openEmbedded(config: Config, log: Logger, file = join(config.dataDir, "nassaq.db")): Database {
+function openEmbedded(
+  config: Config,
+  log: Logger,
+  file = join(config.dataDir, "nassaq.db"),
+): Database {
   return openSqlite({ file, log });
 }
 
@@ -223,11 +238,17 @@ async function openStorage(config: Config, log: Logger): Promise<Storage> {
     return await AzureBlobStorage.open({ ...config.storage, log });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
-    throw new ConfigError("BLOB_CONNECTION_STR is not a connection string that the Azure SDK takes.");
+    throw new ConfigError(
+      "BLOB_CONNECTION_STR is not a connection string that the Azure SDK takes.",
+    );
   }
 }
 
-async function openContent(config: Config, embedded: () => Database, log: Logger): Promise<ContentStore> {
+async function openContent(
+  config: Config,
+  embedded: () => Database,
+  log: Logger,
+): Promise<ContentStore> {
   if (config.content.kind === "embedded") {
     const { EmbeddedContentStore } = await import("./content/embedded.ts");
     return new EmbeddedContentStore(embedded());
@@ -271,9 +292,12 @@ async function makeFirstAdmin(
     if (!(error instanceof AppError && error.code === "bad_request")) throw error;
     // Another server that starts on the same database may have made the same one.
     if (await registration.hasAdmin()) return undefined;
-    log.warn("the first admin was not made: the address of BOOTSTRAP_ADMIN_EMAIL belongs to another user", {
-      error,
-    });
+    log.warn(
+      "the first admin was not made: the address of BOOTSTRAP_ADMIN_EMAIL belongs to another user",
+      {
+        error,
+      },
+    );
     return undefined;
   }
 }

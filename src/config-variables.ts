@@ -5,7 +5,8 @@ import { email, password } from "./domain/credentials.ts";
 export type Env = NodeJS.ProcessEnv;
 
 const HOST_NAME = /^[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?$/i;
-const isHost = (text: string): boolean => isIP(text) !== 0 || (text.length <= 253 && HOST_NAME.test(text));
+const isHost = (text: string): boolean =>
+  isIP(text) !== 0 || (text.length <= 253 && HOST_NAME.test(text));
 
 /** A schema whose only message is `must be …`, so that no message can repeat what was received. */
 function parsed<Output>(description: string, parse: (text: string) => Output | undefined) {
@@ -32,7 +33,9 @@ function integer(min: number, max: number) {
 }
 
 function oneOf<const Option extends string>(...options: Option[]) {
-  return parsed(`one of ${options.join(", ")}`, (text) => options.find((option) => option === text));
+  return parsed(`one of ${options.join(", ")}`, (text) =>
+    options.find((option) => option === text),
+  );
 }
 
 const yesOrNo = parsed("yes or no", (text) => {
@@ -65,7 +68,8 @@ const broker = parsed(
   (text): BrokerSettings | undefined => {
     if (text === "embedded") return EMBEDDED;
     if (/(^|;)Endpoint=sb:\/\/[^;/]+/i.test(text)) {
-      const complete = /;SharedAccessKeyName=[^;]/i.test(text) && /;SharedAccessKey=[^;]/i.test(text);
+      const complete =
+        /;SharedAccessKeyName=[^;]/i.test(text) && /;SharedAccessKey=[^;]/i.test(text);
       return complete ? { kind: "service-bus", connectionString: text } : undefined;
     }
     try {
@@ -83,7 +87,8 @@ const azureConnection = matching(
   "a connection string with AccountName and AccountKey, or with BlobEndpoint and SharedAccessSignature",
   (text) => {
     const has = (key: string) => new RegExp(`(^|;)\\s*${key}=[^;]`, "i").test(text);
-    if (has("UseDevelopmentStorage") || (has("BlobEndpoint") && has("SharedAccessSignature"))) return true;
+    if (has("UseDevelopmentStorage") || (has("BlobEndpoint") && has("SharedAccessSignature")))
+      return true;
     return has("AccountName") && has("AccountKey");
   },
 );
@@ -93,7 +98,10 @@ const origins = parsed(
   (text): string[] | undefined => {
     try {
       const listed: unknown = text.trimStart().startsWith("[") ? JSON.parse(text) : splitList(text);
-      const exact = v.parse(v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\\?#@*\s]+$/i))), listed);
+      const exact = v.parse(
+        v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\\?#@*\s]+$/i))),
+        listed,
+      );
       return [...new Set(exact.map((origin) => new URL(origin).origin))];
     } catch {
       return undefined;
@@ -157,7 +165,9 @@ export const VARIABLES = {
   SQL_RETRY_DELAY_BASE: { schema: integer(0, 60), default: "2" },
   MIGRATE_ON_START: { schema: yesOrNo, default: "yes" },
 
-  MONGO_HOST: { schema: matching("a host name or an IP address, without port, or `embedded`", isHost) },
+  MONGO_HOST: {
+    schema: matching("a host name or an IP address, without port, or `embedded`", isHost),
+  },
   MONGO_PORT: { schema: integer(1, 65_535), default: "10260" },
   MONGO_USER: { schema: notBlank },
   MONGO_PASS: { schema: v.string(), secret: true },
@@ -183,8 +193,9 @@ export const VARIABLES = {
   MESSAGE_BROKER_URL: { schema: broker, secret: true },
   OCR_QUEUE_NAME: {
     // What RabbitMQ and Service Bus both take, with room for `.failed`; RabbitMQ keeps `amq.` for itself.
-    schema: matching("1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`", (text) =>
-      /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i.test(text),
+    schema: matching(
+      "1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`",
+      (text) => /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i.test(text),
     ),
     default: "ocr_queue",
   },
@@ -193,7 +204,11 @@ export const VARIABLES = {
   REFRESH_TOKEN_EXPIRE_DAYS: { schema: integer(1, 3650), default: "7" },
   JWT_ALGORITHM: { schema: oneOf("HS256"), default: "HS256" },
   JWT_SECRET_KEY: { schema: notBlank, secret: true },
-  JWT_SECRET_KEY_PREVIOUS: { schema: v.pipe(v.string(), v.transform(splitList)), default: "", secret: true },
+  JWT_SECRET_KEY_PREVIOUS: {
+    schema: v.pipe(v.string(), v.transform(splitList)),
+    default: "",
+    secret: true,
+  },
   AUTH_RATE_PER_ADDRESS: { schema: integer(0, 1_000_000), default: "30" },
   AUTH_RATE_PER_ACCOUNT: { schema: integer(0, 1_000_000), default: "10" },
 

@@ -1,7 +1,13 @@
 import { accessSync, constants } from "node:fs";
 import { resolve } from "node:path";
 import * as v from "valibot";
-import { type BrokerSettings, EMBEDDED, type Env, VARIABLES, type Variable } from "./config-variables.ts";
+import {
+  type BrokerSettings,
+  EMBEDDED,
+  type Env,
+  VARIABLES,
+  type Variable,
+} from "./config-variables.ts";
 
 /** What the process runs with: checked, complete, frozen to its leaves. */
 export interface Config {
@@ -73,18 +79,23 @@ type Name = keyof typeof VARIABLES;
 type Entry<N extends Name> = (typeof VARIABLES)[N];
 type Output<N extends Name> = v.InferOutput<Entry<N>["schema"]>;
 /** A variable with a default always has a value. */
-type Settings = { [N in Name]: Entry<N> extends { default: unknown } ? Output<N> : Output<N> | undefined };
+type Settings = {
+  [N in Name]: Entry<N> extends { default: unknown } ? Output<N> : Output<N> | undefined;
+};
 
 const LONGEST_RETRY_SECONDS = 3600;
 const NAMES = Object.keys(VARIABLES) as Name[];
 const SCHEMA = v.object(
-  Object.fromEntries(NAMES.map((name) => [name, v.optional(VARIABLES[name].schema as v.GenericSchema)])),
+  Object.fromEntries(
+    NAMES.map((name) => [name, v.optional(VARIABLES[name].schema as v.GenericSchema)]),
+  ),
 );
 
 /** The text of each variable that is set or has a default. An empty variable counts as unset. */
 function textOf(name: Name, env: Env): string | undefined {
   const variable: Variable = VARIABLES[name];
-  const fallback = typeof variable.default === "function" ? variable.default(env) : variable.default;
+  const fallback =
+    typeof variable.default === "function" ? variable.default(env) : variable.default;
   return env[name] || fallback;
 }
 
@@ -99,7 +110,8 @@ export function loadEnvFile(path: string): void {
     process.loadEnvFile(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT") throw new ConfigError(`${path} can't be read (${code ?? "unknown error"}).`);
+    if (code !== "ENOENT")
+      throw new ConfigError(`${path} can't be read (${code ?? "unknown error"}).`);
   }
 }
 
@@ -121,7 +133,9 @@ export function loadConfig(env: Env = process.env): Config {
     if (!faults.has(name)) faults.set(name, fault);
   });
   if (faults.size > 0) {
-    const lines = NAMES.filter((name) => faults.has(name)).map((name) => `  ${name} ${faults.get(name)}`);
+    const lines = NAMES.filter((name) => faults.has(name)).map(
+      (name) => `  ${name} ${faults.get(name)}`,
+    );
     throw new ConfigError(["The configuration can't be used:", ...lines].join("\n"));
   }
   return deepFreeze(assemble(settings));
@@ -133,13 +147,23 @@ type Report = (name: Name, fault: string) => void;
 function checkTogether(settings: Partial<Settings>, report: Report): void {
   const production = settings.ENVIRONMENT === "production";
   const demand = (reason: string, ...names: Name[]) => {
-    for (const name of names) if (settings[name] === undefined) report(name, `is required ${reason}`);
+    for (const name of names)
+      if (settings[name] === undefined) report(name, `is required ${reason}`);
   };
   const inProduction = "in production";
   if (production) {
-    demand(`${inProduction} (a server, or \`embedded\` to keep the data in DATA_DIR)`, "SQL_SERVER");
-    demand(`${inProduction} (a server, or \`embedded\` to keep the texts in DATA_DIR)`, "MONGO_HOST");
-    demand(`${inProduction} (a broker, or \`embedded\` to keep the queue in DATA_DIR)`, "MESSAGE_BROKER_URL");
+    demand(
+      `${inProduction} (a server, or \`embedded\` to keep the data in DATA_DIR)`,
+      "SQL_SERVER",
+    );
+    demand(
+      `${inProduction} (a server, or \`embedded\` to keep the texts in DATA_DIR)`,
+      "MONGO_HOST",
+    );
+    demand(
+      `${inProduction} (a broker, or \`embedded\` to keep the queue in DATA_DIR)`,
+      "MESSAGE_BROKER_URL",
+    );
     demand(inProduction, "JWT_SECRET_KEY");
   }
   const { SQL_SERVER: sql, MONGO_HOST: mongo } = settings;
@@ -162,7 +186,10 @@ function checkTogether(settings: Partial<Settings>, report: Report): void {
   if (production && settings.JWT_SECRET_KEY_PREVIOUS?.some(isShort)) {
     report("JWT_SECRET_KEY_PREVIOUS", "must have at least 32 bytes in each key in production");
   }
-  if (settings.BOOTSTRAP_ADMIN_EMAIL !== undefined || settings.BOOTSTRAP_ADMIN_PASSWORD !== undefined) {
+  if (
+    settings.BOOTSTRAP_ADMIN_EMAIL !== undefined ||
+    settings.BOOTSTRAP_ADMIN_PASSWORD !== undefined
+  ) {
     demand(
       "beside the other BOOTSTRAP_ADMIN_* variable",
       "BOOTSTRAP_ADMIN_EMAIL",
@@ -171,7 +198,10 @@ function checkTogether(settings: Partial<Settings>, report: Report): void {
   }
   const { SQL_RETRY_DELAY_BASE: base = 0, SQL_MAX_RETRIES: retries = 0 } = settings;
   if (base ** retries > LONGEST_RETRY_SECONDS) {
-    report("SQL_RETRY_DELAY_BASE", "to the power of SQL_MAX_RETRIES must not exceed an hour (3600 seconds)");
+    report(
+      "SQL_RETRY_DELAY_BASE",
+      "to the power of SQL_MAX_RETRIES must not exceed an hour (3600 seconds)",
+    );
   }
 }
 
@@ -247,7 +277,8 @@ function assemble(settings: Settings): Config {
 
 /** Freezes a tree of plain objects and arrays. */
 function deepFreeze<Tree>(tree: Tree): Tree {
-  if (typeof tree === "object" && tree !== null) Object.values(Object.freeze(tree)).forEach(deepFreeze);
+  if (typeof tree === "object" && tree !== null)
+    Object.values(Object.freeze(tree)).forEach(deepFreeze);
   return tree;
 }
 

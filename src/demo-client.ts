@@ -57,9 +57,11 @@ export async function request(
     body.append("file", new Blob([new Uint8Array(options.file.bytes)]), options.file.name);
   }
   const step = `${method} ${path} (${options.title})`;
-  const { response, bytes } = await answerTo(url + path, { method, headers, body }).catch((error: Error) => {
-    throw new DemoFailure(`${step}: no answer: ${error.message}`, { cause: error });
-  });
+  const { response, bytes } = await answerTo(url + path, { method, headers, body }).catch(
+    (error: Error) => {
+      throw new DemoFailure(`${step}: no answer: ${error.message}`, { cause: error });
+    },
+  );
   print(`${String(response.status)} ${method.padEnd(6)} ${path.padEnd(34)} ${options.title}`);
   if (response.status !== options.status) {
     throw new DemoFailure(
@@ -74,7 +76,10 @@ export async function request(
   };
 }
 
-async function answerTo(url: string, init: RequestInit): Promise<{ response: Response; bytes: Buffer }> {
+async function answerTo(
+  url: string,
+  init: RequestInit,
+): Promise<{ response: Response; bytes: Buffer }> {
   const response = await fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT) });
   return { response, bytes: Buffer.from(await response.arrayBuffer()) };
 }

@@ -41,7 +41,9 @@ export async function runDemo(samples: string, print: (line: string) => void): P
 
 function configOf(folder: string): Config {
   const config = loadConfig({
-    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => CHOOSES_A_PART.test(name))),
+    ...Object.fromEntries(
+      Object.entries(process.env).filter(([name]) => CHOOSES_A_PART.test(name)),
+    ),
     ENVIRONMENT: "test",
     DATA_DIR: folder,
     HOST: "127.0.0.1",
@@ -50,14 +52,21 @@ function configOf(folder: string): Config {
     AUTH_RATE_PER_ADDRESS: "0",
     AUTH_RATE_PER_ACCOUNT: "0",
   });
-  return { ...config, migrateOnStart: config.migrateOnStart || config.database.kind === "embedded" };
+  return {
+    ...config,
+    migrateOnStart: config.migrateOnStart || config.database.kind === "embedded",
+  };
 }
 
 /** Not the first administrator of the configuration: the database may have others, whose passwords the demo can't know. */
 async function makeAdmin(app: App, admin: { email: string; password: string }): Promise<number> {
   const passwords = createPasswords();
   try {
-    const registration = createRegistration({ database: app.database, passwords, now: () => new Date() });
+    const registration = createRegistration({
+      database: app.database,
+      passwords,
+      now: () => new Date(),
+    });
     return (await registration.createAdmin({ full_name: "Demo Administrator", ...admin })).userId;
   } finally {
     await passwords.close();
@@ -91,7 +100,8 @@ async function play(
     request(app.url, method, path, options, print);
   const login = async (who: string, email: string, password: string, status = 200) => {
     const form = { grant_type: "password", username: email, password };
-    return (await call("POST", "/api/v1/auth/login", { title: `${who} logs in`, status, form })).body;
+    return (await call("POST", "/api/v1/auth/login", { title: `${who} logs in`, status, form }))
+      .body;
   };
   const api = "/api/v1";
   const reader = { email: `salma-${run}@example.org`, password: newPassword() };
@@ -109,7 +119,11 @@ async function play(
 
   const { access_token: adminToken } = await login("the admin", admin.email, admin.password);
   const asAdmin = { token: adminToken };
-  await call("GET", `${api}/users/pending`, { title: "the admin sees who waits", status: 200, ...asAdmin });
+  await call("GET", `${api}/users/pending`, {
+    title: "the admin sees who waits",
+    status: 200,
+    ...asAdmin,
+  });
   await call("PATCH", `${api}/users/${userId}`, {
     title: "gives Salma the role of a user",
     status: 200,
@@ -213,7 +227,11 @@ async function play(
     const title = `the admin deletes ${name}`;
     await call("DELETE", `${api}/docs/${docId}?force=true`, { title, status: 200, ...asAdmin });
   }
-  await call("GET", `${api}/docs/${first[0]}/status`, { title: "which is gone", status: 404, token });
+  await call("GET", `${api}/docs/${first[0]}/status`, {
+    title: "which is gone",
+    status: 404,
+    token,
+  });
   for (const { id } of paths.reverse()) {
     await call("DELETE", `${api}/paths/${id}`, {
       title: "the admin deletes a folder",
@@ -222,7 +240,11 @@ async function play(
     });
   }
   await call("DELETE", `${api}/users/${userId}`, { title: "and Salma", status: 204, ...asAdmin });
-  await call("GET", `${api}/users/me`, { title: "whose token is worth nothing now", status: 401, token });
+  await call("GET", `${api}/users/me`, {
+    title: "whose token is worth nothing now",
+    status: 401,
+    token,
+  });
 }
 
 /** On the embedded broker, reads the queue as a worker would; another broker's queue may be a real worker's. */
@@ -247,7 +269,8 @@ async function showQueue(
     async ({ body }) => {
       const message = JSON.parse(body);
       print(`${queueName} holds ${body}`);
-      if (!waiting.delete(message.doc_id)) all.reject(new DemoFailure(`An unknown message: ${body}`));
+      if (!waiting.delete(message.doc_id))
+        all.reject(new DemoFailure(`An unknown message: ${body}`));
       if (waiting.size === 0) all.resolve();
     },
     { prefetch: 1 },
@@ -265,5 +288,6 @@ function sha256(bytes: Buffer): string {
 }
 
 function expect(actual: unknown, expected: unknown, what: string): void {
-  if (actual !== expected) throw new DemoFailure(`Expected ${what} to be ${expected}, got ${actual}.`);
+  if (actual !== expected)
+    throw new DemoFailure(`Expected ${what} to be ${expected}, got ${actual}.`);
 }

@@ -19,7 +19,9 @@ export function describeError(error: unknown, depth = 0): unknown {
     message: error.message,
     ...(code === undefined ? {} : { code }),
     ...(depth === 0 ? { stack: error.stack } : {}),
-    ...(error.cause === undefined || depth === 4 ? {} : { cause: describeError(error.cause, depth + 1) }),
+    ...(error.cause === undefined || depth === 4
+      ? {}
+      : { cause: describeError(error.cause, depth + 1) }),
   };
 }
 
@@ -36,7 +38,9 @@ function jsonLine(time: Date, level: Level, message: string, fields: Fields): st
 function withCauses(error: Error, depth = 0): string {
   const own = depth === 0 ? (error.stack ?? error.message) : `${error.name}: ${error.message}`;
   const { cause } = error;
-  return cause instanceof Error && depth < 4 ? `${own}\n  caused by ${withCauses(cause, depth + 1)}` : own;
+  return cause instanceof Error && depth < 4
+    ? `${own}\n  caused by ${withCauses(cause, depth + 1)}`
+    : own;
 }
 
 function readableLine(time: Date, level: Level, message: string, fields: Fields): string {

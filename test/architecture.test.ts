@@ -15,7 +15,8 @@ interface Import {
   isType: boolean;
 }
 
-const STATIC = /^(?:import|export)(?<type> type)?\b[^;'"`]*?\bfrom "(?<to>[^"]+)"|^import "(?<bare>[^"]+)"/gm;
+const STATIC =
+  /^(?:import|export)(?<type> type)?\b[^;'"`]*?\bfrom "(?<to>[^"]+)"|^import "(?<bare>[^"]+)"/gm;
 const DYNAMIC = /\bimport\("(?<to>[^"]+)"\)/g;
 
 const files = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
@@ -64,7 +65,16 @@ const ARROWS: Record<string, string[]> = {
     "broker/broker",
     "content/content-store",
   ],
-  "routes/": ["errors", "log", "routes/", "http/", "domain/", "security/", "data/", "storage/storage"],
+  "routes/": [
+    "errors",
+    "log",
+    "routes/",
+    "http/",
+    "domain/",
+    "security/",
+    "data/",
+    "storage/storage",
+  ],
   "config-variables": ["domain/credentials", "domain/text"],
   config: ["config-variables"],
   "demo-client": [],
@@ -131,7 +141,11 @@ test("the reader of imports sees the ways in which one can be written", () => {
     'const f = await import("./f.ts");',
     '// import "no.ts"',
   ].join("\n");
-  const seen = importsOf("x/y.ts", source).map(({ to, isType, isDynamic }) => [to, isType, isDynamic]);
+  const seen = importsOf("x/y.ts", source).map(({ to, isType, isDynamic }) => [
+    to,
+    isType,
+    isDynamic,
+  ]);
   assert.deepEqual(seen, [
     ["x/a.ts", false, false],
     ["b.ts", false, false],
@@ -231,7 +245,8 @@ test("the dependencies at run time are the seven that were agreed, pinned, and a
     "valibot",
   ];
   assert.deepEqual(Object.keys(dependencies).sort(), agreed);
-  for (const [name, version] of Object.entries(dependencies)) assert.match(version, /^\d+\.\d+\.\d+$/, name);
+  for (const [name, version] of Object.entries(dependencies))
+    assert.match(version, /^\d+\.\d+\.\d+$/, name);
   const used = new Set(packages.filter(({ isType }) => !isType).map(({ to }) => to));
   // The one package of development that source code may use, where the compiled description of the API is missing.
   const development = packages.filter(({ to }) => to === "yaml");
@@ -240,7 +255,9 @@ test("the dependencies at run time are the seven that were agreed, pinned, and a
 });
 
 test("the environment is read in one place", () => {
-  const readers = [...sources].filter(([, source]) => /\bprocess\.env\b/.test(source)).map(([file]) => file);
+  const readers = [...sources]
+    .filter(([, source]) => /\bprocess\.env\b/.test(source))
+    .map(([file]) => file);
   // The demo hands it on to the configuration; the health check is a program of its own that must not load one.
   assert.deepEqual(readers.sort(), ["config.ts", "demo.ts", "healthcheck.ts"]);
 });

@@ -23,13 +23,18 @@ beforeEach(async () => {
 });
 afterEach(() => database.close());
 
-const rows = () => database.all<Row>("SELECT doc_id, attempts, last_error FROM Outbox ORDER BY outbox_id");
+const rows = () =>
+  database.all<Row>("SELECT doc_id, attempts, last_error FROM Outbox ORDER BY outbox_id");
 const documents = async () => (await rows()).map(({ doc_id }) => doc_id);
 const isEmpty = async () => (await rows()).length === 0;
 
 function add(docId: number, queue = "ocr_queue"): Promise<void> {
   const body = JSON.stringify({ doc_id: docId });
-  return addToOutbox(database, { doc_id: docId, queue, message_id: randomUUID(), body }, new Date());
+  return addToOutbox(
+    database,
+    { doc_id: docId, queue, message_id: randomUUID(), body },
+    new Date(),
+  );
 }
 
 /** A broker whose answers the test decides. */
@@ -58,7 +63,8 @@ function scriptedBroker() {
   return broker satisfies Broker;
 }
 
-const down = () => Promise.reject(unavailable("The message broker", new Error("connection refused")));
+const down = () =>
+  Promise.reject(unavailable("The message broker", new Error("connection refused")));
 
 describe("dispatcher", () => {
   const dispatchers: Dispatcher[] = [];

@@ -69,7 +69,9 @@ describe("embedded broker", () => {
     await broker.publish(QUEUE, poison);
     await database.run("UPDATE Broker_Messages SET deliveries = @most", { most: MAX_DELIVERIES });
     const seen: string[] = [];
-    const consumer = await broker.consume(QUEUE, async ({ body }) => void seen.push(body), { prefetch: 1 });
+    const consumer = await broker.consume(QUEUE, async ({ body }) => void seen.push(body), {
+      prefetch: 1,
+    });
     await broker.publish(QUEUE, message("good"));
     await until(() => seen.length > 0, "the good message");
     await until(async () => (await rows(QUEUE)).length === 0, "an empty queue");
@@ -88,7 +90,9 @@ describe("embedded broker", () => {
   test("parked messages can be consumed in their turn", async () => {
     const broker = new EmbeddedBroker({ database, log: silent, retryDelay: 1 });
     await broker.publish(QUEUE, message());
-    const failing = await broker.consume(QUEUE, () => Promise.reject(new Error("no")), { prefetch: 1 });
+    const failing = await broker.consume(QUEUE, () => Promise.reject(new Error("no")), {
+      prefetch: 1,
+    });
     const seen: number[] = [];
     const repairing = await broker.consume(
       `${QUEUE}.failed`,
@@ -110,7 +114,8 @@ describe("embedded broker", () => {
       ...database,
       run: (sql, params) => (broken ? fault() : database.run(sql, params)),
       page: (sql, params, window) => (broken ? fault() : database.page(sql, params, window)),
-      insert: (table, values, identity) => (broken ? fault() : database.insert(table, values, identity)),
+      insert: (table, values, identity) =>
+        broken ? fault() : database.insert(table, values, identity),
       ping: () => (broken ? fault() : database.ping()),
     };
     const broker = new EmbeddedBroker({ database: faulty, log: silent });
@@ -118,7 +123,9 @@ describe("embedded broker", () => {
     await assert.rejects(broker.ping(), { code: "unavailable" });
     await assert.rejects(broker.publish(QUEUE, message()), { code: "unavailable" });
     const seen: string[] = [];
-    const consumer = await broker.consume(QUEUE, async ({ body }) => void seen.push(body), { prefetch: 1 });
+    const consumer = await broker.consume(QUEUE, async ({ body }) => void seen.push(body), {
+      prefetch: 1,
+    });
     broken = false;
     await broker.ping();
     await broker.publish(QUEUE, message("stored"));

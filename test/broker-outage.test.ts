@@ -20,7 +20,8 @@ async function readAll(url: string, queue: string): Promise<{ id: string; body: 
   const messages: { id: string; body: string }[] = [];
   for (let index = 0; index < messageCount; index++) {
     const message = await channel.get(queue, { noAck: true });
-    if (message) messages.push({ id: message.properties.messageId, body: message.content.toString() });
+    if (message)
+      messages.push({ id: message.properties.messageId, body: message.content.toString() });
   }
   await connection.close();
   return messages;
@@ -58,7 +59,12 @@ describe("outbox and a RabbitMQ that goes away", () => {
       for (let doc_id = 1; doc_id <= MESSAGES; doc_id++) {
         const message = {
           id: randomUUID(),
-          body: JSON.stringify({ doc_id, file_path: `http://x/${doc_id}`, filename: "ملف.pdf", user_id: 7 }),
+          body: JSON.stringify({
+            doc_id,
+            file_path: `http://x/${doc_id}`,
+            filename: "ملف.pdf",
+            user_id: 7,
+          }),
         };
         const row = { doc_id, queue, message_id: message.id, body: message.body };
         await database.transaction((tx) => addToOutbox(tx, row, new Date()));

@@ -9,7 +9,11 @@ import { silent, until } from "./contracts/broker.ts";
 
 const isUnavailable = { name: "AppError", code: "unavailable" };
 
-async function withBroker(url: string, work: (broker: RabbitMQBroker) => Promise<void>, log = silent) {
+async function withBroker(
+  url: string,
+  work: (broker: RabbitMQBroker) => Promise<void>,
+  log = silent,
+) {
   const broker = new RabbitMQBroker({ url, log, retryDelay: 10 });
   try {
     await work(broker);
@@ -21,7 +25,11 @@ async function withBroker(url: string, work: (broker: RabbitMQBroker) => Promise
 describe("RabbitMQ's address", () => {
   test("is described and logged without its password", async () => {
     const lines: string[] = [];
-    const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
+    const log = createLogger({
+      level: "debug",
+      readable: false,
+      write: (line) => lines.push(line),
+    });
     const url = "amqp://somebody:s3cr%3At@127.0.0.1:1/vhost";
     await withBroker(
       url,
@@ -37,7 +45,10 @@ describe("RabbitMQ's address", () => {
     assert.throws(
       () => new RabbitMQBroker({ url: "amqp://a:s3cr:et@:x", log }),
       (error: Error) => {
-        assert.doesNotMatch(`${error.stack} ${JSON.stringify(error)} ${String(error.cause)}`, /s3cr/);
+        assert.doesNotMatch(
+          `${error.stack} ${JSON.stringify(error)} ${String(error.cause)}`,
+          /s3cr/,
+        );
         return true;
       },
     );
@@ -64,7 +75,12 @@ async function startDyingPeer() {
   const logins: string[] = [];
   const frame = (classId: number, methodId: number, ...fields: Buffer[]) => {
     const payload = Buffer.concat([u16(classId), u16(methodId), ...fields]);
-    return Buffer.concat([Buffer.from([1, 0, 0]), u32(payload.length), payload, Buffer.from([0xce])]);
+    return Buffer.concat([
+      Buffer.from([1, 0, 0]),
+      u32(payload.length),
+      payload,
+      Buffer.from([0xce]),
+    ]);
   };
   const long = (text: string) => Buffer.concat([u32(text.length), Buffer.from(text)]);
   const server = createServer((socket) => {

@@ -12,7 +12,11 @@ import { startTcpProxy, type TcpProxy } from "./tcp-proxy.ts";
 const message = (body = '{"doc_id":1}') => ({ id: randomUUID(), body });
 const isUnavailable = { name: "AppError", code: "unavailable" };
 
-async function withBroker(url: string, work: (broker: RabbitMQBroker) => Promise<void>, log = silent) {
+async function withBroker(
+  url: string,
+  work: (broker: RabbitMQBroker) => Promise<void>,
+  log = silent,
+) {
   const broker = new RabbitMQBroker({ url, log, retryDelay: 10 });
   try {
     await work(broker);
@@ -66,35 +70,55 @@ describe("RabbitMQ that is there", () => {
     });
   }
 
-  check("a consumer without our code reads the exact body, persistent, with a type and an id", async () => {
-    await withBroker(url, async (broker) => {
-      await broker.connect();
-      const body = { doc_id: 42, file_path: "http://x/a%20b.pdf", filename: "تقرير.pdf", user_id: 7 };
-      const sent = message(JSON.stringify(body));
-      await broker.publish(queue, sent);
-      await plain.assertQueue(queue, { durable: true });
-      const read = await plain.get(queue, { noAck: true });
-      assert.ok(read);
-      assert.equal(read.content.toString(), sent.body);
-      assert.deepEqual(Object.keys(JSON.parse(read.content.toString())), Object.keys(body));
-      assert.equal(read.properties.contentType, "application/json");
-      assert.equal(read.properties.messageId, sent.id);
-      assert.equal(read.properties.deliveryMode, 2);
-    });
-  });
+  check(
+    "a consumer without our code reads the exact body, persistent, with a type and an id",
+    async () => {
+      await withBroker(url, async (broker) => {
+        await broker.connect();
+        const body = {
+          doc_id: 42,
+          file_path: "http://x/a%20b.pdf",
+          filename: "تقرير.pdf",
+          user_id: 7,
+        };
+        const sent = message(JSON.stringify(body));
+        await broker.publish(queue, sent);
+        await plain.assertQueue(queue, { durable: true });
+        const read = await plain.get(queue, { noAck: true });
+        assert.ok(read);
+        assert.equal(read.content.toString(), sent.body);
+        assert.deepEqual(Object.keys(JSON.parse(read.content.toString())), Object.keys(body));
+        assert.equal(read.properties.contentType, "application/json");
+        assert.equal(read.properties.messageId, sent.id);
+        assert.equal(read.properties.deliveryMode, 2);
+      });
+    },
+  );
 
   check(
     "a parked message says why, how often it failed and where, and keeps its other properties",
     async () => {
       await withBroker(url, async (broker) => {
         await broker.connect();
-        const consumer = await broker.consume(queue, () => Promise.reject(new Error("no text in it")), {
-          prefetch: 1,
-        });
-        const options = { messageId: "m1", type: "job", headers: { tenant: "a" }, expiration: "600000" };
+        const consumer = await broker.consume(
+          queue,
+          () => Promise.reject(new Error("no text in it")),
+          {
+            prefetch: 1,
+          },
+        );
+        const options = {
+          messageId: "m1",
+          type: "job",
+          headers: { tenant: "a" },
+          expiration: "600000",
+        };
         plain.sendToQueue(queue, Buffer.from("body"), options);
         await plain.assertQueue(`${queue}.failed`, { durable: true });
-        const parked = await until(() => plain.get(`${queue}.failed`, { noAck: true }), "a parked message");
+        const parked = await until(
+          () => plain.get(`${queue}.failed`, { noAck: true }),
+          "a parked message",
+        );
         await consumer.cancel();
         const { messageId, type, headers, expiration } = parked.properties;
         assert.deepEqual(
@@ -156,7 +180,10 @@ describe("RabbitMQ that is there", () => {
       );
       plain.sendToQueue(queue, Buffer.from("poison"), { messageId: "m1", persistent: true });
       await plain.assertQueue(`${queue}.failed`, { durable: true });
-      const parked = await until(() => plain.get(`${queue}.failed`, { noAck: true }), "a parked message");
+      const parked = await until(
+        () => plain.get(`${queue}.failed`, { noAck: true }),
+        "a parked message",
+      );
       assert.ok(seen.length <= MAX_DELIVERIES, `${seen.length} deliveries`);
       assert.equal(parked.properties.headers?.["x-failed-deliveries"], MAX_DELIVERIES);
       assert.match(parked.properties.headers?.["x-failed-reason"], /ended before it answered/);
@@ -176,18 +203,21 @@ describe("RabbitMQ that is there", () => {
     });
   });
 
-  check("a message that no queue takes is not taken for sent, and the next one finds its queue", async () => {
-    await withBroker(url, async (broker) => {
-      await broker.connect();
-      await broker.publish(queue, message("first"));
-      await plain.deleteQueue(queue);
-      await assert.rejects(broker.publish(queue, message("unroutable")), /could not route/);
-      await broker.publish(queue, message("second"));
-      const read = await plain.get(queue, { noAck: true });
-      assert.ok(read);
-      assert.equal(read.content.toString(), "second");
-    });
-  });
+  check(
+    "a message that no queue takes is not taken for sent, and the next one finds its queue",
+    async () => {
+      await withBroker(url, async (broker) => {
+        await broker.connect();
+        await broker.publish(queue, message("first"));
+        await plain.deleteQueue(queue);
+        await assert.rejects(broker.publish(queue, message("unroutable")), /could not route/);
+        await broker.publish(queue, message("second"));
+        const read = await plain.get(queue, { noAck: true });
+        assert.ok(read);
+        assert.equal(read.content.toString(), "second");
+      });
+    },
+  );
 
   check(
     "a queue that exists with other arguments is a clear error: no loop, and no harm to others",
@@ -195,7 +225,11 @@ describe("RabbitMQ that is there", () => {
       const other = `${queue}.failed`;
       await plain.assertQueue(queue, { durable: true, arguments: { "x-max-length": 9 } });
       const lines: string[] = [];
-      const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
+      const log = createLogger({
+        level: "debug",
+        readable: false,
+        write: (line) => lines.push(line),
+      });
       await withBroker(
         url,
         async (broker) => {
@@ -227,29 +261,32 @@ describe("RabbitMQ that is there", () => {
     },
   );
 
-  check("a line gone dead is noticed, and neither publish, ping nor close waits for ever", async () => {
-    const dead = new URL(url);
-    dead.searchParams.set("heartbeat", "1");
-    await withBroker(dead.href, async (broker) => {
-      await broker.connect();
-      await broker.publish(queue, message());
-      proxy.silent = true;
-      await assert.rejects(broker.publish(queue, message()), isUnavailable);
-      await assert.rejects(broker.ping(), isUnavailable);
-      proxy.silent = false;
-      proxy.cut();
-      await until(
-        () =>
-          broker.publish(queue, message()).then(
-            () => true,
-            () => undefined,
-          ),
-        "a publish",
-      );
-      proxy.silent = true;
-      await broker.close();
-    });
-  });
+  check(
+    "a line gone dead is noticed, and neither publish, ping nor close waits for ever",
+    async () => {
+      const dead = new URL(url);
+      dead.searchParams.set("heartbeat", "1");
+      await withBroker(dead.href, async (broker) => {
+        await broker.connect();
+        await broker.publish(queue, message());
+        proxy.silent = true;
+        await assert.rejects(broker.publish(queue, message()), isUnavailable);
+        await assert.rejects(broker.ping(), isUnavailable);
+        proxy.silent = false;
+        proxy.cut();
+        await until(
+          () =>
+            broker.publish(queue, message()).then(
+              () => true,
+              () => undefined,
+            ),
+          "a publish",
+        );
+        proxy.silent = true;
+        await broker.close();
+      });
+    },
+  );
 
   check("cancel during a pause before a redelivery puts the message back at once", async () => {
     const broker = new RabbitMQBroker({ url, log: silent, retryDelay: 3_600_000 });

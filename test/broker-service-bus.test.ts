@@ -50,13 +50,19 @@ describe("Service Bus connection string", () => {
 
   test("means HTTPS unless it is the emulator's", () => {
     const connectionString = `Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=${key}`;
-    assert.equal(open({ connectionString }).description, "Azure Service Bus at ns.servicebus.windows.net");
+    assert.equal(
+      open({ connectionString }).description,
+      "Azure Service Bus at ns.servicebus.windows.net",
+    );
   });
 
   test("bound to one queue serves that queue only", async () => {
     const broker = open({ connectionString: `${peer.connectionString};EntityPath=${QUEUE}` });
     await broker.publish(QUEUE, message());
-    await assert.rejects(broker.publish("other", message()), /is for the queue ocr_queue, not other/);
+    await assert.rejects(
+      broker.publish("other", message()),
+      /is for the queue ocr_queue, not other/,
+    );
   });
 
   for (const [fault, connectionString] of [
@@ -104,7 +110,11 @@ describe("Service Bus tokens", () => {
 
   test("made with a wrong key are a clear error, tried twice, and told by ping until one is accepted", async () => {
     const lines: string[] = [];
-    const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
+    const log = createLogger({
+      level: "debug",
+      readable: false,
+      write: (line) => lines.push(line),
+    });
     const connectionString = peer.connectionString.replace("aB+c", "Xy+z");
     const broker = open({ connectionString, log });
     await assert.rejects(broker.publish(QUEUE, message()), (error: Error) => {

@@ -36,7 +36,10 @@ interface Result {
   stderr: string;
 }
 
-function start(args: readonly string[], env: Record<string, string> = {}): ChildProcessWithoutNullStreams {
+function start(
+  args: readonly string[],
+  env: Record<string, string> = {},
+): ChildProcessWithoutNullStreams {
   return spawn(process.execPath, [CLI, ...args], { cwd: folder, env: environment(env) });
 }
 
@@ -177,7 +180,9 @@ describe("create-admin", () => {
   });
 
   const script = spawnSync("script", ["--version"], { encoding: "utf8" });
-  const skip = /util-linux/.test(script.stdout ?? "") ? false : "needs the program `script` of util-linux";
+  const skip = /util-linux/.test(script.stdout ?? "")
+    ? false
+    : "needs the program `script` of util-linux";
 
   /** The command on a terminal of its own, typing `keys` once it has asked. Both output streams are the terminal. */
   async function onTerminal(keys: string): Promise<Result> {
@@ -356,7 +361,10 @@ describe("demo", () => {
     await once(server.listen(0, "127.0.0.1"), "listening");
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const step = request(url, "GET", "/ready", { title: "is it there", status: 200 }, () => {});
-    await assert.rejects(step, { name: "DemoFailure", message: /^GET \/ready \(is it there\): no answer: / });
+    await assert.rejects(step, {
+      name: "DemoFailure",
+      message: /^GET \/ready \(is it there\): no answer: /,
+    });
     server.close();
     await once(server, "close");
   });

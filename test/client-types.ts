@@ -20,7 +20,11 @@ export async function generateClientTypes(): Promise<string> {
   const hooks = registerHooks({
     resolve: (specifier, context, next) =>
       specifier === "typescript" && context.parentURL?.includes("/openapi-typescript/")
-        ? { url: `data:text/javascript,${encodeURIComponent(bridge)}`, format: "module", shortCircuit: true }
+        ? {
+            url: `data:text/javascript,${encodeURIComponent(bridge)}`,
+            format: "module",
+            shortCircuit: true,
+          }
         : next(specifier, context),
   });
   try {

@@ -38,9 +38,12 @@ const BOUNDARY = "----nassaq-test-7d3a1f";
 export function multipartBody(parts: readonly Part[]): { type: string; body: Buffer } {
   const pieces = parts.flatMap((part) => {
     const isFile = part.filename !== undefined || part.data !== undefined;
-    const filename = isFile ? `; filename="${(part.filename ?? "file.bin").replaceAll('"', "%22")}"` : "";
+    const filename = isFile
+      ? `; filename="${(part.filename ?? "file.bin").replaceAll('"', "%22")}"`
+      : "";
     const head = part.head ?? `Content-Disposition: form-data; name="${part.name}"${filename}`;
-    const type = isFile || part.type ? `Content-Type: ${part.type ?? "application/octet-stream"}\r\n` : "";
+    const type =
+      isFile || part.type ? `Content-Type: ${part.type ?? "application/octet-stream"}\r\n` : "";
     const data = part.data ?? part.value ?? "";
     return [`--${BOUNDARY}\r\n${head}\r\n${type}\r\n`, data, "\r\n"].map((piece) =>
       Buffer.from(piece as string),
@@ -51,9 +54,13 @@ export function multipartBody(parts: readonly Part[]): { type: string; body: Buf
 }
 
 function encode(options: SendOptions): { type?: string; body?: Buffer | string | Readable } {
-  if (options.json !== undefined) return { type: "application/json", body: JSON.stringify(options.json) };
+  if (options.json !== undefined)
+    return { type: "application/json", body: JSON.stringify(options.json) };
   if (options.form) {
-    return { type: "application/x-www-form-urlencoded", body: new URLSearchParams(options.form).toString() };
+    return {
+      type: "application/x-www-form-urlencoded",
+      body: new URLSearchParams(options.form).toString(),
+    };
   }
   if (options.multipart) return multipartBody(options.multipart);
   return options.body === undefined ? {} : { body: options.body };

@@ -16,7 +16,12 @@ const SERVICE_BUS =
   "Endpoint=sb://my-space.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=a+b/c=";
 const AZURE =
   "DefaultEndpointsProtocol=https;AccountName=store;AccountKey=a2V5;EndpointSuffix=core.windows.net";
-const SQL = { SQL_SERVER: "sql.example.com", SQL_DB_NAME: "docs", SQL_USER: "app", SQL_PASS: "p;'=ä%@" };
+const SQL = {
+  SQL_SERVER: "sql.example.com",
+  SQL_DB_NAME: "docs",
+  SQL_USER: "app",
+  SQL_PASS: "p;'=ä%@",
+};
 const MONGO = { MONGO_HOST: "mongo.example.com", MONGO_USER: "u", MONGO_PASS: "p@/:" };
 const BLOB = { BLOB_CONNECTION_STR: AZURE, BLOB_STORAGE_CONTAINER_NAME: "documents" };
 const PRODUCTION = {
@@ -97,8 +102,15 @@ test("production listens on all addresses, allows no origin and uses the parts i
     tls: true,
     tlsInsecure: true,
   });
-  assert.deepEqual(config.storage, { kind: "azure", connectionString: AZURE, container: "documents" });
-  assert.deepEqual(config.broker, { kind: "rabbitmq", url: "amqps://user:pass@queue.example.com/" });
+  assert.deepEqual(config.storage, {
+    kind: "azure",
+    connectionString: AZURE,
+    container: "documents",
+  });
+  assert.deepEqual(config.broker, {
+    kind: "rabbitmq",
+    url: "amqps://user:pass@queue.example.com/",
+  });
 });
 
 test("production without its parts names every missing variable", () => {
@@ -147,7 +159,8 @@ test("the example file of the reference system is a valid development configurat
     MONGO_HOST: "your-cluster.mongocluster.cosmos.azure.com",
     MONGO_DB_NAME: "sdmsdb",
     BLOB_STORAGE_TYPE: "azure",
-    BLOB_CONNECTION_STR: "DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...;EndpointSuffix=...",
+    BLOB_CONNECTION_STR:
+      "DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...;EndpointSuffix=...",
     BLOB_STORAGE_CONTAINER_NAME: "your-container",
     MESSAGE_BROKER_URL: "amqp://guest:guest@localhost:5672/",
     ACCESS_TOKEN_EXPIRE_MINUTES: "1",
@@ -181,7 +194,19 @@ test("numbers are whole, plain and in their range", () => {
   );
   assert.equal(numbers.length, 14);
   for (const name of numbers) {
-    for (const bad of ["8000abc", "-1", "1e3", " ", " 5", "5 ", "1.5", "+5", "0x10", "٣", "9".repeat(400)]) {
+    for (const bad of [
+      "8000abc",
+      "-1",
+      "1e3",
+      " ",
+      " 5",
+      "5 ",
+      "1.5",
+      "+5",
+      "0x10",
+      "٣",
+      "9".repeat(400),
+    ]) {
       assert.deepEqual(faultsOf({ [name]: bad }), [name], `${name}=${bad}`);
     }
   }
@@ -193,7 +218,9 @@ test("numbers are whole, plain and in their range", () => {
 });
 
 test("a retry never waits for more than an hour", () => {
-  assert.deepEqual(faultsOf({ SQL_MAX_RETRIES: "10", SQL_RETRY_DELAY_BASE: "3" }), ["SQL_RETRY_DELAY_BASE"]);
+  assert.deepEqual(faultsOf({ SQL_MAX_RETRIES: "10", SQL_RETRY_DELAY_BASE: "3" }), [
+    "SQL_RETRY_DELAY_BASE",
+  ]);
   assert.deepEqual(faultsOf({ SQL_MAX_RETRIES: "10", SQL_RETRY_DELAY_BASE: "2" }), []);
 });
 
@@ -228,7 +255,11 @@ test("SQL_SERVER is a host, with a port or with an instance", () => {
   assert.deepEqual(read("localhost", "1444"), ["localhost", 1444, undefined]);
   assert.deepEqual(read("10.0.0.5,1500"), ["10.0.0.5", 1500, undefined]);
   assert.deepEqual(read("10.0.0.5, 1500", "1444"), ["10.0.0.5", 1500, undefined]);
-  assert.deepEqual(read("tcp:a.database.windows.net,1433"), ["a.database.windows.net", 1433, undefined]);
+  assert.deepEqual(read("tcp:a.database.windows.net,1433"), [
+    "a.database.windows.net",
+    1433,
+    undefined,
+  ]);
   assert.deepEqual(read("box\\SQLEXPRESS"), ["box", 1433, "SQLEXPRESS"]);
   assert.deepEqual(read("::1,1500"), ["::1", 1500, undefined]);
   for (const bad of [
@@ -287,7 +318,15 @@ test("MESSAGE_BROKER_URL tells RabbitMQ from Service Bus", () => {
   assert.equal(kind("amqps://host/a%2Fb?heartbeat=5"), "rabbitmq");
   assert.equal(kind(SERVICE_BUS), "service-bus");
   assert.equal(kind("embedded"), "embedded");
-  const bad = ["http://a", "amqp://", "amqp:a", "localhost", "amqp://a:%zz@b", "amqp://a b", "sb://x/"];
+  const bad = [
+    "http://a",
+    "amqp://",
+    "amqp:a",
+    "localhost",
+    "amqp://a:%zz@b",
+    "amqp://a b",
+    "sb://x/",
+  ];
   for (const url of [...bad, "Endpoint=sb://x/", "Endpoint=sb://x/;SharedAccessKeyName=a"]) {
     assert.deepEqual(faultsOf({ MESSAGE_BROKER_URL: url }), ["MESSAGE_BROKER_URL"], url);
   }
@@ -310,7 +349,14 @@ test("CORS_ORIGINS takes a JSON array or a comma list of exact origins, and no w
   assert.deepEqual(read("HTTPS://A.Example:443"), ["https://a.example"]);
   assert.deepEqual(read("http://[::1]:8080"), ["http://[::1]:8080"]);
   assert.deepEqual(read("[]"), []);
-  const bad = ["*", "https://*.example", "https://a.example/", "https://a.example/x", "ftp://a", "a.example"];
+  const bad = [
+    "*",
+    "https://*.example",
+    "https://a.example/",
+    "https://a.example/x",
+    "ftp://a",
+    "a.example",
+  ];
   const worse = [
     "null",
     "https://u:p@a",
@@ -350,14 +396,25 @@ test("a first admin has both an address and a password, by the rules of registra
   for (const bad of ["root", "a@b", "ä@example.com", `${"x".repeat(50)}@example.com`]) {
     assert.deepEqual(faultsOf(read(bad, "pass word 1")), ["BOOTSTRAP_ADMIN_EMAIL"], bad);
   }
-  const passwords = ["short-1", "no digit here", "alphanumeric1", "x-1".repeat(22), "ع-1ععع".repeat(8)];
+  const passwords = [
+    "short-1",
+    "no digit here",
+    "alphanumeric1",
+    "x-1".repeat(22),
+    "ع-1ععع".repeat(8),
+  ];
   for (const bad of passwords) {
     assert.deepEqual(faultsOf(read("a@b.example", bad)), ["BOOTSTRAP_ADMIN_PASSWORD"], bad);
   }
 });
 
 test("every fault is in the one message, each variable once", () => {
-  const faults = faultsOf({ PORT: "x", ENVIRONMENT: "production", LOG_LEVEL: "loud", SQL_SERVER: "a b" });
+  const faults = faultsOf({
+    PORT: "x",
+    ENVIRONMENT: "production",
+    LOG_LEVEL: "loud",
+    SQL_SERVER: "a b",
+  });
   assert.equal(new Set(faults).size, faults.length);
   for (const name of ["PORT", "LOG_LEVEL", "SQL_SERVER", "SQL_USER", "JWT_SECRET_KEY"]) {
     assert.ok(faults.includes(name), name);
@@ -396,10 +453,13 @@ test("no value of a secret is ever in an error message or in the listing", () =>
         const env = { ENVIRONMENT: environment, PORT: "x", [name]: shapes(secret)[shape] };
         assert.throws(
           () => loadConfig(env),
-          (error) => error instanceof ConfigError && !`${error.stack}${error.cause}`.includes(secret),
+          (error) =>
+            error instanceof ConfigError && !`${error.stack}${error.cause}`.includes(secret),
         );
         const isText = ["DATA_DIR", "HOST", "SQL_SERVER", "SQL_DB_NAME", "SQL_USER"].includes(name);
-        const isName = ["MONGO_HOST", "MONGO_USER", "MONGO_DB_NAME", "OCR_QUEUE_NAME"].includes(name);
+        const isName = ["MONGO_HOST", "MONGO_USER", "MONGO_DB_NAME", "OCR_QUEUE_NAME"].includes(
+          name,
+        );
         if (!isText && !isName) assert.ok(!describeConfig(env).join("\n").includes(secret), name);
       },
     ),
@@ -461,8 +521,12 @@ test("importing the module reads nothing and changes nothing", () => {
   const script =
     "const before = JSON.stringify(process.env); await import('./src/config.ts');" +
     "process.exit(JSON.stringify(process.env) === before ? 0 : 1)";
-  const child = spawnSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
-    env: { ...process.env, PORT: "not a port" },
-  });
+  const child = spawnSync(
+    process.execPath,
+    ["--import", "tsx", "--input-type=module", "-e", script],
+    {
+      env: { ...process.env, PORT: "not a port" },
+    },
+  );
   assert.equal(child.status, 0, String(child.stderr));
 });

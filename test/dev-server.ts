@@ -11,7 +11,11 @@ export const ADMIN = { email: "admin@example.org", password: "Correct horse 1!" 
 export interface DevServer {
   url: string;
   /** As `fetch`; the response is checked against openapi.yaml, with its body read. */
-  request(method: string, path: string, init?: RequestInit): Promise<{ response: Response; body: Buffer }>;
+  request(
+    method: string,
+    path: string,
+    init?: RequestInit,
+  ): Promise<{ response: Response; body: Buffer }>;
   stop(): Promise<void>;
 }
 
@@ -29,7 +33,11 @@ export async function startDevServer(
     BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
     ...options.env,
   });
-  const log = createLogger({ level: "error", readable: false, write: (line) => process.stderr.write(line) });
+  const log = createLogger({
+    level: "error",
+    readable: false,
+    write: (line) => process.stderr.write(line),
+  });
   const app = await startApp(config, log, {
     passwordCost: 4,
     databaseFile: ":memory:",

@@ -37,7 +37,8 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await server?.stop();
-  if (screenshots && !process.env.SCREENSHOTS) await rm(screenshots, { recursive: true, force: true });
+  if (screenshots && !process.env.SCREENSHOTS)
+    await rm(screenshots, { recursive: true, force: true });
 });
 
 /** A page that remembers what a browser complains of, violations of the policy included, and asks nothing of other servers. */
@@ -53,7 +54,8 @@ async function openPage(): Promise<{ page: Page; complaints: string[] }> {
   page.on("requestfailed", (request) => complaints.push(`failed: ${request.url()}`));
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (protocol.startsWith("http") && origin !== server.url) complaints.push(`elsewhere: ${request.url()}`);
+    if (protocol.startsWith("http") && origin !== server.url)
+      complaints.push(`elsewhere: ${request.url()}`);
   });
   return { page, complaints };
 }
@@ -66,7 +68,9 @@ async function showsAllInSwaggerUi(page: Page): Promise<void> {
   const methods = await page.locator(".opblock-summary-method").allTextContents();
   const paths = await page.locator(".opblock-summary-path").allTextContents();
   // Swagger UI lets long paths break where it puts zero-width spaces.
-  const shown = methods.map((method, index) => `${method} ${paths[index]?.replaceAll("\u200b", "")}`);
+  const shown = methods.map(
+    (method, index) => `${method} ${paths[index]?.replaceAll("\u200b", "")}`,
+  );
   assert.deepEqual(shown.sort(), operations.map(({ method, path }) => `${method} ${path}`).sort());
 }
 
@@ -105,7 +109,11 @@ test("Swagger UI shows all operations; after Authorize, Try it out on one's own 
   const upload = page.locator("#operations-Documents-uploadDocument");
   await upload.locator(".opblock-summary-control").click();
   await upload.locator(".try-out__btn").click();
-  const chosen = { name: "letter.txt", mimeType: "text/plain", buffer: Buffer.from("Dear colleagues,\n") };
+  const chosen = {
+    name: "letter.txt",
+    mimeType: "text/plain",
+    buffer: Buffer.from("Dear colleagues,\n"),
+  };
   await upload.locator("input[type=file]").setInputFiles(chosen);
   await upload.locator("tr", { hasText: "full_path" }).locator("input, textarea").first().fill("/");
   await upload.locator(".execute").click();
@@ -122,7 +130,9 @@ test("ReDoc shows all operations, and finds one", { skip }, async () => {
   await showsAllInRedoc(page);
   await page.screenshot({ path: join(screenshots, "redoc.png") });
   await page.locator('input[placeholder="Search..."]').fill("download");
-  await page.locator('[data-role="search:results"]', { hasText: "Download the original file" }).waitFor();
+  await page
+    .locator('[data-role="search:results"]', { hasText: "Download the original file" })
+    .waitFor();
   await page.locator('[id$="operation/uploadDocument"]').first().scrollIntoViewIfNeeded();
   await page.screenshot({ path: join(screenshots, "redoc-upload.png") });
   assert.deepEqual(complaints, []);
@@ -155,7 +165,9 @@ for (const [bundle, showsAll] of [
   [SWAGGER_UI, showsAllInSwaggerUi],
   [REDOC, showsAllInRedoc],
 ] as const) {
-  test(`the page of ${bundle.package} shows all operations from the CDN as well`, { skip }, async () => {
+  test(`the page of ${bundle.package} shows all operations from the CDN as well`, {
+    skip,
+  }, async () => {
     const { page, complaints } = await openPage();
     const asked = await withoutDevDependency(page, bundle);
     await page.goto(server.url + bundle.path);

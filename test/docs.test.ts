@@ -64,7 +64,10 @@ test("the pages load files of this server only, under a strict policy, and brows
       assert.equal(first.headers.get("cache-control"), "no-cache");
       const etag = first.headers.get("etag") ?? "";
       await first.arrayBuffer();
-      const again = await fetch(server.url + file, { headers: { "If-None-Match": etag }, cache: "no-store" });
+      const again = await fetch(server.url + file, {
+        headers: { "If-None-Match": etag },
+        cache: "no-store",
+      });
       assert.equal(again.status, 304);
     }
   }
@@ -83,7 +86,11 @@ for (const bundle of [SWAGGER_UI, REDOC] satisfies Bundle[]) {
     assert.equal(require(`${bundle.package}/package.json`).version, bundle.version);
     for (const [name, integrity] of Object.entries(bundle.files)) {
       const bytes = readFileSync(require.resolve(`${bundle.package}/${name}`));
-      assert.equal(integrity, `sha384-${createHash("sha384").update(bytes).digest("base64")}`, name);
+      assert.equal(
+        integrity,
+        `sha384-${createHash("sha384").update(bytes).digest("base64")}`,
+        name,
+      );
     }
   });
 
@@ -92,7 +99,10 @@ for (const bundle of [SWAGGER_UI, REDOC] satisfies Bundle[]) {
     const policy = headers["Content-Security-Policy"] ?? "";
     for (const [name, integrity] of Object.entries(bundle.files)) {
       const address = `https://cdn.jsdelivr.net/npm/${bundle.package}@${bundle.version}/${name}`;
-      assert.ok(String(body).includes(`"${address}" integrity="${integrity}" crossorigin="anonymous"`), name);
+      assert.ok(
+        String(body).includes(`"${address}" integrity="${integrity}" crossorigin="anonymous"`),
+        name,
+      );
       assert.ok(policy.split(/;? /).includes(address), name);
     }
     assert.doesNotMatch(policy, /unsafe|\*|script-src[^;]*'self'/);

@@ -50,7 +50,11 @@ describe("the image", { skip: process.platform === "linux" ? false : "needs Linu
     await removeImages(folder);
   });
 
-  function run(command: readonly string[], env: Record<string, string> = {}, options = {}): ChildProcess {
+  function run(
+    command: readonly string[],
+    env: Record<string, string> = {},
+    options = {},
+  ): ChildProcess {
     const child = start(image, command, env, options);
     running.add(child);
     child.on("close", () => running.delete(child));
@@ -89,7 +93,9 @@ describe("the image", { skip: process.platform === "linux" ? false : "needs Linu
 
   test("holds the production dependencies and no others, as large as the README says", async () => {
     const { dependencies } = JSON.parse(await readFile(within(image, "package.json"), "utf8"));
-    const lock = JSON.parse(await readFile(within(image, "node_modules/.package-lock.json"), "utf8"));
+    const lock = JSON.parse(
+      await readFile(within(image, "node_modules/.package-lock.json"), "utf8"),
+    );
     const installed = Object.entries<{ dev?: true; devOptional?: true }>(lock.packages);
     const names = installed.map(([path]) => path.replace(/^node_modules\//, ""));
     assert.deepEqual(

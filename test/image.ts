@@ -28,7 +28,8 @@ export interface Image {
 
 /** Paths in RUN lines that mean the system's programs and devices, not files of the image. */
 const SYSTEM_PATH = /^\/(usr|bin|sbin|lib|etc|dev|proc)\//;
-const OFFLINE = /\b(ENOTCACHED|EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b/;
+const OFFLINE =
+  /\b(ENOTCACHED|EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b/;
 
 /** User accounts go into the image's own files; only root can give files away. */
 const SHELL_PROLOGUE = `
@@ -123,7 +124,8 @@ export function within(image: Image, path: string): string {
 
 async function baseImage(name: string, root: string): Promise<Image> {
   const major = process.versions.node.split(".")[0];
-  if (name !== `node:${major}-slim`) throw new Error(`No base image ${name}: this is Node ${major}`);
+  if (name !== `node:${major}-slim`)
+    throw new Error(`No base image ${name}: this is Node ${major}`);
   const node = join(root, "usr/local/bin/node");
   await mkdir(dirname(node), { recursive: true });
   await link(process.execPath, node).catch(() => copyFile(process.execPath, node));
@@ -149,14 +151,20 @@ function rawArguments(instruction: Instruction): string {
   return (instruction.getRawArgumentsContent() ?? "").replace(/\\\n/g, "");
 }
 
-function propertiesOf(instruction: Instruction, known: Record<string, string>): Record<string, string> {
+function propertiesOf(
+  instruction: Instruction,
+  known: Record<string, string>,
+): Record<string, string> {
   const properties =
     instruction.getKeyword() === "ARG"
       ? [(instruction as Arg).getProperty()]
       : (instruction as Env).getProperties();
   const values = properties.map((property) => [
     property?.getName() ?? "",
-    (property?.getValue() ?? "").replace(/\$\{(\w+)\}/g, (_whole, name: string) => known[name] ?? ""),
+    (property?.getValue() ?? "").replace(
+      /\$\{(\w+)\}/g,
+      (_whole, name: string) => known[name] ?? "",
+    ),
   ]);
   return Object.fromEntries(values);
 }
@@ -173,7 +181,9 @@ async function ignoreRules(context: string): Promise<(path: string) => boolean> 
     .map((line) => line.trim());
   const rules = lines.filter((line) => line !== "" && !line.startsWith("#"));
   return (path) => {
-    const parents = path.split("/").map((_segment, index, all) => all.slice(0, index + 1).join("/"));
+    const parents = path
+      .split("/")
+      .map((_segment, index, all) => all.slice(0, index + 1).join("/"));
     const last = rules.findLast((rule) =>
       parents.some((parent) => matchesGlob(parent, rule.replace(/^!/, ""))),
     );
@@ -198,7 +208,9 @@ async function copyInto(
     const target = within(stage, destination);
     await cp(
       path,
-      isFile && /(^\.?|\/)$/.test(destination) ? join(target, path.split("/").at(-1) ?? "") : target,
+      isFile && /(^\.?|\/)$/.test(destination)
+        ? join(target, path.split("/").at(-1) ?? "")
+        : target,
       {
         recursive: true,
         verbatimSymlinks: true,
@@ -208,7 +220,12 @@ async function copyInto(
   }
 }
 
-async function run(stage: Image, line: string, context: string, note: (text: string) => void): Promise<void> {
+async function run(
+  stage: Image,
+  line: string,
+  context: string,
+  note: (text: string) => void,
+): Promise<void> {
   const moved = line.replace(/(?<=^|\s)\/\S+/g, (path) =>
     SYSTEM_PATH.test(path) ? path : within(stage, path),
   );
@@ -224,7 +241,9 @@ async function run(stage: Image, line: string, context: string, note: (text: str
   ]);
   if (code === 0) return;
   if (/^npm ci\b/.test(line) && OFFLINE.test(errors)) {
-    note("npm ci could not reach its registry: the packages that this checkout has installed take its place");
+    note(
+      "npm ci could not reach its registry: the packages that this checkout has installed take its place",
+    );
     await cp(await realpath(join(context, "node_modules")), within(stage, "node_modules"), {
       recursive: true,
       verbatimSymlinks: true,
@@ -251,8 +270,13 @@ function machine(): NodeJS.ProcessEnv {
 
 /** The image's own variables, with its programs before this machine's. */
 export function environment(image: Image): Record<string, string> {
-  const path = (process.env.PATH ?? "").split(":").filter((folder) => !folder.includes("node_modules"));
-  return { ...image.env, PATH: [join(image.root, "usr/local/bin"), ...path, "/usr/sbin", "/sbin"].join(":") };
+  const path = (process.env.PATH ?? "")
+    .split(":")
+    .filter((folder) => !folder.includes("node_modules"));
+  return {
+    ...image.env,
+    PATH: [join(image.root, "usr/local/bin"), ...path, "/usr/sbin", "/sbin"].join(":"),
+  };
 }
 
 async function account(image: Image, name: string): Promise<Image["user"]> {

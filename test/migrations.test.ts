@@ -105,7 +105,12 @@ describe("A database of the reference system", () => {
     raw(file, (database) => database.exec(script));
     const standIn = await startStandIn({ open: () => sqliteSession(file) });
     t.after(() => standIn.close());
-    const options = { ...testServer("nassaq"), server: "127.0.0.1", port: standIn.port, instance: undefined };
+    const options = {
+      ...testServer("nassaq"),
+      server: "127.0.0.1",
+      port: standIn.port,
+      instance: undefined,
+    };
     await adopt(file, () => openSqlServer({ ...options, encrypt: false }));
   });
 
@@ -165,13 +170,17 @@ describe("A database of the reference system", () => {
     t.after(() => database.close());
     assert.deepEqual(await database.migrate(), ALL);
     assert.deepEqual(await database.all("SELECT * FROM Individual_Permissions"), []);
-    const roles = await database.all("SELECT role_id AS id, description AS text FROM Roles ORDER BY role_id");
+    const roles = await database.all(
+      "SELECT role_id AS id, description AS text FROM Roles ORDER BY role_id",
+    );
     assert.deepEqual(roles, [
       { id: 1, text: "Default role of the reference system" },
       { id: 2, text: "أمين الأرشيف" },
       { id: 99, text: "Manages accounts, paths and every document" },
     ]);
-    assert.ok(await database.first("SELECT path_id FROM Virtual_Paths WHERE full_path = '/' AND depth = 0"));
+    assert.ok(
+      await database.first("SELECT path_id FROM Virtual_Paths WHERE full_path = '/' AND depth = 0"),
+    );
   });
 
   it("is the same database in both fixtures", async () => {
@@ -205,10 +214,12 @@ describe("Migrations", () => {
       Documents:
         "doc_id filename path_id uploaded_by_user_id mongo_doc_id uploaded_at updated_at file_size content_type file_type description sha256 blob_key",
       Processing_Status: "status_id doc_id stage_name status start_time end_time error_message",
-      Individual_Permissions: "permission_id user_id action_id entity_id entity_type is_allowed is_inherited",
+      Individual_Permissions:
+        "permission_id user_id action_id entity_id entity_type is_allowed is_inherited",
       Logs: "log_id log_timestamp action_type user_id entity_id details",
     };
-    for (const [table, names] of Object.entries(expected)) assert.equal(columns(table), names, table);
+    for (const [table, names] of Object.entries(expected))
+      assert.equal(columns(table), names, table);
     database.close();
   });
 
@@ -261,7 +272,9 @@ describe("Migrations", () => {
     const file = await temporaryFile(t);
     // An index has the name that a late step wants.
     raw(file, (database) =>
-      database.exec("CREATE TABLE Users_by_role (x); CREATE INDEX Logs_by_time ON Users_by_role (x)"),
+      database.exec(
+        "CREATE TABLE Users_by_role (x); CREATE INDEX Logs_by_time ON Users_by_role (x)",
+      ),
     );
     const database = openSqlite({ file });
     t.after(() => database.close());
@@ -283,10 +296,14 @@ describe("Migrations", () => {
       process.stdout.write(JSON.stringify(ran));`;
     const root = new URL("..", import.meta.url).pathname;
     const processes = Array.from({ length: 3 }, () =>
-      promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", program], {
-        cwd: root,
-        env: { ...process.env, DATABASE_FILE: file },
-      }),
+      promisify(execFile)(
+        process.execPath,
+        ["--import", "tsx", "--input-type=module", "--eval", program],
+        {
+          cwd: root,
+          env: { ...process.env, DATABASE_FILE: file },
+        },
+      ),
     );
     const outputs = await Promise.all(processes);
     assert.deepEqual(outputs.flatMap(({ stdout }) => JSON.parse(stdout)).sort(), ALL);

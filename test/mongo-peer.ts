@@ -99,7 +99,11 @@ function readMessage(message: Buffer): Doc {
     const size = message.readInt32LE(at);
     if (kind === 0) command = { ...BSON.deserialize(message.subarray(at, at + size)), ...command };
     else
-      command[message.toString("utf8", at + 4, message.indexOf(0, at + 4))] = readSequence(message, at, size);
+      command[message.toString("utf8", at + 4, message.indexOf(0, at + 4))] = readSequence(
+        message,
+        at,
+        size,
+      );
     at += size;
   }
   return command;
@@ -107,7 +111,11 @@ function readMessage(message: Buffer): Doc {
 
 function readSequence(message: Buffer, start: number, size: number): Doc[] {
   const documents: Doc[] = [];
-  for (let at = message.indexOf(0, start + 4) + 1; at < start + size; at += message.readInt32LE(at)) {
+  for (
+    let at = message.indexOf(0, start + 4) + 1;
+    at < start + size;
+    at += message.readInt32LE(at)
+  ) {
     documents.push(BSON.deserialize(message.subarray(at, at + message.readInt32LE(at))));
   }
   return documents;
@@ -121,7 +129,8 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
   const key = `${command.$db}.${target}`;
   const stored = peer.collections.get(key) ?? [];
   const find = (filter: Doc, sort: Doc = {}) => {
-    if (Object.keys(filter).join() !== "doc_id") throw new Error("only filters on doc_id are known here");
+    if (Object.keys(filter).join() !== "doc_id")
+      throw new Error("only filters on doc_id are known here");
     const matches = stored.filter((bytes) => BSON.deserialize(bytes).doc_id === filter.doc_id);
     return sort._id === -1 ? matches.reverse() : matches;
   };
@@ -160,8 +169,13 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
       ]);
       return { n: (command.documents as Doc[]).length, ok: 1 };
     case "find": {
-      const found = find(command.filter as Doc, command.sort as Doc).map((bytes) => BSON.deserialize(bytes));
-      return { cursor: { id: 0n, ns: key, firstBatch: project(found, command.projection as Doc) }, ok: 1 };
+      const found = find(command.filter as Doc, command.sort as Doc).map((bytes) =>
+        BSON.deserialize(bytes),
+      );
+      return {
+        cursor: { id: 0n, ns: key, firstBatch: project(found, command.projection as Doc) },
+        ok: 1,
+      };
     }
     case "findAndModify": {
       const [old] = find(command.query as Doc, command.sort as Doc);
@@ -186,14 +200,20 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
   }
 }
 
-const LIMITS = { maxBsonObjectSize: 16_777_216, maxMessageSizeBytes: 48_000_000, maxWriteBatchSize: 100_000 };
+const LIMITS = {
+  maxBsonObjectSize: 16_777_216,
+  maxMessageSizeBytes: 48_000_000,
+  maxWriteBatchSize: 100_000,
+};
 
 /** `{ _id: 0 }` takes a field away, `{ _id: 1 }` all others. */
 function project(documents: Doc[], projection: Doc = {}): Doc[] {
   const keeps = Object.values(projection).includes(1);
   return documents.map((document) =>
     Object.fromEntries(
-      Object.entries(document).filter(([name]) => (keeps ? projection[name] === 1 : projection[name] !== 0)),
+      Object.entries(document).filter(([name]) =>
+        keeps ? projection[name] === 1 : projection[name] !== 0,
+      ),
     ),
   );
 }

@@ -24,7 +24,13 @@ const TEXT: ExtractedText = {
   file_type: "pdf",
   blob_path: "a/a.pdf",
   extracted_text: "text",
-  ocr: { page_count: 1, word_count: 1, avg_confidence: 1, primary_language: "en", elapsed_seconds: 0.25 },
+  ocr: {
+    page_count: 1,
+    word_count: 1,
+    avg_confidence: 1,
+    primary_language: "en",
+    elapsed_seconds: 0.25,
+  },
   classification: null,
   processed_at: new Date(0),
 };
@@ -69,7 +75,9 @@ async function closedPort(): Promise<number> {
 }
 
 const isUnavailable = (error: unknown) =>
-  error instanceof AppError && error.code === "unavailable" && error.headers["Retry-After"] !== undefined;
+  error instanceof AppError &&
+  error.code === "unavailable" &&
+  error.headers["Retry-After"] !== undefined;
 
 test("the connection string is the one of the specification", () => {
   assert.equal(
@@ -103,7 +111,12 @@ test("any character in user and password survives the connection string", async 
 
 test("a malformed connection string is refused without being repeated", () => {
   const log = createLogger({ level: "error", readable: false, write: () => {} });
-  for (const url of ["http://u:s3cret@h", "mongodb://s3cret:p%zz@h", "mongodb://u:s3cret@h:x/", "s3cret"]) {
+  for (const url of [
+    "http://u:s3cret@h",
+    "mongodb://s3cret:p%zz@h",
+    "mongodb://u:s3cret@h:x/",
+    "s3cret",
+  ]) {
     assert.throws(
       () => new MongoContentStore({ url, database: "x", log }),
       (error) => error instanceof Error && !`${error.stack}${error.cause}`.includes("s3cret"),
@@ -115,7 +128,9 @@ test("one document per doc_id in ocr_results, with the fields of the contract an
   const { peer, store } = await withPeer(t);
   const id = await store.put(TEXT);
   assert.deepEqual([...peer.collections.keys()], ["sdmsdb.ocr_results"]);
-  const stored = (peer.collections.get("sdmsdb.ocr_results") ?? []).map((bytes) => BSON.deserialize(bytes));
+  const stored = (peer.collections.get("sdmsdb.ocr_results") ?? []).map((bytes) =>
+    BSON.deserialize(bytes),
+  );
   assert.deepEqual(
     stored.map(({ _id, ...fields }) => [String(_id), fields]),
     [[id, TEXT]],
@@ -151,7 +166,12 @@ test("what a worker wrote is read: its extra fields left out, its newest text wh
     doc_id: BSON.Long.fromNumber(7),
     extracted_text: "older",
   };
-  const newer = { ...unclassified, _id: new BSON.ObjectId("1".repeat(24)), pages: [1], schema: "2" };
+  const newer = {
+    ...unclassified,
+    _id: new BSON.ObjectId("1".repeat(24)),
+    pages: [1],
+    schema: "2",
+  };
   peer.collections.set("sdmsdb.ocr_results", [BSON.serialize(older), BSON.serialize(newer)]);
   assert.deepEqual(await store.get(7), TEXT);
   assert.equal(await store.put({ ...TEXT, extracted_text: "newest" }), String(newer._id));
@@ -181,7 +201,10 @@ test("a server that refuses for now is unavailable by its code; a bad write is n
     peer.failures.push({ command: "findAndModify", reply: { ok: 0, code, errmsg: "no" } });
     await assert.rejects(store.put(TEXT), isUnavailable, String(code));
   }
-  peer.failures.push({ command: "findAndModify", reply: { ok: 0, code: 121, errmsg: "not available" } });
+  peer.failures.push({
+    command: "findAndModify",
+    reply: { ok: 0, code: 121, errmsg: "not available" },
+  });
   await assert.rejects(store.put(TEXT), (error) => !isUnavailable(error));
 });
 
@@ -209,7 +232,13 @@ test("a server that is down at start: connect returns, and all heals when it com
 
 test("a server that takes connections and never answers is unavailable within bounds, and so is closing", async (t) => {
   const port = await silentEndpoint(t);
-  const url = mongoConnectionString({ ...SETTINGS, host: "127.0.0.1", port, password: "s3cret", tls: false });
+  const url = mongoConnectionString({
+    ...SETTINGS,
+    host: "127.0.0.1",
+    port,
+    password: "s3cret",
+    tls: false,
+  });
   const { store, lines } = storeAt(t, url);
   await store.connect();
   const [rejection] = await Promise.allSettled([store.ping()]);

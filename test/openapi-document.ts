@@ -45,10 +45,9 @@ export interface Operation extends OperationObject {
 }
 
 /** The parsed `openapi.yaml`. */
-export const description = parse(readFileSync(new URL("../openapi.yaml", import.meta.url), "utf8")) as Record<
-  string,
-  never
-> & {
+export const description = parse(
+  readFileSync(new URL("../openapi.yaml", import.meta.url), "utf8"),
+) as Record<string, never> & {
   info: { version: string };
   security: unknown[];
   paths: Record<string, Record<string, never>>;
@@ -62,7 +61,8 @@ const escapePointer = (key: string) => key.replaceAll("~", "~0").replaceAll("/",
 function at(pointer: string): unknown {
   const keys = pointer.split("/").slice(1);
   return keys.reduce<unknown>(
-    (node, key) => (node as Record<string, unknown>)[key.replaceAll("~1", "/").replaceAll("~0", "~")],
+    (node, key) =>
+      (node as Record<string, unknown>)[key.replaceAll("~1", "/").replaceAll("~0", "~")],
     description,
   );
 }
@@ -101,7 +101,12 @@ export function parametersOf({ path, pointer, parameters = [] }: Operation): Par
 }
 
 /** The examples of a media type by name; a single one has none. */
-export function examplesOf({ example, examples = {} }: MediaType): [name: string, value: unknown][] {
-  const named = Object.entries(examples).map(([name, { value }]) => [name, value] as [string, unknown]);
+export function examplesOf({
+  example,
+  examples = {},
+}: MediaType): [name: string, value: unknown][] {
+  const named = Object.entries(examples).map(
+    ([name, { value }]) => [name, value] as [string, unknown],
+  );
   return example === undefined ? named : [["", example], ...named];
 }

@@ -51,7 +51,8 @@ async function login(username: string, password: string) {
 
 function send(operation: Operation, { token, parameters = {}, body, headers = [] }: Changes) {
   const given = parametersOf(operation).map(
-    ({ name, in: place, example }) => [place, name, name in parameters ? parameters[name] : example] as const,
+    ({ name, in: place, example }) =>
+      [place, name, name in parameters ? parameters[name] : example] as const,
   );
   const of = (place: string) =>
     given.flatMap(([where, name, value]) =>
@@ -62,7 +63,9 @@ function send(operation: Operation, { token, parameters = {}, body, headers = []
     operation.path,
   );
   const query = new URLSearchParams(of("query") as [string, string][]);
-  const sent = new Headers((of("header") as [string, string][]).filter(([name]) => headers.includes(name)));
+  const sent = new Headers(
+    (of("header") as [string, string][]).filter(([name]) => headers.includes(name)),
+  );
   if (token) sent.set("Authorization", `Bearer ${token}`);
   const [type, media] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
   const value = body === undefined ? media?.example : body;
@@ -80,7 +83,8 @@ function encode(type: string, value: unknown): string | URLSearchParams | FormDa
   const form = new FormData();
   const { file, ...fields } = value as Record<string, string>;
   for (const [name, text] of Object.entries(fields)) form.append(name, text);
-  if (file !== undefined) form.append("file", new Blob([file], { type: "text/plain" }), "letter.txt");
+  if (file !== undefined)
+    form.append("file", new Blob([file], { type: "text/plain" }), "letter.txt");
   return form;
 }
 
@@ -106,7 +110,9 @@ async function play(operationId: string, status: number, changes: Changes = {}, 
 function masked(value: unknown): unknown {
   return JSON.parse(
     JSON.stringify(value, (_key, part) =>
-      typeof part === "string" ? part.replace(/^eyJ.*$/, "<token>").replace(/^file:.*$/, "<address>") : part,
+      typeof part === "string"
+        ? part.replace(/^eyJ.*$/, "<token>").replace(/^file:.*$/, "<address>")
+        : part,
     ),
   );
 }
@@ -149,7 +155,10 @@ test("the examples of the download's headers are what happens", async () => {
   for (const name of ["ETag", "Accept-Ranges", "Content-Disposition", "Content-Length"]) {
     assert.equal(whole.response.headers.get(name), headerExample(name));
   }
-  const part = await play("downloadDocument", 206, { token: salma, headers: ["Range", "If-Range"] });
+  const part = await play("downloadDocument", 206, {
+    token: salma,
+    headers: ["Range", "If-Range"],
+  });
   assert.equal(String(part.body), "Dear");
   assert.equal(part.response.headers.get("Content-Range"), headerExample("Content-Range"));
   await play("downloadDocument", 304, { token: salma, headers: ["If-None-Match"] });
@@ -163,7 +172,11 @@ test("the examples of the download's headers are what happens", async () => {
 test("the examples of refusals are what happens", async () => {
   const asAdmin = { token: admin };
   const asSalma = { token: salma };
-  const other = { full_name: "Other Person", email: "other@example.org", password: "Correct horse 2!" };
+  const other = {
+    full_name: "Other Person",
+    email: "other@example.org",
+    password: "Correct horse 2!",
+  };
   const large = JSON.stringify({ full_name: "x".repeat(64 * 1024) });
 
   await play("getMe", 401, {}, "noToken");
@@ -201,7 +214,10 @@ test("the examples of refusals are what happens", async () => {
   await play("uploadDocument", 409, asSalma);
   await play("uploadDocument", 400, { ...asSalma, body: { file: "" } });
   await play("uploadDocument", 404, { ...asSalma, body: { full_path: "nowhere", file: "x" } });
-  await play("uploadDocument", 413, { ...asSalma, body: { file: "x".repeat(50 * 1024 * 1024 + 1) } });
+  await play("uploadDocument", 413, {
+    ...asSalma,
+    body: { file: "x".repeat(50 * 1024 * 1024 + 1) },
+  });
   await play("getDocument", 404, { ...asAdmin, parameters: { doc_id: 7 } });
   await play("downloadDocument", 404, { ...asAdmin, parameters: { doc_id: 7 } }, "document");
   await play("deleteDocument", 404, { ...asAdmin, parameters: { doc_id: 7 } });
@@ -214,9 +230,10 @@ test("the examples of refusals are what happens", async () => {
   await play("deletePath", 400, { ...asAdmin, parameters: { path_id: 1 } }, "root");
   await play("deletePath", 400, { ...asAdmin, parameters: { path_id: 2 } }, "deeper");
   await play("deletePath", 400, asAdmin, "documents");
-  await play("createPath", 201, { ...asAdmin, body: { full_path: "archive/correspondence" } }).catch(
-    () => {},
-  );
+  await play("createPath", 201, {
+    ...asAdmin,
+    body: { full_path: "archive/correspondence" },
+  }).catch(() => {});
   await play("createPath", 409, asAdmin);
 
   await send(operationOf("updateUser"), {
@@ -257,7 +274,9 @@ test("no example is left that did not happen, but for faults of the machine", ()
   for (const operation of operations) {
     for (const status of Object.keys(operation.responses)) {
       if (machine.includes(status)) continue;
-      const { target, pointer } = resolve<Documented>(below(operation.pointer, "responses", status));
+      const { target, pointer } = resolve<Documented>(
+        below(operation.pointer, "responses", status),
+      );
       for (const [name] of examplesOf(target.content?.["application/json"] ?? { schema: {} })) {
         if (!played.has(`${pointer} ${name}`)) unplayed.add(`${pointer} ${name}`.trim());
       }
@@ -266,11 +285,18 @@ test("no example is left that did not happen, but for faults of the machine", ()
   assert.deepEqual(
     [...unplayed],
     // A blob that somebody removed by hand; and the pages' 404 outside dev: test/docs.test.ts.
-    ["/paths/~1api~1v1~1docs~1{doc_id}~1download/get/responses/404 file", "/components/responses/NotInDev"],
+    [
+      "/paths/~1api~1v1~1docs~1{doc_id}~1download/get/responses/404 file",
+      "/components/responses/NotInDev",
+    ],
   );
 });
 
-async function expectExample(answer: { body: Buffer }, component: string, name: string): Promise<void> {
+async function expectExample(
+  answer: { body: Buffer },
+  component: string,
+  name: string,
+): Promise<void> {
   const pointer = below("/components/responses", component);
   const media = resolve<Documented>(pointer).target.content?.["application/json"];
   assert.ok(media);

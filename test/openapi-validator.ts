@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
-import { below, type Documented, description, type Header, operations, resolve } from "./openapi-document.ts";
+import {
+  below,
+  type Documented,
+  description,
+  type Header,
+  operations,
+  resolve,
+} from "./openapi-document.ts";
 
 /** What a client saw. `path` is as it was sent, with or without its query. */
 export interface ObservedResponse {
@@ -36,7 +43,8 @@ export function faultsOf(schemaPointer: string, value: unknown): string[] {
   }
   if (validate(value)) return [];
   return (validate.errors ?? []).map(
-    ({ instancePath, message, params }) => `${instancePath || "/"} ${message} ${JSON.stringify(params)}`,
+    ({ instancePath, message, params }) =>
+      `${instancePath || "/"} ${message} ${JSON.stringify(params)}`,
   );
 }
 
@@ -114,15 +122,20 @@ function faultsOfHeaders(pointer: string, headers: Headers): string[] {
   const declared = resolve<Documented>(pointer).target.headers ?? {};
   const names = Object.keys(declared);
   const known = new Set(names.map((name) => name.toLowerCase()));
-  const undeclared = [...headers.keys()].filter((name) => !known.has(name) && !OF_ANY_ANSWER.test(name));
+  const undeclared = [...headers.keys()].filter(
+    (name) => !known.has(name) && !OF_ANY_ANSWER.test(name),
+  );
   return [
     ...undeclared.map((name) => `header ${name} is not declared`),
     ...names.flatMap((name) => {
       const header = resolve<Header>(below(pointer, "headers", name));
       const text = headers.get(name);
       if (text === null) return header.target.required ? [`header ${name} is missing`] : [];
-      const value = header.target.schema.type === "integer" && /^\d+$/.test(text) ? Number(text) : text;
-      return faultsOf(below(header.pointer, "schema"), value).map((fault) => `header ${name}: ${fault}`);
+      const value =
+        header.target.schema.type === "integer" && /^\d+$/.test(text) ? Number(text) : text;
+      return faultsOf(below(header.pointer, "schema"), value).map(
+        (fault) => `header ${name}: ${fault}`,
+      );
     }),
   ];
 }

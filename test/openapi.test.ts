@@ -33,7 +33,9 @@ test("the table of routes and openapi.yaml have the same operations with the sam
   const inTable = routes.map(
     ({ method, path, level }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")} ${level}`,
   );
-  const inDescription = operations.map((one) => `${one.method} ${one.path} ${one["x-access-level"]}`);
+  const inDescription = operations.map(
+    (one) => `${one.method} ${one.path} ${one["x-access-level"]}`,
+  );
   assert.deepEqual(inDescription.sort(), inTable.sort());
 });
 
@@ -41,16 +43,25 @@ test("an operation asks for credentials exactly when its access level does", () 
   assert.deepEqual(description.security, [{ password: [] }, { accessToken: [] }]);
   for (const { operationId, security, responses, ...operation } of operations) {
     const level = operation["x-access-level"];
-    const expected = level !== "public" ? undefined : operationId === "refresh" ? [{ refreshToken: [] }] : [];
+    const expected =
+      level !== "public" ? undefined : operationId === "refresh" ? [{ refreshToken: [] }] : [];
     assert.deepEqual(security, expected, operationId);
     assert.equal(
       "401" in responses,
       level !== "public" || ["login", "refresh"].includes(operationId),
       operationId,
     );
-    assert.equal(level === "active" || level === "admin" ? "403" in responses : true, true, operationId);
+    assert.equal(
+      level === "active" || level === "admin" ? "403" in responses : true,
+      true,
+      operationId,
+    );
     if (level === "admin") {
-      assert.deepEqual(responses["403"], { $ref: "#/components/responses/AdminsOnly" }, operationId);
+      assert.deepEqual(
+        responses["403"],
+        { $ref: "#/components/responses/AdminsOnly" },
+        operationId,
+      );
     }
   }
 });
@@ -87,7 +98,10 @@ test("the linter has nothing to say", async () => {
     },
   );
   const { totals, problems } = JSON.parse(stdout);
-  assert.deepEqual({ totals, problems }, { totals: { errors: 0, warnings: 0, ignored: 0 }, problems: [] });
+  assert.deepEqual(
+    { totals, problems },
+    { totals: { errors: 0, warnings: 0, ignored: 0 }, problems: [] },
+  );
 });
 
 test("every example is valid by its schema", () => {
@@ -99,14 +113,17 @@ test("every example is valid by its schema", () => {
   const checkContent = (pointer: string, content: Documented["content"] = {}) => {
     for (const [type, media] of Object.entries(content)) {
       const schema = below(pointer, "content", type, "schema");
-      for (const [name, value] of examplesOf(media)) check(schema, value, `${pointer} ${type} ${name}`);
+      for (const [name, value] of examplesOf(media))
+        check(schema, value, `${pointer} ${type} ${name}`);
     }
   };
   for (const operation of operations) {
     if (operation.requestBody)
       checkContent(below(operation.pointer, "requestBody"), operation.requestBody.content);
     for (const status of Object.keys(operation.responses)) {
-      const { target, pointer } = resolve<Documented>(below(operation.pointer, "responses", status));
+      const { target, pointer } = resolve<Documented>(
+        below(operation.pointer, "responses", status),
+      );
       checkContent(pointer, target.content);
     }
   }
@@ -136,10 +153,18 @@ test("every object in the answers is closed, so that a field that is not describ
   assert.deepEqual(open, ["/components/schemas/Login"]);
 });
 
-const common = { "x-request-id": "a", "cache-control": "no-store", "x-content-type-options": "nosniff" };
+const common = {
+  "x-request-id": "a",
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+};
 
-function observed(change: Partial<Omit<ObservedResponse, "headers">> & { headers?: Record<string, string> }) {
-  const body = Buffer.from(JSON.stringify({ doc_id: 1, message: "Document deleted successfully." }));
+function observed(
+  change: Partial<Omit<ObservedResponse, "headers">> & { headers?: Record<string, string> },
+) {
+  const body = Buffer.from(
+    JSON.stringify({ doc_id: 1, message: "Document deleted successfully." }),
+  );
   const { headers, ...rest } = change;
   return {
     method: "DELETE",
@@ -147,7 +172,11 @@ function observed(change: Partial<Omit<ObservedResponse, "headers">> & { headers
     status: 200,
     body,
     ...rest,
-    headers: new Headers({ "content-type": "application/json; charset=utf-8", ...common, ...headers }),
+    headers: new Headers({
+      "content-type": "application/json; charset=utf-8",
+      ...common,
+      ...headers,
+    }),
   };
 }
 
@@ -179,18 +208,35 @@ test("the validator takes what is described and finds what is not", () => {
       observed({ status: 429, body: detail }),
       /429 is not declared/,
     ],
-    ["status of a path that is none", observed({ status: 200, path: "/nowhere" }), /200 is not declared/],
+    [
+      "status of a path that is none",
+      observed({ status: 200, path: "/nowhere" }),
+      /200 is not declared/,
+    ],
     ["header", observed({ headers: { "x-powered-by": "x" } }), /x-powered-by is not declared/],
-    ["header's value", observed({ headers: { "cache-control": "public" } }), /header Cache-Control/],
+    [
+      "header's value",
+      observed({ headers: { "cache-control": "public" } }),
+      /header Cache-Control/,
+    ],
     ["missing header", observed({ status: 401, body: detail }), /WWW-Authenticate is missing/],
     ["405 without Allow", observed({ status: 405, method: "PUT", body: detail }), /without Allow/],
     ["field", observed({ body: Buffer.from('{"doc_id":1,"message":"","more":1}') }), /more/],
     ["missing field", observed({ body: Buffer.from('{"doc_id":1}') }), /message/],
-    ["type", observed({ body: Buffer.from('{"doc_id":"1","message":""}') }), /doc_id must be integer/],
+    [
+      "type",
+      observed({ body: Buffer.from('{"doc_id":"1","message":""}') }),
+      /doc_id must be integer/,
+    ],
     ["body that is no JSON", observed({ body: empty }), /not JSON/],
-    ["media type", observed({ headers: { "content-type": "text/html" } }), /text\/html is not declared/],
+    [
+      "media type",
+      observed({ headers: { "content-type": "text/html" } }),
+      /text\/html is not declared/,
+    ],
     ["body after HEAD", observed({ method: "HEAD", path: "/ready" }), /after HEAD/],
     ["body of a 204", observed({ path: "/api/v1/users/1", status: 204 }), /where none is declared/],
   ];
-  for (const [what, response, fault] of bad) assert.throws(() => assertDocumented(response), fault, what);
+  for (const [what, response, fault] of bad)
+    assert.throws(() => assertDocumented(response), fault, what);
 });

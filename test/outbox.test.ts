@@ -34,7 +34,11 @@ const documents = async () => (await rows()).map(({ doc_id }) => doc_id);
 
 function add(docId: number, queue = "ocr_queue"): Promise<void> {
   const body = JSON.stringify({ doc_id: docId });
-  return addToOutbox(database, { doc_id: docId, queue, message_id: randomUUID(), body }, new Date());
+  return addToOutbox(
+    database,
+    { doc_id: docId, queue, message_id: randomUUID(), body },
+    new Date(),
+  );
 }
 
 describe("outbox", () => {
@@ -62,7 +66,8 @@ describe("outbox", () => {
 
   test("claims are oldest first, and what one claimed no other gets until the claim runs out", async () => {
     for (const docId of [1, 2, 3]) await add(docId);
-    const bodies = async (at: Date, limit: number) => (await claim(at, limit)).map(({ body }) => body);
+    const bodies = async (at: Date, limit: number) =>
+      (await claim(at, limit)).map(({ body }) => body);
     assert.deepEqual(await bodies(start, 2), ['{"doc_id":1}', '{"doc_id":2}']);
     assert.deepEqual(await bodies(start, 2), ['{"doc_id":3}']);
     assert.deepEqual(await bodies(later(19.999), 9), []);
@@ -81,7 +86,12 @@ describe("outbox", () => {
     const claimant = randomUUID();
     const [message] = await claim(start, 1, claimant);
     assert.ok(message);
-    const release = { outboxId: message.outbox_id, claimant, due: later(4), error: "broker says no" };
+    const release = {
+      outboxId: message.outbox_id,
+      claimant,
+      due: later(4),
+      error: "broker says no",
+    };
     await releaseOutboxMessage(database, release);
     assert.deepEqual(await claim(later(3)), []);
     const [again] = await claim(later(4));

@@ -5,7 +5,10 @@ const PASSED_ON = /^(BLOB_|MONGO_|MESSAGE_BROKER_URL$)/;
  * The variables that choose storage, broker and content store of an app, with a container and a queue of its own, and what removes
  * these again. So the API suites run on Azurite and RabbitMQ by environment variables alone.
  */
-export function partsFromEnvironment(run: string): { env: Record<string, string>; remove(): Promise<void> } {
+export function partsFromEnvironment(run: string): {
+  env: Record<string, string>;
+  remove(): Promise<void>;
+} {
   const given = Object.entries(process.env).filter(([name]) => PASSED_ON.test(name));
   const env: Record<string, string> = {
     ...(Object.fromEntries(given) as Record<string, string>),
@@ -24,7 +27,9 @@ export function partsFromEnvironment(run: string): { env: Record<string, string>
 async function removeContainer(connection: string | undefined, container: string): Promise<void> {
   if (!connection) return;
   const { BlobServiceClient } = await import("@azure/storage-blob");
-  await BlobServiceClient.fromConnectionString(connection).getContainerClient(container).deleteIfExists();
+  await BlobServiceClient.fromConnectionString(connection)
+    .getContainerClient(container)
+    .deleteIfExists();
 }
 
 async function removeQueue(url: string | undefined, queue: string): Promise<void> {

@@ -49,7 +49,9 @@ describe("password threads", () => {
   test("who finds the queue full is told to come back in a second, the others are served", async () => {
     const passwords = createPasswords({ cost: 4, threads: 1, queueLimit: 3 });
     try {
-      const results = await Promise.allSettled(Array.from({ length: 6 }, () => passwords.hash("x")));
+      const results = await Promise.allSettled(
+        Array.from({ length: 6 }, () => passwords.hash("x")),
+      );
       assert.deepEqual(
         results.map((result) => result.status),
         ["fulfilled", "fulfilled", "fulfilled", "fulfilled", "rejected", "rejected"],
@@ -144,10 +146,14 @@ describe("password threads", () => {
       const passwords = createPasswords({ cost: 8, threads: 1 });
       Promise.all([passwords.hash("x"), passwords.hash("x"), passwords.hash("x")]).then((all) => console.log(all.length));
     `;
-    const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", program], {
-      stdio: ["ignore", "pipe", "inherit"],
-      timeout: 60_000,
-    });
+    const child = spawn(
+      process.execPath,
+      ["--import", "tsx", "--input-type=module", "--eval", program],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+        timeout: 60_000,
+      },
+    );
     const [output, [code, signal]] = await Promise.all([text(child.stdout), once(child, "exit")]);
     assert.deepEqual([output, code, signal], ["3\n", 0, null]);
   });

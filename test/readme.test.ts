@@ -10,10 +10,12 @@ import { after, before, describe, test } from "node:test";
 
 const CHECKOUT = join(import.meta.dirname, "..");
 const README = await readFile(join(CHECKOUT, "README.md"), "utf8");
-const BLOCKS = [...README.matchAll(/^```sh(.*)\n([\s\S]*?)^```$/gm)].map(([, mark = "", block = ""]) => ({
-  mark: mark.trim(),
-  block,
-}));
+const BLOCKS = [...README.matchAll(/^```sh(.*)\n([\s\S]*?)^```$/gm)].map(
+  ([, mark = "", block = ""]) => ({
+    mark: mark.trim(),
+    block,
+  }),
+);
 
 /** Of the checkout, what is not made from it. */
 const LEFT_OUT = new Set(["node_modules", "dist", "data", ".git", ".env"]);
@@ -31,7 +33,9 @@ test("every command block is one that these tests or .ci/run carry out, or needs
   assert.deepEqual(others, []);
 });
 
-const missing = ["bash", "curl", "cmp", "sed"].filter((name) => spawnSync(name, ["--version"]).status !== 0);
+const missing = ["bash", "curl", "cmp", "sed"].filter(
+  (name) => spawnSync(name, ["--version"]).status !== 0,
+);
 
 describe("the README's commands", {
   skip: missing.length > 0 ? `needs ${missing.join(", ")}` : false,
@@ -172,5 +176,6 @@ test("every file and npm script that the README names exists", async () => {
     assert.ok(name in scripts, `npm run ${name}`);
   for (const [, path = ""] of README.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
     await readFile(join(CHECKOUT, path)).catch(() => readdir(join(CHECKOUT, path)));
-  for (const [, path = ""] of README.matchAll(/\]\(([\w./-]+)\)/g)) await readFile(join(CHECKOUT, path));
+  for (const [, path = ""] of README.matchAll(/\]\(([\w./-]+)\)/g))
+    await readFile(join(CHECKOUT, path));
 });

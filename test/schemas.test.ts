@@ -32,7 +32,10 @@ function rule(
     for (const item of good) {
       const [input, output] = Array.isArray(item) ? item : [item, item];
       const result = v.safeParse(schema, input);
-      assert.ok(result.success, `${JSON.stringify(input)}: ${result.issues?.map(({ message }) => message)}`);
+      assert.ok(
+        result.success,
+        `${JSON.stringify(input)}: ${result.issues?.map(({ message }) => message)}`,
+      );
       assert.deepEqual(result.output, output);
     }
   });
@@ -205,7 +208,9 @@ describe("credentials", () => {
     assert.equal(usernameFromEmail("a@b.co"), "a_b");
     const address = fc
       .tuple(
-        fc.stringMatching(/^[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,5})?$/),
+        fc.stringMatching(
+          /^[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,5})?$/,
+        ),
         fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?\.[a-z]{2,6}$/),
       )
       .map((parts) => parts.join("@"))
@@ -230,7 +235,11 @@ describe("bodies", () => {
   rule(
     "a registration",
     newAccount,
-    [ACCOUNT, { ...ACCOUNT, username: "amina" }, [{ ...ACCOUNT, email: " AMINA@example.com " }, ACCOUNT]],
+    [
+      ACCOUNT,
+      { ...ACCOUNT, username: "amina" },
+      [{ ...ACCOUNT, email: " AMINA@example.com " }, ACCOUNT],
+    ],
     [
       {},
       null,
@@ -341,15 +350,29 @@ describe("bodies", () => {
       "valueOf",
       "__defineGetter__",
     ]) {
-      assert.equal(v.safeParse(schema, JSON.parse(`{${JSON.stringify(name)}: "x"}`)).success, false, name);
+      assert.equal(
+        v.safeParse(schema, JSON.parse(`{${JSON.stringify(name)}: "x"}`)).success,
+        false,
+        name,
+      );
     }
     assert.equal(({} as Record<string, unknown>).known, undefined);
   });
 });
 
 describe("text", () => {
-  rule("text", text, ["", "a\nb\t", EMOJI, ARABIC, "\u202e"], ["\0", `a${HALF}`, "\udc00a", null, {}]);
-  rule("a line", line, ["", ["e\u0301", "é"], "a b"], ["a\nb", "\t", "\u007f", "\u0085", "\0", HALF, null]);
+  rule(
+    "text",
+    text,
+    ["", "a\nb\t", EMOJI, ARABIC, "\u202e"],
+    ["\0", `a${HALF}`, "\udc00a", null, {}],
+  );
+  rule(
+    "a line",
+    line,
+    ["", ["e\u0301", "é"], "a b"],
+    ["a\nb", "\t", "\u007f", "\u0085", "\0", HALF, null],
+  );
   rule(
     "a description",
     description,
@@ -438,7 +461,9 @@ describe("virtual paths", () => {
         const segments = canonical.split("/");
         assert.equal(depthOf(canonical), segments.length);
         assert.ok(
-          segments.every((part) => part !== "" && part !== "." && part !== ".." && !part.includes("\\")),
+          segments.every(
+            (part) => part !== "" && part !== "." && part !== ".." && !part.includes("\\"),
+          ),
         );
         assert.ok(canonical.length <= 500 && canonical.normalize("NFC") === canonical);
       }),

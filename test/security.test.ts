@@ -22,10 +22,21 @@ const access: AccessClaims = {
   exp: SECONDS + 60,
   sid: ID,
 };
-const refresh: Claims = { sub: "7", type: "refresh", iat: SECONDS, exp: SECONDS + 60, sid: ID, jti: ID };
+const refresh: Claims = {
+  sub: "7",
+  type: "refresh",
+  iat: SECONDS,
+  exp: SECONDS + 60,
+  sid: ID,
+  jti: ID,
+};
 
 /** RFC 7515 §3.1, written again here so that the server is not checked against itself. */
-function mint(payload: unknown, header: unknown = { alg: "HS256", typ: "JWT" }, secret = SECRET): string {
+function mint(
+  payload: unknown,
+  header: unknown = { alg: "HS256", typ: "JWT" },
+  secret = SECRET,
+): string {
   const part = (value: unknown) =>
     Buffer.from(typeof value === "string" ? value : JSON.stringify(value)).toString("base64url");
   const input = `${part(header)}.${part(payload)}`;
@@ -64,14 +75,19 @@ describe("JWT creation", () => {
 
   test("a token gives back its claims", () => {
     fc.assert(
-      fc.property(claimsArbitrary, (claims) => assert.deepEqual(jwt.verify(jwt.sign(claims), NOW), claims)),
+      fc.property(claimsArbitrary, (claims) =>
+        assert.deepEqual(jwt.verify(jwt.sign(claims), NOW), claims),
+      ),
     );
   });
 
   test("a token is the HS256 signature that any other library computes", () => {
     const token = jwt.sign(access);
     const [header = "", payload = "", signature] = token.split(".");
-    assert.equal(signature, createHmac("sha256", SECRET).update(`${header}.${payload}`).digest("base64url"));
+    assert.equal(
+      signature,
+      createHmac("sha256", SECRET).update(`${header}.${payload}`).digest("base64url"),
+    );
     const { kid, ...rest } = JSON.parse(Buffer.from(header, "base64url").toString());
     assert.deepEqual(rest, { alg: "HS256", typ: "JWT" });
     assert.match(kid, /^[0-9a-f]{16}$/);
@@ -132,16 +148,26 @@ describe("JWT decoding", () => {
   test("a secret may be given as text or as its bytes, in any script", () => {
     const secret = "مفتاح سري طويل بما يكفي للتوقيع";
     const token = createJwt({ secret, previous: [] }).sign(access);
-    assert.deepEqual(createJwt({ secret: Buffer.from(secret), previous: [] }).verify(token, NOW), access);
+    assert.deepEqual(
+      createJwt({ secret: Buffer.from(secret), previous: [] }).verify(token, NOW),
+      access,
+    );
   });
 
   test("a previous key verifies, with and without a key id, and never signs", () => {
-    const newer = createJwt({ secret: "the newer secret, quite as long", previous: ["unused", SECRET] });
+    const newer = createJwt({
+      secret: "the newer secret, quite as long",
+      previous: ["unused", SECRET],
+    });
     assert.deepEqual(newer.verify(jwt.sign(access), NOW), access);
     assert.deepEqual(newer.verify(mint(access), NOW), access);
     assert.throws(() => jwt.verify(newer.sign(access), NOW), refusal("unknown_key"));
     assert.throws(
-      () => createJwt({ secret: "the newer secret, quite as long", previous: [] }).verify(mint(access), NOW),
+      () =>
+        createJwt({ secret: "the newer secret, quite as long", previous: [] }).verify(
+          mint(access),
+          NOW,
+        ),
       refusal("signature"),
     );
   });
@@ -152,7 +178,10 @@ describe("JWT decoding", () => {
     const forged = mint(access, Buffer.from(header, "base64url").toString());
     assert.throws(() => newer.verify(forged, NOW), refusal("signature"));
     for (const kid of ["", "0123456789abcdef", null, 7, ["x"], {}]) {
-      assert.throws(() => newer.verify(mint(access, { alg: "HS256", kid }), NOW), refusal("unknown_key"));
+      assert.throws(
+        () => newer.verify(mint(access, { alg: "HS256", kid }), NOW),
+        refusal("unknown_key"),
+      );
     }
   });
 
@@ -293,7 +322,11 @@ describe("token type validation", () => {
       ["7"],
     ];
     for (const sub of bad) {
-      assert.throws(() => jwt.verify(mint({ ...access, sub }), NOW), refusal("claims"), String(sub));
+      assert.throws(
+        () => jwt.verify(mint({ ...access, sub }), NOW),
+        refusal("claims"),
+        String(sub),
+      );
     }
     assert.equal(jwt.verify(mint({ ...access, sub: "2147483647" }), NOW).sub, "2147483647");
   });
@@ -346,7 +379,10 @@ describe("tamper detection", () => {
         assert.throws(() => jwt.verify(longer, NOW), InvalidToken);
       }
       if (place === token.length) continue;
-      assert.throws(() => jwt.verify(token.slice(0, place) + token.slice(place + 1), NOW), InvalidToken);
+      assert.throws(
+        () => jwt.verify(token.slice(0, place) + token.slice(place + 1), NOW),
+        InvalidToken,
+      );
     }
   });
 
@@ -399,7 +435,9 @@ describe("tamper detection", () => {
     const keys = ["sub", "rid", "type", "iat", "exp", "sid", "jti", "nbf", "__proto__"];
     const payload = fc.oneof(
       fc.jsonValue(),
-      fc.dictionary(fc.constantFrom(...keys), fc.jsonValue()).map((changes) => ({ ...access, ...changes })),
+      fc
+        .dictionary(fc.constantFrom(...keys), fc.jsonValue())
+        .map((changes) => ({ ...access, ...changes })),
     );
     fc.assert(
       fc.property(header, payload, (h, p) => {
@@ -433,7 +471,10 @@ describe("password hashing", () => {
   const salted = bcrypt.hashSync("Correct horse 1!", 4);
 
   test("a hash is $2b$ with the configured cost, and salted", async () => {
-    const [one, two] = await Promise.all([passwords.hash("Pass word 1!"), passwords.hash("Pass word 1!")]);
+    const [one, two] = await Promise.all([
+      passwords.hash("Pass word 1!"),
+      passwords.hash("Pass word 1!"),
+    ]);
     assert.match(one, /^\$2b\$04\$[./A-Za-z0-9]{53}$/);
     assert.notEqual(one, two);
     assert.ok(bcrypt.compareSync("Pass word 1!", one));
@@ -467,7 +508,8 @@ describe("password hashing", () => {
       ["U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"],
       ["Kk4DQuMMfZL9o", "$2b$04$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm"],
     ];
-    for (const [password, hash] of published) assert.equal(await passwords.verify(password, hash), true);
+    for (const [password, hash] of published)
+      assert.equal(await passwords.verify(password, hash), true);
   });
 
   const malformed = [

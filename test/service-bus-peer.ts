@@ -43,7 +43,10 @@ export interface ServiceBusPeer {
  * scope and expiry, keeps locks that run out, counts deliveries and dead-letters.
  */
 export async function startServiceBusPeer(
-  access = { keyName: "RootManageSharedAccessKey", key: "aB+c/dE0123456789abcdefghijklmnopqrstuvwxyz+/=" },
+  access = {
+    keyName: "RootManageSharedAccessKey",
+    key: "aB+c/dE0123456789abcdefghijklmnopqrstuvwxyz+/=",
+  },
 ): Promise<ServiceBusPeer> {
   const queues = new Map<string, PeerQueue>();
   const server = createServer((request, response) => {
@@ -165,7 +168,9 @@ export async function startServiceBusPeer(
   function settle(queue: PeerQueue, method: string, rest: string, reply: Reply) {
     expireLocks(queue);
     const [, sequenceNumber, token] = /^\/(\d+)\/([0-9a-f-]{36})$/.exec(rest) ?? [];
-    const message = queue.messages.find((candidate) => candidate.sequence === Number(sequenceNumber));
+    const message = queue.messages.find(
+      (candidate) => candidate.sequence === Number(sequenceNumber),
+    );
     if (!message?.lock || message.lock.token !== token) return reply(peer.lockLost);
     if (method === "DELETE") queue.messages.splice(queue.messages.indexOf(message), 1);
     else if (method === "PUT") unlock(queue, message);
@@ -194,7 +199,8 @@ export async function startServiceBusPeer(
     const fields = new Map(list.split("&").map((field) => field.split("=", 2) as [string, string]));
     if ([...fields.keys()].sort().join() !== "se,sig,skn,sr") return "wrong fields";
     for (const [field, value] of fields) {
-      if (!/^(?:[A-Za-z0-9._~!'()*-]|%[0-9A-Fa-f]{2})+$/.test(value)) return `${field} is not URL-encoded`;
+      if (!/^(?:[A-Za-z0-9._~!'()*-]|%[0-9A-Fa-f]{2})+$/.test(value))
+        return `${field} is not URL-encoded`;
     }
     const raw = (field: string) => fields.get(field) ?? "";
     if (decodeURIComponent(raw("skn")) !== access.keyName) return "unknown key";
@@ -205,7 +211,8 @@ export async function startServiceBusPeer(
     if (!/^\d+$/.test(raw("se")) || Number(raw("se")) * 1_000 <= peer.now()) return "expired";
     const scope = new URL(decodeURIComponent(raw("sr")));
     const folder = scope.pathname.endsWith("/") ? scope.pathname : `${scope.pathname}/`;
-    if (scope.host !== `127.0.0.1:${port}` || !`${pathname}/`.startsWith(folder)) return "out of scope";
+    if (scope.host !== `127.0.0.1:${port}` || !`${pathname}/`.startsWith(folder))
+      return "out of scope";
     return undefined;
   }
 

@@ -30,7 +30,9 @@ describe("races and restarts", () => {
   test("tabs that refresh at once with the current token get the same successor", async (t) => {
     const { open, sessions, reuses } = await inMemory(t);
     const first = await open();
-    const answers = await Promise.all(Array.from({ length: 8 }, () => sessions.refresh(first.refresh_token)));
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => sessions.refresh(first.refresh_token)),
+    );
     assert.equal(new Set(answers.map((tokens) => tokens.refresh_token)).size, 1);
     assert.equal(reuses.length, 0);
   });
@@ -91,19 +93,31 @@ describe("races and restarts", () => {
     const first = await open();
     const second = await process().refresh(first.refresh_token);
     clock.time += 3000;
-    assert.equal((await process().refresh(first.refresh_token)).refresh_token, second.refresh_token);
+    assert.equal(
+      (await process().refresh(first.refresh_token)).refresh_token,
+      second.refresh_token,
+    );
     const third = await process().refresh(second.refresh_token);
     clock.time += 3000;
-    assert.equal((await process().refresh(second.refresh_token)).refresh_token, third.refresh_token);
+    assert.equal(
+      (await process().refresh(second.refresh_token)).refresh_token,
+      third.refresh_token,
+    );
   });
 
   test("a restart with another secret keeps the sessions", async (t) => {
     const { open, process, sessions, reuses } = await inMemory(t);
     const first = await open();
     const second = await sessions.refresh(first.refresh_token);
-    const rotated = process(undefined, createJwt({ secret: "the newer secret", previous: [SECRET] }));
+    const rotated = process(
+      undefined,
+      createJwt({ secret: "the newer secret", previous: [SECRET] }),
+    );
     const third = await rotated.refresh(second.refresh_token);
-    assert.notEqual((await rotated.refresh(third.refresh_token)).refresh_token, third.refresh_token);
+    assert.notEqual(
+      (await rotated.refresh(third.refresh_token)).refresh_token,
+      third.refresh_token,
+    );
     const other = await open();
     await sessions.refresh(other.refresh_token);
     await rotated.refresh((await rotated.refresh(other.refresh_token)).refresh_token);
@@ -140,7 +154,9 @@ describe("races and restarts", () => {
   test("one who is overtaken by a logout gets nothing", async (t) => {
     const { database, open, process, sessions, row } = await inMemory(t);
     const first = await open();
-    const slow = process(interrupted(database, () => sessions.revoke(database, first.session_id, "logout")));
+    const slow = process(
+      interrupted(database, () => sessions.revoke(database, first.session_id, "logout")),
+    );
     await assert.rejects(slow.refresh(first.refresh_token), invalid);
     const session = await row(first);
     assert.deepEqual([session.revokedReason, session.pendingTokenHash], ["logout", null]);

@@ -45,7 +45,10 @@ export async function setUp(database: Database) {
     findUser,
     onReuse: async (tx: Queryable, user: number, sessionId: string) => {
       assert.equal(user, userId);
-      await tx.run("UPDATE Users SET full_name = @name WHERE user_id = @user", { name: "robbed", user });
+      await tx.run("UPDATE Users SET full_name = @name WHERE user_id = @user", {
+        name: "robbed",
+        user,
+      });
       reuses.push(sessionId);
     },
   };

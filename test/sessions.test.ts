@@ -23,7 +23,13 @@ describe("a login", () => {
       sid,
     });
     const { jti, ...refresh } = payload(tokens.refresh_token);
-    assert.deepEqual(refresh, { sub: String(user.userId), type: "refresh", iat, exp: iat + REFRESH, sid });
+    assert.deepEqual(refresh, {
+      sub: String(user.userId),
+      type: "refresh",
+      iat,
+      exp: iat + REFRESH,
+      sid,
+    });
     assert.match(String(jti), /^[0-9a-f]{32}$/);
     assert.deepEqual(sessions.verifyAccess(tokens.access_token), payload(tokens.access_token));
     assert.equal((await row(tokens)).expiresAt.getTime(), (iat + REFRESH) * 1000);
@@ -148,7 +154,10 @@ describe("acknowledged rotation", () => {
       now: () => new Date(clock.time),
     });
     const onReuse = () => Promise.reject(new RangeError("no space"));
-    await assert.rejects(plain.refresh(database, first.refresh_token, { ...hooks, onReuse }), RangeError);
+    await assert.rejects(
+      plain.refresh(database, first.refresh_token, { ...hooks, onReuse }),
+      RangeError,
+    );
     assert.equal((await row(first)).revokedAt, null);
     await assert.rejects(sessions.refresh(first.refresh_token), invalid);
     assert.equal((await row(first)).revokedReason, "token_reuse");
@@ -263,7 +272,10 @@ describe("what refresh refuses, and in which order", () => {
 
     await database.run("DELETE FROM Sessions WHERE session_id = @session_id", { session_id });
     await database.run("DELETE FROM Users WHERE user_id = @userId", { userId: user.userId });
-    await assert.rejects(sessions.refresh(refresh_token), refusal("not_authenticated", "User not found"));
+    await assert.rejects(
+      sessions.refresh(refresh_token),
+      refusal("not_authenticated", "User not found"),
+    );
     clock.time += REFRESH * 1000;
     await assert.rejects(sessions.refresh(refresh_token), invalid);
   });
@@ -292,7 +304,10 @@ describe("ending sessions", () => {
   test("revoking all ends every session of the user, or every other", async (t) => {
     const { database, open, sessions, user } = await inMemory(t);
     const [one, two, three] = [await open(), await open(), await open()];
-    assert.equal(await sessions.revokeAll(database, user.userId, "password_change", two.session_id), 2);
+    assert.equal(
+      await sessions.revokeAll(database, user.userId, "password_change", two.session_id),
+      2,
+    );
     await assert.rejects(sessions.refresh(one.refresh_token), invalid);
     await assert.rejects(sessions.refresh(three.refresh_token), invalid);
     const { refresh_token } = await sessions.refresh(two.refresh_token);

@@ -41,7 +41,9 @@ function recording() {
     lines,
     log: createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) }),
     waits: () =>
-      lines.map((line) => JSON.parse(line)).map(({ attempt, delay_seconds }) => [attempt, delay_seconds]),
+      lines
+        .map((line) => JSON.parse(line))
+        .map(({ attempt, delay_seconds }) => [attempt, delay_seconds]),
   };
 }
 
@@ -111,7 +113,12 @@ describe("SQL Server: the computed connection string", () => {
       connectionString(settings),
       'Server="db.example,1434";Database="nassaq";User Id="nassaq";Password="a""b;c";Encrypt=false;TrustServerCertificate=true',
     );
-    const named = { ...settings, instance: "SQLEXPRESS", encrypt: true, trustServerCertificate: false };
+    const named = {
+      ...settings,
+      instance: "SQLEXPRESS",
+      encrypt: true,
+      trustServerCertificate: false,
+    };
     const parsed = sql.ConnectionPool.parseConnectionString(connectionString(named));
     assert.equal(parsed.server, "db.example");
     assert.equal(parsed.options.instanceName, "SQLEXPRESS");
@@ -137,7 +144,10 @@ describe("SQL Server: a server that can't be reached", () => {
     ["refuses", () => closedPort()],
     ["resets", (t) => endpoint(t, (socket) => socket.resetAndDestroy())],
     ["hangs", (t) => endpoint(t, () => {})],
-    ["talks nonsense", (t) => endpoint(t, (socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"))],
+    [
+      "talks nonsense",
+      (t) => endpoint(t, (socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")),
+    ],
   ];
   for (const [name, port] of cases) {
     it(`that ${name} is tried again after base¹, base², base³ seconds, each a log line, and then given up`, async (t) => {

@@ -39,7 +39,8 @@ const TABLES = [
 
 /** The server of the `TEST_SQL_*` variables; `TEST_SQL_SERVER` as `SQL_SERVER`: `host`, `host,port` or `host\instance`. */
 export function testServer(name = TEST_SQL_DB_NAME ?? ""): SqlServerOptions {
-  const [, server = "", instance, port] = /^([^,\\]+)(?:\\(\w+)|,(\d+))?$/.exec(TEST_SQL_SERVER ?? "") ?? [];
+  const [, server = "", instance, port] =
+    /^([^,\\]+)(?:\\(\w+)|,(\d+))?$/.exec(TEST_SQL_SERVER ?? "") ?? [];
   return {
     server,
     instance,
@@ -137,7 +138,10 @@ async function openHome(): Promise<{ home: Database; encrypt: boolean }> {
   let name = TEST_SQL_DB_NAME;
   for (;;) {
     try {
-      return { home: await openSqlServer({ ...testServer(name), encrypt, maxRetries: 0 }), encrypt };
+      return {
+        home: await openSqlServer({ ...testServer(name), encrypt, maxRetries: 0 }),
+        encrypt,
+      };
     } catch (error) {
       const { code } = (error as DatabaseUnreachable).cause as { code?: string };
       if (code === "EENCRYPT" && encrypt) encrypt = false;
@@ -157,7 +161,8 @@ async function createDatabase(home: Database, name: string): Promise<boolean> {
       await home.run(`CREATE DATABASE ${name}`);
       return true;
     } catch (error) {
-      const passing = error instanceof AppError || (error as { number?: unknown }).number === MODEL_IN_USE;
+      const passing =
+        error instanceof AppError || (error as { number?: unknown }).number === MODEL_IN_USE;
       if (!passing) return false;
       if (attempt === 20) throw error;
       await delay(250 + Math.random() * 500);
@@ -167,7 +172,9 @@ async function createDatabase(home: Database, name: string): Promise<boolean> {
 
 async function dropTables(database: Database): Promise<void> {
   for (const table of TABLES) {
-    const found = await database.first(`SELECT 1 AS found WHERE OBJECT_ID(N'${table}', N'U') IS NOT NULL`);
+    const found = await database.first(
+      `SELECT 1 AS found WHERE OBJECT_ID(N'${table}', N'U') IS NOT NULL`,
+    );
     if (found) await database.run(`DROP TABLE ${table}`);
   }
 }

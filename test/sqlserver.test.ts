@@ -1,14 +1,25 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import sql from "mssql";
-import { type Database, ForeignKeyViolation, OutcomeUnknown, UniqueViolation } from "../src/data/database.ts";
+import {
+  type Database,
+  ForeignKeyViolation,
+  OutcomeUnknown,
+  UniqueViolation,
+} from "../src/data/database.ts";
 import { openSqlServer } from "../src/data/sqlserver.ts";
 import type { SqlServerOptions } from "../src/data/sqlserver-connection.ts";
 import { failureOf, typedError } from "../src/data/sqlserver-errors.ts";
 import { AppError } from "../src/errors.ts";
 import { silent, testServer } from "./sqlserver-support.ts";
 import type { Call } from "./tds/protocol.ts";
-import { type Answer, type Session, type StandIn, startStandIn, type TransactionStep } from "./tds/server.ts";
+import {
+  type Answer,
+  type Session,
+  type StandIn,
+  startStandIn,
+  type TransactionStep,
+} from "./tds/server.ts";
 
 const ONE: Answer = { result: { columns: [{ name: "one", type: "bigint" }], rows: [[1]] } };
 const UNAVAILABLE = { name: "AppError", code: "unavailable" };
@@ -39,7 +50,12 @@ async function connected(
   t: TestContext,
   script: Script = {},
   settings: Partial<SqlServerOptions> = {},
-): Promise<{ database: Database; standIn: StandIn; open: Set<Session>; options: SqlServerOptions }> {
+): Promise<{
+  database: Database;
+  standIn: StandIn;
+  open: Set<Session>;
+  options: SqlServerOptions;
+}> {
   const open = new Set<Session>();
   const standIn = await startStandIn({ open: () => scripted(script, open) });
   const options: SqlServerOptions = {
@@ -98,9 +114,15 @@ describe("SQL Server: what is bound and what comes back", () => {
         return identity;
       },
     });
-    assert.equal(await database.insert("Roles", { role_name: "x", description: null }, "role_id"), 7);
+    assert.equal(
+      await database.insert("Roles", { role_name: "x", description: null }, "role_id"),
+      7,
+    );
     await database.page("SELECT a FROM B ORDER BY a", {}, { skip: 5, limit: 10 });
-    assert.deepEqual(await database.page("SELECT a FROM B ORDER BY a", {}, { skip: 0, limit: 0 }), []);
+    assert.deepEqual(
+      await database.page("SELECT a FROM B ORDER BY a", {}, { skip: 0, limit: 0 }),
+      [],
+    );
     assert.deepEqual(texts, [
       "INSERT INTO Roles (role_name, description) OUTPUT INSERTED.role_id AS id VALUES (@role_name, @description)",
       "SELECT a FROM B ORDER BY a OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
@@ -112,10 +134,12 @@ describe("SQL Server: failures of statements", () => {
   /** The driver's error for an error message of the server. */
   function requestError(number: number, code?: string): sql.RequestError {
     const original = Object.assign(new Error("message"), { info: { number }, code });
-    return new (sql.RequestError as unknown as new (error: Error, code: string) => sql.RequestError)(
-      original,
-      "EREQUEST",
-    );
+    return new (
+      sql.RequestError as unknown as new (
+        error: Error,
+        code: string,
+      ) => sql.RequestError
+    )(original, "EREQUEST");
   }
 
   it("knows the driver's errors by number and by code", () => {
@@ -132,13 +156,18 @@ describe("SQL Server: failures of statements", () => {
     }
     for (const code of ["ESOCKET", "ETIMEOUT", "ECLOSE", "ECONNRESET", "EPIPE"]) {
       assert.equal(failureOf(typedError(new sql.RequestError("x", code as "ESOCKET"))), "lost");
-      assert.equal(failureOf(typedError(new sql.ConnectionError("x", code as "ESOCKET"))), "unconnected");
+      assert.equal(
+        failureOf(typedError(new sql.ConnectionError("x", code as "ESOCKET"))),
+        "unconnected",
+      );
     }
     assert.equal(failureOf(typedError(new sql.ConnectionError("x", "ELOGIN"))), "refused");
     const syntax = requestError(102);
     assert.equal(typedError(syntax), syntax);
     const late = typedError(new Error("no connection in time"));
-    assert.ok(late instanceof AppError && late.code === "unavailable" && late.headers["Retry-After"]);
+    assert.ok(
+      late instanceof AppError && late.code === "unavailable" && late.headers["Retry-After"],
+    );
     assert.equal(failureOf(late), undefined);
   });
 
@@ -163,7 +192,10 @@ describe("SQL Server: failures of statements", () => {
       return await tx.run("UPDATE B SET b = 1");
     });
     assert.equal(result, 1);
-    assert.deepEqual(statements, Array(3).fill(["UPDATE A SET a = 1", "UPDATE B SET b = 1"]).flat());
+    assert.deepEqual(
+      statements,
+      Array(3).fill(["UPDATE A SET a = 1", "UPDATE B SET b = 1"]).flat(),
+    );
     assert.equal(open.size, 0);
   });
 
@@ -197,7 +229,9 @@ describe("SQL Server: failures of statements", () => {
 
   it("does not repeat after a commit whose answer was lost, and says that nobody knows", async (t) => {
     let runs = 0;
-    const { database } = await connected(t, { transaction: (step) => (step === "commit" ? "drop" : {}) });
+    const { database } = await connected(t, {
+      transaction: (step) => (step === "commit" ? "drop" : {}),
+    });
     const failing = database.transaction(async () => {
       runs++;
     });
@@ -225,7 +259,10 @@ describe("SQL Server: the pool", () => {
     const release = Promise.withResolvers<void>();
     const { database, standIn } = await connected(
       t,
-      { call: async ({ text }) => (text === "SELECT 2 AS two" ? release.promise.then(() => ONE) : ONE) },
+      {
+        call: async ({ text }) =>
+          text === "SELECT 2 AS two" ? release.promise.then(() => ONE) : ONE,
+      },
       { poolMax: 2, acquireTimeoutSeconds: 0.2 },
     );
     const busy = [1, 2].map(() => database.all("SELECT 2 AS two"));
@@ -252,7 +289,10 @@ describe("SQL Server: the pool", () => {
     let hangs = 1;
     const { database, open } = await connected(
       t,
-      { call: ({ text }) => (text === "DELETE FROM A" && hangs-- > 0 ? "hang" : { rowsAffected: 1 }) },
+      {
+        call: ({ text }) =>
+          text === "DELETE FROM A" && hangs-- > 0 ? "hang" : { rowsAffected: 1 },
+      },
       { poolMax: 1, requestTimeoutSeconds: 0.2 },
     );
     assert.equal(await database.transaction((tx) => tx.run("DELETE FROM A")), 1);

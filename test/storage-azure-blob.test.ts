@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { PassThrough, Readable } from "node:stream";
 import { finished } from "node:stream/promises";
@@ -79,7 +85,10 @@ describe("AzureBlobStorage", () => {
 
   it("names the container's address as its description, without secrets", async () => {
     const storage = await open(sasConnectionString(azurite.port, "sco").connectionString, "docs");
-    assert.equal(storage.description, `Azure Blob Storage http://127.0.0.1:${azurite.port}/${ACCOUNT}/docs`);
+    assert.equal(
+      storage.description,
+      `Azure Blob Storage http://127.0.0.1:${azurite.port}/${ACCOUNT}/docs`,
+    );
   });
 
   it("refuses a malformed connection string without repeating it", async () => {
@@ -120,9 +129,17 @@ describe("AzureBlobStorage", () => {
 
   it("stores a document whose content type no header can carry", async () => {
     const storage = await open(azurite.connectionString, "types");
-    for (const [index, contentType] of ["text/plain\r\nx-evil: 1", "نص/عادي", "", "a\0b"].entries()) {
+    for (const [index, contentType] of [
+      "text/plain\r\nx-evil: 1",
+      "نص/عادي",
+      "",
+      "a\0b",
+    ].entries()) {
       await storage.upload(Readable.from(["x"]), `odd-${index}`, { contentType });
-      assert.equal((await storage.properties(`odd-${index}`)).contentType, "application/octet-stream");
+      assert.equal(
+        (await storage.properties(`odd-${index}`)).contentType,
+        "application/octet-stream",
+      );
     }
   });
 
@@ -205,7 +222,9 @@ describe("AzureBlobStorage", () => {
       );
       for (const error of errors) {
         assert.ok(isUnavailable(error), shown(error));
-        assert.ok(!shown(error).includes(encodeURIComponent(signature)) && !shown(error).includes("sig="));
+        assert.ok(
+          !shown(error).includes(encodeURIComponent(signature)) && !shown(error).includes("sig="),
+        );
       }
       assert.equal(source.destroyed, true);
     }

@@ -92,7 +92,10 @@ describe("LocalFolderStorage", () => {
   it("leaves neither file nor folder behind when an upload fails", async () => {
     const failure = new Error("connection lost");
     const source = new PassThrough();
-    const rejected = assert.rejects(storage.upload(source, "deep/er/file"), (error) => error === failure);
+    const rejected = assert.rejects(
+      storage.upload(source, "deep/er/file"),
+      (error) => error === failure,
+    );
     source.write("some bytes");
     while ((await everything()).filter((name) => name.endsWith(".part")).length === 0)
       await new Promise(setImmediate);
@@ -195,7 +198,9 @@ describe("LocalFolderStorage", () => {
     if (!descriptors) return test.skip("this system has no /proc/self/fd to count open files in");
     const open = async () => {
       const targets = await Promise.all(
-        (await readdir("/proc/self/fd")).map((fd) => realpath(`/proc/self/fd/${fd}`).catch(() => "")),
+        (await readdir("/proc/self/fd")).map((fd) =>
+          realpath(`/proc/self/fd/${fd}`).catch(() => ""),
+        ),
       );
       return targets.filter((target) => target.startsWith(folder)).length;
     };

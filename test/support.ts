@@ -84,7 +84,10 @@ export interface TestOptions {
 }
 
 /** Boots the whole app on a free port, on embedded parts or those that the environment names. */
-export async function startTestApp(options: TestOptions = {}, engine: Engine = ENGINES[0]): Promise<TestApp> {
+export async function startTestApp(
+  options: TestOptions = {},
+  engine: Engine = ENGINES[0],
+): Promise<TestApp> {
   const run = randomBytes(6).toString("hex");
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "nassaq-test-")));
   const parts = partsFromEnvironment(run);
@@ -126,9 +129,15 @@ export async function startTestApp(options: TestOptions = {}, engine: Engine = E
   const secrets = new Set<string>([PASSWORD, PASSWORD_HASH, SECRET]);
   let count = 0;
 
-  async function person(account: { roleId?: number | null; isActive?: boolean } = {}): Promise<Person> {
+  async function person(
+    account: { roleId?: number | null; isActive?: boolean } = {},
+  ): Promise<Person> {
     const name = `person-${++count}-${randomBytes(2).toString("hex")}`;
-    const row = { email: `${name}@example.com`, username: name, fullName: `Person Number ${count}` };
+    const row = {
+      email: `${name}@example.com`,
+      username: name,
+      fullName: `Person Number ${count}`,
+    };
     const { roleId = USER, isActive = true } = account;
     const id = await insertUser(app.database, {
       ...row,
@@ -150,7 +159,8 @@ export async function startTestApp(options: TestOptions = {}, engine: Engine = E
 
   async function authorization(who: CallOptions["as"]): Promise<Record<string, string>> {
     if (who === undefined) return {};
-    const token = typeof who === "object" ? who.token : who in ROLES ? (await as(who as Role)).token : who;
+    const token =
+      typeof who === "object" ? who.token : who in ROLES ? (await as(who as Role)).token : who;
     return { Authorization: `Bearer ${token}` };
   }
 

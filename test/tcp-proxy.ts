@@ -13,7 +13,10 @@ export interface TcpProxy {
 }
 
 /** A line to a server that can be broken or go dead. */
-export async function startTcpProxy(targetPort: number, targetHost = "127.0.0.1"): Promise<TcpProxy> {
+export async function startTcpProxy(
+  targetPort: number,
+  targetHost = "127.0.0.1",
+): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     proxy.accepted += 1;

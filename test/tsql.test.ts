@@ -17,7 +17,10 @@ describe("T-SQL", () => {
   }
 
   it("is what the reference fixture for SQL Server holds", async () => {
-    const text = await readFile(new URL("fixtures/reference-schema.tsql.sql", import.meta.url), "utf8");
+    const text = await readFile(
+      new URL("fixtures/reference-schema.tsql.sql", import.meta.url),
+      "utf8",
+    );
     const statements = text
       .replace(/^(--.*|GO|SET .*)$/gm, "")
       .split(/;\n/)
@@ -33,7 +36,11 @@ describe("T-SQL", () => {
     await database.migrate();
     standIn.statements.clear();
     await database.transaction((tx) => tx.insert("Roles", { role_name: "x" }, "role_id"));
-    await database.page("SELECT r.role_id AS id FROM Roles r ORDER BY r.role_id", {}, { skip: 0, limit: 1 });
+    await database.page(
+      "SELECT r.role_id AS id FROM Roles r ORDER BY r.role_id",
+      {},
+      { skip: 0, limit: 1 },
+    );
     await database.close();
     await standIn.remove();
     assert.deepEqual(

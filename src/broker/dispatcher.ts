@@ -77,7 +77,9 @@ export function createDispatcher(parts: {
       outages = 0;
       return idle();
     }
-    const results = await Promise.allSettled(messages.map((message) => dispatch(message, claimant)));
+    const results = await Promise.allSettled(
+      messages.map((message) => dispatch(message, claimant)),
+    );
     const reached = results.map((result) => result.status === "fulfilled" && result.value);
     if (reached.includes(true)) outages = 0;
     else outages += 1;
@@ -157,8 +159,8 @@ export function createDispatcher(parts: {
     async stop() {
       stopping = true;
       wake(true);
-      await within(running ?? Promise.resolve(), STOP_TIMEOUT, "Publishes did not end").catch((error) =>
-        log.warn("Messages are left in the outbox", { error }),
+      await within(running ?? Promise.resolve(), STOP_TIMEOUT, "Publishes did not end").catch(
+        (error) => log.warn("Messages are left in the outbox", { error }),
       );
     },
   };

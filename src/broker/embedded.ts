@@ -70,8 +70,18 @@ export class EmbeddedBroker implements Broker {
   async publish(queue: string, message: Message): Promise<void> {
     await this.#prepared();
     const now = new Date();
-    const row = { queue, message_id: message.id, body: message.body, created_at: now, visible_at: now };
-    await this.#settings.database.insert("Broker_Messages", { ...row, deliveries: 0 }, "broker_message_id");
+    const row = {
+      queue,
+      message_id: message.id,
+      body: message.body,
+      created_at: now,
+      visible_at: now,
+    };
+    await this.#settings.database.insert(
+      "Broker_Messages",
+      { ...row, deliveries: 0 },
+      "broker_message_id",
+    );
     for (const consumer of this.#consumers) if (consumer.queue === queue) consumer.wake();
   }
 
@@ -120,7 +130,12 @@ interface QueueConsumer extends Consumer {
   wake(): void;
 }
 
-function startConsumer(settings: Settings, queue: string, handler: Handler, prefetch: number): QueueConsumer {
+function startConsumer(
+  settings: Settings,
+  queue: string,
+  handler: Handler,
+  prefetch: number,
+): QueueConsumer {
   const { database, log, retryDelay, lease } = settings;
   const underWay = new Set<Promise<void>>();
   let cancelled = false;
@@ -175,7 +190,8 @@ function startConsumer(settings: Settings, queue: string, handler: Handler, pref
 
   async function handle(row: Row, token: string): Promise<void> {
     const { message_id: id, body, deliveries } = row;
-    if (deliveries > MAX_DELIVERIES) return park(row, token, "The consumer ended before it answered.");
+    if (deliveries > MAX_DELIVERIES)
+      return park(row, token, "The consumer ended before it answered.");
     const renewal = setInterval(() => {
       hide(row, token, lease).catch((error: unknown) =>
         log.warn("A lease was not renewed", { queue, error }),

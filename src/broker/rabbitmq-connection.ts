@@ -57,7 +57,8 @@ function parseAddress(url: string) {
     : credentials.plain(decode(username), decode(password));
   address.username = "";
   address.password = "";
-  if (!address.searchParams.has("heartbeat")) address.searchParams.set("heartbeat", String(HEARTBEAT));
+  if (!address.searchParams.has("heartbeat"))
+    address.searchParams.set("heartbeat", String(HEARTBEAT));
   const port = address.port || (protocol === "amqps:" ? "5671" : "5672");
   return { url: address.href, login, description: `RabbitMQ at ${hostname}:${port}` };
 }
@@ -139,7 +140,9 @@ export function createRabbitMQConnection(options: {
     }, START_OVER_DELAY);
   }
 
-  async function opened<Kind extends Channel>(make: (model: ChannelModel) => Promise<Kind>): Promise<Kind> {
+  async function opened<Kind extends Channel>(
+    make: (model: ChannelModel) => Promise<Kind>,
+  ): Promise<Kind> {
     const current = model;
     if (current === undefined) throw brokerUnavailable(lastError);
     const opening = make(current).then((channel) => {
@@ -164,7 +167,8 @@ export function createRabbitMQConnection(options: {
       await within<unknown>(first, CONNECT_WAIT, "RabbitMQ did not answer").catch(ignore);
     },
     openChannel: (): Promise<Channel> => opened((current) => current.createChannel()),
-    openConfirmChannel: (): Promise<ConfirmChannel> => opened((current) => current.createConfirmChannel()),
+    openConfirmChannel: (): Promise<ConfirmChannel> =>
+      opened((current) => current.createConfirmChannel()),
     /** Throws while the broker is short of memory or disk and takes no messages (`connection.blocked`). */
     assertNotBlocked(): void {
       if (blocked === undefined) return;

@@ -40,9 +40,19 @@ function failedDeliveries({ properties }: ConsumeMessage): number {
 
 /** What a copy of `message` keeps. Not its expiry, which would lose it, nor `CC`, which would multiply it. */
 function copiedProperties({ properties }: ConsumeMessage): Options.Publish {
-  const { contentType, contentEncoding, messageId, correlationId, timestamp, type, appId } = properties;
+  const { contentType, contentEncoding, messageId, correlationId, timestamp, type, appId } =
+    properties;
   const { CC, [DELIVERIES]: _, ...headers } = properties.headers ?? {};
-  return { contentType, contentEncoding, messageId, correlationId, timestamp, type, appId, headers };
+  return {
+    contentType,
+    contentEncoding,
+    messageId,
+    correlationId,
+    timestamp,
+    type,
+    appId,
+    headers,
+  };
 }
 
 /** Consumes one queue on its own channel. A message is acknowledged only after it, or its copy, is safe elsewhere. */
@@ -74,7 +84,11 @@ export function createRabbitMQConsumer(
       const session = watch(channel, mine);
       await within(channel.prefetch(prefetch), REPLY_TIMEOUT, "RabbitMQ set no prefetch");
       const consuming = channel.consume(queue, (message) => receive(session, message));
-      const { consumerTag } = await within(consuming, REPLY_TIMEOUT, "RabbitMQ started no consumer");
+      const { consumerTag } = await within(
+        consuming,
+        REPLY_TIMEOUT,
+        "RabbitMQ started no consumer",
+      );
       if (mine !== attempt) return discard(channel);
       current = { session, tag: consumerTag };
       failures = 0;
@@ -152,7 +166,12 @@ export function createRabbitMQConsumer(
   }
 
   /** Sends a copy that knows how often it failed, or parks it, and only then gives up the original. */
-  async function putBack(session: Session, message: ConsumeMessage, deliveries: number, reason: string) {
+  async function putBack(
+    session: Session,
+    message: ConsumeMessage,
+    deliveries: number,
+    reason: string,
+  ) {
     if (session.ended.aborted) return;
     const properties = copiedProperties(message);
     const parked = {
@@ -173,7 +192,8 @@ export function createRabbitMQConsumer(
       await pause(session, LONGEST_PAUSE);
       return answer(session, () => session.channel.nack(message));
     }
-    if (park) log.error("A message is parked", { queue: target, message_id: properties.messageId, reason });
+    if (park)
+      log.error("A message is parked", { queue: target, message_id: properties.messageId, reason });
     answer(session, () => session.channel.ack(message));
   }
 

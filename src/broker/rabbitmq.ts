@@ -120,7 +120,8 @@ export class RabbitMQBroker implements Broker {
   /** Declares a queue once a connection. A refusal is remembered for a while, so that callers don't make it loop. */
   #declare(queue: string): Promise<void> {
     const known = this.#declarations.get(queue);
-    const outdated = known?.refusedAt !== undefined && Date.now() - known.refusedAt > REFUSAL_MEMORY;
+    const outdated =
+      known?.refusedAt !== undefined && Date.now() - known.refusedAt > REFUSAL_MEMORY;
     if (known && !outdated) return known.done;
     const declaration: Declaration = { done: this.#assertQueue(queue) };
     this.#declarations.set(queue, declaration);
@@ -149,7 +150,12 @@ export class RabbitMQBroker implements Broker {
     const existing = this.#publisher;
     if (existing) return existing;
     const opening = this.#connection.openConfirmChannel().then((channel) => {
-      const publisher: Publisher = { channel, underWay: new Set(), closed: false, error: undefined };
+      const publisher: Publisher = {
+        channel,
+        underWay: new Set(),
+        closed: false,
+        error: undefined,
+      };
       channel.on("error", (error) => {
         publisher.error = error;
       });
@@ -206,5 +212,7 @@ export class RabbitMQBroker implements Broker {
 function failure(what: string, error: unknown): Error {
   const code = (error as { code?: unknown }).code;
   if (!REFUSALS.includes(code)) return brokerUnavailable(error);
-  return Object.assign(new Error(`RabbitMQ refused ${what} with code ${code}.`, { cause: error }), { code });
+  return Object.assign(new Error(`RabbitMQ refused ${what} with code ${code}.`, { cause: error }), {
+    code,
+  });
 }

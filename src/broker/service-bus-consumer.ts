@@ -156,10 +156,15 @@ export function startServiceBusConsumer(
         const { status } = await http.request({ method, queue, target });
         if (status === 200 || status === 204) return;
         if (!LOCK_LOST.includes(status)) throw refusal(queue, status);
-        log.warn("A lock was lost: the message will be delivered again", { queue, message_id: id, status });
+        log.warn("A lock was lost: the message will be delivered again", {
+          queue,
+          message_id: id,
+          status,
+        });
         return;
       } catch (error) {
-        const again = error instanceof AppError && error.code === "unavailable" && attempt < SETTLE_ATTEMPTS;
+        const again =
+          error instanceof AppError && error.code === "unavailable" && attempt < SETTLE_ATTEMPTS;
         if (!again) throw error;
       }
       await sleep(SETTLE_PAUSE);
@@ -167,7 +172,8 @@ export function startServiceBusConsumer(
   }
 
   async function pause(milliseconds: number): Promise<void> {
-    if (milliseconds > 0) await sleep(milliseconds, undefined, { signal: cancelled.signal }).catch(ignore);
+    if (milliseconds > 0)
+      await sleep(milliseconds, undefined, { signal: cancelled.signal }).catch(ignore);
   }
 
   const running = run();

@@ -42,7 +42,8 @@ function parseConnectionString(connectionString: string) {
   const fields = new Map<string, string>();
   for (const part of connectionString.split(";")) {
     const split = part.indexOf("="); // the first: keys are base64 and may end in others
-    if (split > 0) fields.set(part.slice(0, split).trim().toLowerCase(), part.slice(split + 1).trim());
+    if (split > 0)
+      fields.set(part.slice(0, split).trim().toLowerCase(), part.slice(split + 1).trim());
   }
   const required = (name: string) => {
     const value = fields.get(name.toLowerCase());
@@ -88,7 +89,8 @@ export function createServiceBusHttp(options: { connectionString: string; now?: 
 
   function rest(headers: Headers): void {
     const given = headers.get("Retry-After");
-    const milliseconds = given !== null && /^\d+$/.test(given) ? Number(given) * 1_000 : DEFAULT_REST;
+    const milliseconds =
+      given !== null && /^\d+$/.test(given) ? Number(given) * 1_000 : DEFAULT_REST;
     restUntil = performance.now() + Math.min(LONGEST_REST, milliseconds);
   }
 
@@ -126,7 +128,9 @@ export function createServiceBusHttp(options: { connectionString: string; now?: 
      */
     async request({ method, queue, target, headers, body, timeout, signal }: ServiceBusRequest) {
       if (entityPath !== undefined && entityPath !== queue) {
-        throw new Error(`The Service Bus connection string is for the queue ${entityPath}, not ${queue}.`);
+        throw new Error(
+          `The Service Bus connection string is for the queue ${entityPath}, not ${queue}.`,
+        );
       }
       const limit = AbortSignal.timeout(timeout ?? REQUEST_TIMEOUT);
       const send = () =>

@@ -1,7 +1,19 @@
 import type { Logger } from "../log.ts";
-import { type Broker, type Consumer, type Delivery, type Message, RETRY_DELAY, within } from "./broker.ts";
+import {
+  type Broker,
+  type Consumer,
+  type Delivery,
+  type Message,
+  RETRY_DELAY,
+  within,
+} from "./broker.ts";
 import { startServiceBusConsumer } from "./service-bus-consumer.ts";
-import { createServiceBusHttp, queueTarget, refusal, type ServiceBusHttp } from "./service-bus-http.ts";
+import {
+  createServiceBusHttp,
+  queueTarget,
+  refusal,
+  type ServiceBusHttp,
+} from "./service-bus-http.ts";
 
 /** Milliseconds. */
 const PING_TIMEOUT = 3_000;
@@ -22,7 +34,12 @@ export class AzureServiceBusBroker implements Broker {
   #refusal: Error | undefined;
 
   /** `retryDelay`, in milliseconds, is `RETRY_DELAY` unless told; `now` dates the tokens. */
-  constructor(options: { connectionString: string; log: Logger; retryDelay?: number; now?: () => Date }) {
+  constructor(options: {
+    connectionString: string;
+    log: Logger;
+    retryDelay?: number;
+    now?: () => Date;
+  }) {
     this.#http = createServiceBusHttp(options);
     this.description = this.#http.description;
     this.#log = options.log;

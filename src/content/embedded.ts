@@ -72,11 +72,15 @@ export class EmbeddedContentStore implements ContentStore {
        FROM Extracted_Texts WHERE doc_id = @doc_id`,
       { doc_id: docId },
     );
-    return row && { ...row, ocr: JSON.parse(row.ocr), classification: JSON.parse(row.classification) };
+    return (
+      row && { ...row, ocr: JSON.parse(row.ocr), classification: JSON.parse(row.classification) }
+    );
   }
 
   async delete(docId: number): Promise<void> {
-    await this.#database.run("DELETE FROM Extracted_Texts WHERE doc_id = @doc_id", { doc_id: docId });
+    await this.#database.run("DELETE FROM Extracted_Texts WHERE doc_id = @doc_id", {
+      doc_id: docId,
+    });
   }
 
   ping(): Promise<void> {

@@ -13,12 +13,16 @@ export interface Backoff {
 }
 
 /** Tries `work` until it succeeds, waiting longer each time; throws its last error when it never did. */
-export async function withBackoff<Result>(backoff: Backoff, work: () => Promise<Result>): Promise<Result> {
+export async function withBackoff<Result>(
+  backoff: Backoff,
+  work: () => Promise<Result>,
+): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      if (attempt > backoff.retries || backoff.signal.aborted || !backoff.shouldRetry(error)) throw error;
+      if (attempt > backoff.retries || backoff.signal.aborted || !backoff.shouldRetry(error))
+        throw error;
       const seconds = backoff.base ** attempt;
       backoff.onWait(attempt, seconds, error);
       await delay(seconds * 1000, undefined, { signal: backoff.signal }).catch(() => {

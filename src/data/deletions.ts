@@ -31,7 +31,11 @@ export function listDueDeletions(
 }
 
 /** Takes a deletion back that is due after `instant`; false when it is not there any more, or due too soon. */
-export async function cancelDeletion(tx: Queryable, deletionId: number, instant: Date): Promise<boolean> {
+export async function cancelDeletion(
+  tx: Queryable,
+  deletionId: number,
+  instant: Date,
+): Promise<boolean> {
   const removed = await tx.run(
     "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant",
     { deletionId, instant },

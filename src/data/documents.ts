@@ -54,7 +54,11 @@ export function findDocument(q: Queryable, docId: number): Promise<Document | un
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
 }
 
-export async function documentNameTaken(q: Queryable, filename: string, pathId: number): Promise<boolean> {
+export async function documentNameTaken(
+  q: Queryable,
+  filename: string,
+  pathId: number,
+): Promise<boolean> {
   const row = await q.first(
     "SELECT d.doc_id AS docId FROM Documents d WHERE d.filename = @filename AND d.path_id = @pathId",
     { filename, pathId },
@@ -96,7 +100,10 @@ export function listDocuments(
 
 export async function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
   const { where, params } = documentFilters(filter);
-  const row = await q.first<{ total: number }>(`SELECT COUNT(*) AS total ${FROM_DOCUMENTS} ${where}`, params);
+  const row = await q.first<{ total: number }>(
+    `SELECT COUNT(*) AS total ${FROM_DOCUMENTS} ${where}`,
+    params,
+  );
   return row?.total ?? 0;
 }
 

@@ -9,7 +9,8 @@ export function filters(
 } {
   const present = entries.filter(([, , value]) => value !== undefined);
   return {
-    where: present.length === 0 ? "" : `WHERE ${present.map(([condition]) => condition).join(" AND ")}`,
+    where:
+      present.length === 0 ? "" : `WHERE ${present.map(([condition]) => condition).join(" AND ")}`,
     params: Object.fromEntries(present.map(([, name, value]) => [name, value as Value])),
   };
 }

@@ -20,7 +20,11 @@ export interface OutboxMessage {
 const DUE = "(claimed_until IS NULL OR claimed_until <= @now)";
 
 /** Notes a message to be sent if, and only if, the transaction commits. */
-export async function addToOutbox(tx: Queryable, message: NewOutboxMessage, now: Date): Promise<void> {
+export async function addToOutbox(
+  tx: Queryable,
+  message: NewOutboxMessage,
+  now: Date,
+): Promise<void> {
   await tx.insert("Outbox", { ...message, created_at: now, attempts: 0 }, "outbox_id");
 }
 
@@ -72,6 +76,11 @@ export async function releaseOutboxMessage(
   await q.run(
     `UPDATE Outbox SET claimed_by = NULL, claimed_until = @due, attempts = attempts + 1, last_error = @error
      WHERE outbox_id = @outbox_id AND claimed_by = @claimant`,
-    { outbox_id: release.outboxId, claimant: release.claimant, due: release.due, error: release.error },
+    {
+      outbox_id: release.outboxId,
+      claimant: release.claimant,
+      due: release.due,
+      error: release.error,
+    },
   );
 }

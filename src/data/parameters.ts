@@ -30,13 +30,15 @@ export function bindable(names: readonly string[], params: Params): [name: strin
 function checked(name: string, value: Value | undefined): Value {
   if (value === null || typeof value === "string" || typeof value === "boolean") return value;
   if (Number.isSafeInteger(value)) return value as number;
-  if (value instanceof Date && value.getUTCFullYear() >= 1 && value.getUTCFullYear() <= 9999) return value;
+  if (value instanceof Date && value.getUTCFullYear() >= 1 && value.getUTCFullYear() <= 9999)
+    return value;
   throw new TypeError(`Parameter @${name} is not a text, boolean, safe integer, date or null`);
 }
 
 /** A table or column name as it may stand in a statement; only code names them, never a client. */
 export function identifier(name: string): string {
-  if (!/^[A-Za-z_]\w*$/.test(name)) throw new TypeError(`Not an identifier: ${JSON.stringify(name)}`);
+  if (!/^[A-Za-z_]\w*$/.test(name))
+    throw new TypeError(`Not an identifier: ${JSON.stringify(name)}`);
   return name;
 }
 

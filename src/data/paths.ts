@@ -17,8 +17,13 @@ export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | un
 }
 
 /** The path of a canonical name, without case; compared again in code, as in `findUserByEmail`. */
-export async function findPathByName(q: Queryable, fullPath: string): Promise<VirtualPath | undefined> {
-  const path = await q.first<VirtualPath>(`${SELECT_PATH} WHERE p.full_path = @fullPath`, { fullPath });
+export async function findPathByName(
+  q: Queryable,
+  fullPath: string,
+): Promise<VirtualPath | undefined> {
+  const path = await q.first<VirtualPath>(`${SELECT_PATH} WHERE p.full_path = @fullPath`, {
+    fullPath,
+  });
   return path && sameText(path.fullPath, fullPath) ? path : undefined;
 }
 
@@ -41,10 +46,15 @@ export function listPaths(
 
 /** Every path below `fullPath`, not itself. */
 export async function listPathsBelow(q: Queryable, fullPath: string): Promise<VirtualPath[]> {
-  const paths = await q.all<VirtualPath>(`${SELECT_PATH} WHERE p.full_path LIKE @pattern ESCAPE '\\'`, {
-    pattern: `${escapeLike(fullPath)}/%`,
-  });
-  return paths.filter((path) => sameText(path.fullPath.slice(0, fullPath.length + 1), `${fullPath}/`));
+  const paths = await q.all<VirtualPath>(
+    `${SELECT_PATH} WHERE p.full_path LIKE @pattern ESCAPE '\\'`,
+    {
+      pattern: `${escapeLike(fullPath)}/%`,
+    },
+  );
+  return paths.filter((path) =>
+    sameText(path.fullPath.slice(0, fullPath.length + 1), `${fullPath}/`),
+  );
 }
 
 /** Returns the new path's id. */
@@ -67,7 +77,11 @@ export interface PathChanges {
   description?: string | null;
 }
 
-export async function updatePath(q: Queryable, pathId: number, changes: PathChanges): Promise<void> {
+export async function updatePath(
+  q: Queryable,
+  pathId: number,
+  changes: PathChanges,
+): Promise<void> {
   const { set, params } = assignments(changes as Params);
   await q.run(`UPDATE Virtual_Paths SET ${set} WHERE path_id = @pathId`, { ...params, pathId });
 }

@@ -103,7 +103,13 @@ export function revokeSessionsOfUser(
   exceptSessionId: string | undefined,
 ): Promise<number> {
   const params = { userId, exceptSessionId: exceptSessionId ?? "" };
-  return revokeWhere(q, "user_id = @userId AND session_id <> @exceptSessionId", params, reason, now);
+  return revokeWhere(
+    q,
+    "user_id = @userId AND session_id <> @exceptSessionId",
+    params,
+    reason,
+    now,
+  );
 }
 
 /** Removes sessions that expired before `before`, revoked or not; returns how many. */

@@ -76,7 +76,10 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
   ): Result {
     try {
       const statement = prepare(sql);
-      const values = bindable(statement.names, params).map(([name, value]) => [name, toSqlite(value)]);
+      const values = bindable(statement.names, params).map(([name, value]) => [
+        name,
+        toSqlite(value),
+      ]);
       return use(statement, Object.fromEntries(values));
     } catch (error) {
       throw connection.isOpen ? typedError(error) : unavailable("The database", error);
@@ -94,7 +97,10 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
       });
     },
     page: (sql, params, window) =>
-      statements.all(`${sql} LIMIT @page_limit OFFSET @page_skip`, { ...params, ...windowParams(window) }),
+      statements.all(`${sql} LIMIT @page_limit OFFSET @page_skip`, {
+        ...params,
+        ...windowParams(window),
+      }),
     async run(sql, params = {}) {
       return execute(sql, params, (p, values) => Number(p.statement.run(values).changes));
     },
@@ -106,14 +112,18 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
   };
 
   /** Repeats what another process's lock kept from starting; a statement that was refused with BUSY has done nothing. */
-  async function patiently<Result>(statement: () => Promise<Result>, patience = LOCK_WAIT): Promise<Result> {
+  async function patiently<Result>(
+    statement: () => Promise<Result>,
+    patience = LOCK_WAIT,
+  ): Promise<Result> {
     const deadline = performance.now() + patience;
     for (let attempt = 1; ; attempt++) {
       try {
         return await statement();
       } catch (error) {
         if (!isBusy(error) || performance.now() >= deadline) throw error;
-        if (attempt === 1) options.log?.info("Waiting for another process that is writing to the database");
+        if (attempt === 1)
+          options.log?.info("Waiting for another process that is writing to the database");
         await delay(10 + Math.random() * 20);
       }
     }
@@ -138,7 +148,8 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
     description: `SQLite (${options.file})`,
     all: (sql, params) => inTurn(() => patiently(() => statements.all(sql, params))),
     first: (sql, params) => inTurn(() => patiently(() => statements.first(sql, params))),
-    page: (sql, params, window) => inTurn(() => patiently(() => statements.page(sql, params, window))),
+    page: (sql, params, window) =>
+      inTurn(() => patiently(() => statements.page(sql, params, window))),
     run: (sql, params) => inTurn(() => patiently(() => statements.run(sql, params))),
     insert: (table, values, identity) =>
       inTurn(() => patiently(() => statements.insert(table, values, identity))),
@@ -162,17 +173,25 @@ function openFile(file: string): DatabaseSync {
       // It holds addresses and password hashes: a new one is its owner's alone.
       closeSync(openSync(file, "a", 0o600));
     }
-    const connection = new DatabaseSync(file, { timeout: LOCK_WAIT, enableForeignKeyConstraints: true });
+    const connection = new DatabaseSync(file, {
+      timeout: LOCK_WAIT,
+      enableForeignKeyConstraints: true,
+    });
     // SQL Server's LOWER knows every script; SQLite's own knows ASCII.
     connection.function("lower", { deterministic: true }, (value) =>
       typeof value === "string" ? value.toLowerCase() : value,
     );
-    connection.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 20");
+    connection.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 20",
+    );
     return connection;
   } catch (error) {
-    throw new DatabaseUnreachable(`The database file ${file} can't be opened: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new DatabaseUnreachable(
+      `The database file ${file} can't be opened: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -183,15 +202,18 @@ function resultCode(error: unknown): number | undefined {
 
 /** The low byte of an extended result code is its primary code. */
 function isBusy(error: unknown): boolean {
-  const code = error instanceof Error && error.cause instanceof Error ? resultCode(error.cause) : undefined;
+  const code =
+    error instanceof Error && error.cause instanceof Error ? resultCode(error.cause) : undefined;
   return code !== undefined && (code & 0xff) === SQLITE_BUSY;
 }
 
 function typedError(error: unknown): unknown {
   const code = resultCode(error);
   if (code === undefined) return error;
-  if (UNIQUE_CODES.has(code)) return new UniqueViolation("A row with this value exists", { cause: error });
-  if (FOREIGN_KEY_CODES.has(code)) return new ForeignKeyViolation("A reference is broken", { cause: error });
+  if (UNIQUE_CODES.has(code))
+    return new UniqueViolation("A row with this value exists", { cause: error });
+  if (FOREIGN_KEY_CODES.has(code))
+    return new ForeignKeyViolation("A reference is broken", { cause: error });
   return UNAVAILABLE_CODES.has(code & 0xff) ? unavailable("The database", error) : error;
 }
 

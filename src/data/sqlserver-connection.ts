@@ -60,7 +60,8 @@ export function describe(options: SqlServerOptions): string {
 
 /** A pool, not yet connected, that asks each connection `SELECT 1` before lending it and replaces aged ones. */
 export function createPool(options: SqlServerOptions): sql.ConnectionPool {
-  const { acquireTimeoutSeconds = ACQUIRE_TIMEOUT, requestTimeoutSeconds = REQUEST_TIMEOUT } = options;
+  const { acquireTimeoutSeconds = ACQUIRE_TIMEOUT, requestTimeoutSeconds = REQUEST_TIMEOUT } =
+    options;
   const parsed = sql.ConnectionPool.parseConnectionString(connectionString(options));
   const pool = new sql.ConnectionPool({
     ...parsed,
@@ -75,7 +76,12 @@ export function createPool(options: SqlServerOptions): sql.ConnectionPool {
       createTimeoutMillis: options.connectTimeoutSeconds * 1000 + 5_000,
     },
     // The driver would try again by itself, without a line in the log.
-    options: { ...parsed.options, maxRetriesOnTransientErrors: 0, useUTC: true, appName: "nassaq-server" },
+    options: {
+      ...parsed.options,
+      maxRetriesOnTransientErrors: 0,
+      useUTC: true,
+      appName: "nassaq-server",
+    },
     beforeConnect: (connection) => {
       keepErrorNumber(connection);
       retireAfter(connection, options.poolRecycleSeconds);

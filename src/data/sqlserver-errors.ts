@@ -15,12 +15,26 @@ const UNDONE = new Set([
 /** Transient ones that come with a broken connection or a failover, when a statement may have been done before. */
 const LOST = new Set([233, 997, 4221, 10060, 40143, 40197, 40540]);
 /** Failures before a statement was sent that another attempt won't mend: login, encryption, protocol, a closed pool. */
-const REFUSED_CODES = new Set(["ELOGIN", "EENCRYPT", "ETDS", "EINTERFACENOTSUPP", "ENOTOPEN", "ECONNCLOSED"]);
+const REFUSED_CODES = new Set([
+  "ELOGIN",
+  "EENCRYPT",
+  "ETDS",
+  "EINTERFACENOTSUPP",
+  "ENOTOPEN",
+  "ECONNCLOSED",
+]);
 /**
  * The server's own answer, or a misuse of the driver. Anything else, with whatever code (the driver's or the socket's),
  * broke the conversation.
  */
-const ANSWERED_CODES = new Set(["EREQUEST", "EPARAM", "EARGS", "ENOTBEGUN", "EALREADYBEGUN", "EREQINPROG"]);
+const ANSWERED_CODES = new Set([
+  "EREQUEST",
+  "EPARAM",
+  "EARGS",
+  "ENOTBEGUN",
+  "EALREADYBEGUN",
+  "EREQINPROG",
+]);
 
 const failures = new WeakMap<object, Failure>();
 
@@ -36,7 +50,8 @@ export function typedError(error: unknown): unknown {
   if (numbers.some((number) => number === 2627 || number === 2601)) {
     return new UniqueViolation("A row with this value exists", { cause: error });
   }
-  if (numbers.includes(547)) return new ForeignKeyViolation("A reference is broken", { cause: error });
+  if (numbers.includes(547))
+    return new ForeignKeyViolation("A reference is broken", { cause: error });
   const failure = classify(error, numbers);
   return failure ? unavailableAs(failure, error) : error;
 }
@@ -45,7 +60,10 @@ export function typedError(error: unknown): unknown {
 export function commitError(error: unknown): unknown {
   const rolledBack = error instanceof sql.TransactionError && (error.code as string) === "EABORT";
   if (rolledBack) return typedError(error);
-  return unavailable("The database", new OutcomeUnknown("The commit was not confirmed", { cause: error }));
+  return unavailable(
+    "The database",
+    new OutcomeUnknown("The commit was not confirmed", { cause: error }),
+  );
 }
 
 function unavailableAs(failure: Failure, cause: unknown): Error {

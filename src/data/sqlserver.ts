@@ -50,7 +50,10 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
   }
 
   function statementsOn(source: { request(): sql.Request }): Queryable {
-    async function send(text: string, params: Params): Promise<sql.IResult<Record<string, unknown>>> {
+    async function send(
+      text: string,
+      params: Params,
+    ): Promise<sql.IResult<Record<string, unknown>>> {
       const request = source.request();
       bind(request, text, params);
       try {
@@ -61,7 +64,8 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
     }
     const statements: Queryable = {
       all: async <Row>(text: string, params: Params = {}) => rowsOf<Row>(await send(text, params)),
-      first: async <Row>(text: string, params: Params = {}) => rowsOf<Row>(await send(text, params))[0],
+      first: async <Row>(text: string, params: Params = {}) =>
+        rowsOf<Row>(await send(text, params))[0],
       async page(text, params, window) {
         const bounds = windowParams(window);
         // FETCH NEXT 0 ROWS is an error.
@@ -73,7 +77,9 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
         return rowsAffected.reduce((sum, rows) => sum + rows, 0);
       },
       async insert(table, values, identity) {
-        const [row] = rowsOf<{ id: number }>(await send(insertText(table, values, identity), values));
+        const [row] = rowsOf<{ id: number }>(
+          await send(insertText(table, values, identity), values),
+        );
         if (!row) throw new Error("The INSERT returned no identity");
         return Number(row.id);
       },
@@ -90,7 +96,10 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
   }
 
   /** Repeats what is safe to repeat: `lost` ones only when doing them twice is the same as doing them once. */
-  async function repeating<Result>(idempotent: boolean, work: () => Promise<Result>): Promise<Result> {
+  async function repeating<Result>(
+    idempotent: boolean,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
     scope.assertOutside();
     const started = performance.now();
     for (let attempt = 1; ; attempt++) {
@@ -101,7 +110,9 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
         const repeatable =
           failure === "unconnected" || failure === "undone" || (failure === "lost" && idempotent);
         const late =
-          attempt > MAX_REPEATS || performance.now() - started > REPEAT_WINDOW || closing.signal.aborted;
+          attempt > MAX_REPEATS ||
+          performance.now() - started > REPEAT_WINDOW ||
+          closing.signal.aborted;
         if (late || !repeatable) throw error;
         if (failure === "unconnected") await recover();
         else await delay(Math.random() * 50 * 2 ** attempt);
@@ -141,7 +152,9 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
     await patiently(() => pool.connect());
   } catch (error) {
     const refused = failureOf(error) === "refused";
-    const message = refused ? "The database refuses the connection" : "The database can't be reached";
+    const message = refused
+      ? "The database refuses the connection"
+      : "The database can't be reached";
     throw new DatabaseUnreachable(`${message}: ${describe(options)}`, {
       cause: (error as Error).cause,
       refused,
@@ -154,7 +167,8 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
     first: (text, params) => repeating(true, () => statements.first(text, params)),
     page: (text, params, window) => repeating(true, () => statements.page(text, params, window)),
     run: (text, params) => repeating(false, () => statements.run(text, params)),
-    insert: (table, values, identity) => repeating(false, () => statements.insert(table, values, identity)),
+    insert: (table, values, identity) =>
+      repeating(false, () => statements.insert(table, values, identity)),
     transaction: (work) => repeating(true, () => transact(work, pool.transaction())),
     migrate: () =>
       migrate("sqlserver", (work) =>

@@ -19,7 +19,8 @@ export function createTransactionScope(): TransactionScope {
   const current = new AsyncLocalStorage<{ open: boolean }>();
 
   function assertOutside(): void {
-    if (current.getStore()?.open) throw new Error("Inside a transaction only its own `tx` may be used");
+    if (current.getStore()?.open)
+      throw new Error("Inside a transaction only its own `tx` may be used");
   }
 
   async function run<Result>(

@@ -46,16 +46,23 @@ export function findUserWithSession(
  * equal (trailing spaces, some emoji).
  */
 export async function findUserByEmail(q: Queryable, email: string): Promise<User | undefined> {
-  const user = await q.first<User>(`${SELECT_USER} ${FROM_USERS} WHERE u.email = @email`, { email });
+  const user = await q.first<User>(`${SELECT_USER} ${FROM_USERS} WHERE u.email = @email`, {
+    email,
+  });
   return user && sameText(user.email, email) ? user : undefined;
 }
 
 /** The user of a name, without case in any script. SQLite's NOCASE folds ASCII only, so other names are folded, which no index serves. */
-export async function findUserByUsername(q: Queryable, username: string): Promise<User | undefined> {
+export async function findUserByUsername(
+  q: Queryable,
+  username: string,
+): Promise<User | undefined> {
   const lower = username.toLowerCase();
   const isAscii = /^[\x20-\x7e]*$/.test(username);
   const column = isAscii ? "u.username" : "LOWER(u.username)";
-  const users = await q.all<User>(`${SELECT_USER} ${FROM_USERS} WHERE ${column} = @lower`, { lower });
+  const users = await q.all<User>(`${SELECT_USER} ${FROM_USERS} WHERE ${column} = @lower`, {
+    lower,
+  });
   return users.find((user) => sameText(user.username, username));
 }
 
@@ -84,7 +91,10 @@ export function listUsers(
 
 export async function countUsers(q: Queryable, filter: UserFilter): Promise<number> {
   const { where, params } = userFilters(filter);
-  const row = await q.first<{ total: number }>(`SELECT COUNT(*) AS total FROM Users u ${where}`, params);
+  const row = await q.first<{ total: number }>(
+    `SELECT COUNT(*) AS total FROM Users u ${where}`,
+    params,
+  );
   return row?.total ?? 0;
 }
 
@@ -95,7 +105,10 @@ function userFilters(filter: UserFilter): { where: string; params: Params } {
 /** Returns the new user's id. The role is NULL unless given, whatever the column's default is. */
 export function insertUser(
   q: Queryable,
-  user: Pick<User, "fullName" | "email" | "username" | "passwordHash" | "createdAt" | "isActive" | "roleId">,
+  user: Pick<
+    User,
+    "fullName" | "email" | "username" | "passwordHash" | "createdAt" | "isActive" | "roleId"
+  >,
 ): Promise<number> {
   return q.insert(
     "Users",
@@ -143,11 +156,17 @@ export async function deleteUser(q: Queryable, userId: number): Promise<boolean>
  * lock that both engines understand.
  */
 export async function lockAdmins(tx: Queryable, adminRoleId: number): Promise<void> {
-  await tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @adminRoleId", { adminRoleId });
+  await tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @adminRoleId", {
+    adminRoleId,
+  });
 }
 
 /** Active users of the role, without `exceptUserId`. */
-export async function countActiveInRole(q: Queryable, roleId: number, exceptUserId: number): Promise<number> {
+export async function countActiveInRole(
+  q: Queryable,
+  roleId: number,
+  exceptUserId: number,
+): Promise<number> {
   const row = await q.first<{ total: number }>(
     `SELECT COUNT(*) AS total FROM Users u
      WHERE u.role_id = @roleId AND u.is_active = @isActive AND u.user_id <> @exceptUserId`,

@@ -1,7 +1,13 @@
 import type { Readable } from "node:stream";
 import type { Database, Queryable } from "../data/database.ts";
 import { insertDeletion } from "../data/deletions.ts";
-import { type Document, deleteDocument, findDocument, listStages, type Stage } from "../data/documents.ts";
+import {
+  type Document,
+  deleteDocument,
+  findDocument,
+  listStages,
+  type Stage,
+} from "../data/documents.ts";
 import { removeFromOutboxByDocument } from "../data/outbox.ts";
 import type { User } from "../data/users.ts";
 import { AppError, unavailable } from "../errors.ts";
@@ -43,7 +49,8 @@ export function createDocuments({
   async function getVisible(q: Queryable, docId: number, caller: User): Promise<Document> {
     const document = await findDocument(q, docId);
     const visible = document?.uploadedByUserId === caller.userId || caller.roleId === ADMIN_ROLE;
-    if (!document || !visible) throw new AppError("not_found", `Document with id ${docId} not found.`);
+    if (!document || !visible)
+      throw new AppError("not_found", `Document with id ${docId} not found.`);
     return document;
   }
 
@@ -70,7 +77,9 @@ export function createDocuments({
 
     /** Notes who gets which bytes. */
     recordDownload: (docId: number, range: ByteRange, actor: Actor) =>
-      database.transaction((tx) => record(tx, "document_download", actor, docId, now(), { ...range })),
+      database.transaction((tx) =>
+        record(tx, "document_download", actor, docId, now(), { ...range }),
+      ),
 
     /**
      * Deletes the rows in one transaction, then the blob and the text; what can't be reached then is
@@ -111,15 +120,23 @@ function blobKeyOf(document: Document): string {
   return document.path === ROOT ? document.filename : `${document.path}/${document.filename}`;
 }
 
-async function fromStorage<Result>(log: Logger, docId: number, read: () => Promise<Result>): Promise<Result> {
+async function fromStorage<Result>(
+  log: Logger,
+  docId: number,
+  read: () => Promise<Result>,
+): Promise<Result> {
   try {
     return await read();
   } catch (error) {
     if (error instanceof BlobNotFound) {
       log.error("the blob of a document is missing", { doc_id: docId, error });
-      throw new AppError("not_found", `The file of document ${docId} is missing from the storage.`, {
-        cause: error,
-      });
+      throw new AppError(
+        "not_found",
+        `The file of document ${docId} is missing from the storage.`,
+        {
+          cause: error,
+        },
+      );
     }
     throw error instanceof AppError ? error : unavailable("The storage", error);
   }

@@ -34,7 +34,11 @@ export function createErasure({
       if (docId !== null) await content.delete(docId);
       await removeDeletion(database, deletionId);
     } catch (error) {
-      log.warn("a blob or a text will be removed later", { blob_key: blobKey, doc_id: docId, error });
+      log.warn("a blob or a text will be removed later", {
+        blob_key: blobKey,
+        doc_id: docId,
+        error,
+      });
     }
   }
 

@@ -17,7 +17,8 @@ const BIDI_CONTROLS = /[\u202a-\u202e\u2066-\u2069]/;
 export function documentName(sent: string): string {
   const name = (sent.split(/[\\/]/).at(-1) ?? "").normalize("NFC");
   if (name.trim() === "") throw badName("missing", "The file has no name");
-  if (name === "." || name === "..") throw badName("filename", "The file name must not be '.' or '..'");
+  if (name === "." || name === "..")
+    throw badName("filename", "The file name must not be '.' or '..'");
   if (name.length > MAX_LENGTH)
     throw badName("max_length", `The file name has more than ${MAX_LENGTH} characters`);
   if (CONTROL_CHARACTERS.test(name) || BIDI_CONTROLS.test(name)) {

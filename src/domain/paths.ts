@@ -1,5 +1,10 @@
 import * as v from "valibot";
-import { type Database, ForeignKeyViolation, type Queryable, UniqueViolation } from "../data/database.ts";
+import {
+  type Database,
+  ForeignKeyViolation,
+  type Queryable,
+  UniqueViolation,
+} from "../data/database.ts";
 import { countDocuments, keepBlobKeys } from "../data/documents.ts";
 import {
   deletePath,
@@ -31,7 +36,10 @@ export const virtualPath = v.pipe(
   ),
 );
 
-export const newPath = fields({ full_path: virtualPath, description: v.exactOptional(description) });
+export const newPath = fields({
+  full_path: virtualPath,
+  description: v.exactOptional(description),
+});
 export const pathUpdate = fields({
   full_path: v.exactOptional(virtualPath),
   description: v.exactOptional(description),
@@ -76,8 +84,10 @@ export function createPaths({ database, now }: { database: Database; now: () => 
           const { full_path: fullPath, ...rest } = input;
           if (fullPath !== undefined) await lockPaths(tx, ROOT);
           const before = await getPath(tx, pathId);
-          if (Object.keys(input).length === 0) throw new AppError("bad_request", "No fields to update");
-          if (fullPath !== undefined && fullPath !== before.fullPath) await rename(tx, before, fullPath);
+          if (Object.keys(input).length === 0)
+            throw new AppError("bad_request", "No fields to update");
+          if (fullPath !== undefined && fullPath !== before.fullPath)
+            await rename(tx, before, fullPath);
           if (rest.description !== undefined) await updatePath(tx, pathId, rest);
           await record(tx, "path_update", actor, pathId, now(), {
             fields: Object.keys(input),
@@ -94,7 +104,8 @@ export function createPaths({ database, now }: { database: Database; now: () => 
       try {
         await database.transaction(async (tx) => {
           const path = await getPath(tx, pathId);
-          if (path.fullPath === ROOT) throw new AppError("bad_request", "The root path cannot be deleted.");
+          if (path.fullPath === ROOT)
+            throw new AppError("bad_request", "The root path cannot be deleted.");
           const below = await listPathsBelow(tx, path.fullPath);
           if (below.length > 0) throw inUse("deeper paths exist below it");
           if ((await countDocuments(tx, { path: path.fullPath })) > 0)
@@ -113,11 +124,13 @@ async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<voi
   if (path.fullPath === ROOT) throw new AppError("bad_request", "The root path cannot be renamed.");
   const other = await findPathByName(tx, to);
   if (other && other.pathId !== path.pathId) throw taken(to);
-  const moved = [path, ...(await listPathsBelow(tx, path.fullPath))].map(({ pathId, fullPath }) => ({
-    pathId,
-    from: fullPath,
-    fullPath: to + fullPath.slice(path.fullPath.length),
-  }));
+  const moved = [path, ...(await listPathsBelow(tx, path.fullPath))].map(
+    ({ pathId, fullPath }) => ({
+      pathId,
+      from: fullPath,
+      fullPath: to + fullPath.slice(path.fullPath.length),
+    }),
+  );
   if (moved.some(({ fullPath }) => fullPath.length > MAX_LENGTH)) {
     throw new AppError("validation_failed", [
       {
@@ -150,7 +163,10 @@ async function getPath(q: Queryable, pathId: number): Promise<VirtualPath> {
 
 const pathNotFound = () => new AppError("not_found", "Path not found.");
 
-async function refusingTaken<Result>(fullPath: string, work: () => Promise<Result>): Promise<Result> {
+async function refusingTaken<Result>(
+  fullPath: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
   try {
     return await work();
   } catch (error) {

@@ -14,7 +14,14 @@ import {
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
 import { type Actor, record, SYSTEM } from "./audit.ts";
-import { email, freeUsername, fullName, password, username, usernameFromEmail } from "./credentials.ts";
+import {
+  email,
+  freeUsername,
+  fullName,
+  password,
+  username,
+  usernameFromEmail,
+} from "./credentials.ts";
 import { fields } from "./text.ts";
 import { ADMIN_ROLE } from "./users.ts";
 
@@ -58,7 +65,9 @@ export function createRegistration({
           createdAt: now(),
           ...account,
         });
-        await record(tx, "user_register", { ...actor, userId }, userId, now(), { email: input.email });
+        await record(tx, "user_register", { ...actor, userId }, userId, now(), {
+          email: input.email,
+        });
         return (await findUser(tx, userId)) as User;
       }),
     );
@@ -89,7 +98,8 @@ export function createRegistration({
       generate: boolean;
     }): Promise<{ email: string; password: string } | undefined> {
       if (await hasAdmin()) return undefined;
-      const generate = options.generate && (await countUsers(database, { isActive: undefined })) === 0;
+      const generate =
+        options.generate && (await countUsers(database, { isActive: undefined })) === 0;
       const credentials =
         options.credentials ??
         (generate ? { email: "admin@nassaq.local", password: drawPassword() } : undefined);
@@ -104,8 +114,12 @@ function drawPassword(): string {
   return `${randomBytes(9).toString("hex")}-${randomInt(10)}`;
 }
 
-async function refuseTaken(q: Queryable, input: { email: string; username?: string }): Promise<void> {
-  if (await findUserByEmail(q, input.email)) throw new AppError("bad_request", "Email already registered");
+async function refuseTaken(
+  q: Queryable,
+  input: { email: string; username?: string },
+): Promise<void> {
+  if (await findUserByEmail(q, input.email))
+    throw new AppError("bad_request", "Email already registered");
   if (input.username !== undefined && (await findUserByUsername(q, input.username))) {
     throw new AppError("bad_request", "Username already taken");
   }

@@ -1,6 +1,11 @@
 import { createHash, randomUUID } from "node:crypto";
 import { pipeline, type Readable, Transform } from "node:stream";
-import { type Database, ForeignKeyViolation, type Queryable, UniqueViolation } from "../data/database.ts";
+import {
+  type Database,
+  ForeignKeyViolation,
+  type Queryable,
+  UniqueViolation,
+} from "../data/database.ts";
 import { cancelDeletion, insertDeletion } from "../data/deletions.ts";
 import { documentNameTaken, insertDocument } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
@@ -81,7 +86,14 @@ export function createUploads({
       pipeline(file.stream, meter.stream, () => {});
       try {
         const url = await storage.upload(meter.stream, blobKey, { contentType: file.contentType });
-        return { filename, contentType: file.contentType, blobKey, url, ...meter.result(), deletionId };
+        return {
+          filename,
+          contentType: file.contentType,
+          blobKey,
+          url,
+          ...meter.result(),
+          deletionId,
+        };
       } catch (error) {
         await discard({ deletionId, blobKey });
         throw new AppError("internal", "Storage upload failed", { cause: error });
@@ -104,7 +116,9 @@ export function createUploads({
           const path = await claim(tx, stored.filename, meta.path);
           if (stored.size === 0) throw new AppError("bad_request", "Uploaded file is empty");
           if (!(await cancelDeletion(tx, stored.deletionId, new Date(now().getTime() + MARGIN)))) {
-            throw new AppError("internal", "Storage upload failed", { cause: new Error("It took too long") });
+            throw new AppError("internal", "Storage upload failed", {
+              cause: new Error("It took too long"),
+            });
           }
           return insert(tx, stored, path, meta.description, actor);
         });
@@ -178,7 +192,10 @@ function pathMissing(): AppError {
 }
 
 function nameTaken(): AppError {
-  return new AppError("conflict", "A document with this filename already exists at the specified path.");
+  return new AppError(
+    "conflict",
+    "A document with this filename already exists at the specified path.",
+  );
 }
 
 /** A stream that passes bytes on and knows their number and SHA-256 when they have all gone by. */

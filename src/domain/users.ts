@@ -23,7 +23,8 @@ import { fields } from "./text.ts";
 export const ADMIN_ROLE = 99;
 
 /** What a user is told who is not active (yet, or any more). */
-export const PENDING_ACCOUNT = "Your account is pending role assignment. Please contact an administrator.";
+export const PENDING_ACCOUNT =
+  "Your account is pending role assignment. Please contact an administrator.";
 
 /** What users may change of themselves. */
 export const selfUpdate = fields({
@@ -52,11 +53,17 @@ export function createUsers({
   sessions: Sessions;
   now: () => Date;
 }) {
-  async function change(userId: number, changes: UserChanges, action: Action, actor: Actor): Promise<User> {
+  async function change(
+    userId: number,
+    changes: UserChanges,
+    action: Action,
+    actor: Actor,
+  ): Promise<User> {
     try {
       return await database.transaction(async (tx) => {
         const before = await getUser(tx, userId);
-        if (Object.keys(changes).length === 0) throw new AppError("bad_request", "No fields to update");
+        if (Object.keys(changes).length === 0)
+          throw new AppError("bad_request", "No fields to update");
         await refuseTaken(tx, userId, changes);
         if (changes.role_id != null && !(await findRole(tx, changes.role_id))) {
           throw new AppError("bad_request", `Role with id ${changes.role_id} does not exist`);
@@ -83,11 +90,13 @@ export function createUsers({
     updateByAdmin: (userId: number, changes: v.InferOutput<typeof adminUpdate>, actor: Actor) =>
       change(userId, changes, "user_admin_update", actor),
 
-    activate: (userId: number, actor: Actor) => change(userId, { is_active: true }, "user_activate", actor),
+    activate: (userId: number, actor: Actor) =>
+      change(userId, { is_active: true }, "user_activate", actor),
 
     /** 400 for oneself, for the last active admin, and while documents of theirs exist. */
     async remove(userId: number, actor: Actor): Promise<void> {
-      if (userId === actor.userId) throw new AppError("bad_request", "Cannot delete your own account.");
+      if (userId === actor.userId)
+        throw new AppError("bad_request", "Cannot delete your own account.");
       try {
         await database.transaction(async (tx) => {
           const user = await getUser(tx, userId);
@@ -121,7 +130,8 @@ async function refuseTaken(q: Queryable, userId: number, changes: UserChanges): 
   }
   if (changes.username !== undefined) {
     const other = await findUserByUsername(q, changes.username);
-    if (other && other.userId !== userId) throw new AppError("bad_request", "Username already exists");
+    if (other && other.userId !== userId)
+      throw new AppError("bad_request", "Username already exists");
   }
 }
 
@@ -138,5 +148,8 @@ async function refuseLastAdmin(tx: Queryable, user: User): Promise<void> {
 }
 
 function hasDocuments(): AppError {
-  return new AppError("bad_request", "Cannot delete this user: documents that they uploaded still exist.");
+  return new AppError(
+    "bad_request",
+    "Cannot delete this user: documents that they uploaded still exist.",
+  );
 }

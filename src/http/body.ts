@@ -109,7 +109,10 @@ function invalidBody(issue: Issue): AppError {
   return new AppError("validation_failed", [issue]);
 }
 
-function uniqueValues(parameters: URLSearchParams, where: "body" | "query"): Record<string, string> {
+function uniqueValues(
+  parameters: URLSearchParams,
+  where: "body" | "query",
+): Record<string, string> {
   const values: Record<string, string> = Object.create(null);
   const twice = new Set<string>();
   for (const [name, value] of parameters) {
@@ -119,6 +122,10 @@ function uniqueValues(parameters: URLSearchParams, where: "body" | "query"): Rec
   if (twice.size === 0) return values;
   throw new AppError(
     "validation_failed",
-    Array.from(twice, (name) => ({ type: "duplicate", loc: [where, name], msg: "Given more than once" })),
+    Array.from(twice, (name) => ({
+      type: "duplicate",
+      loc: [where, name],
+      msg: "Given more than once",
+    })),
   );
 }

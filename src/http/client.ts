@@ -29,6 +29,7 @@ function forwardedAddress(header: string | string[] | undefined): string | undef
     .at(-1)
     ?.trim();
   // Some proxies add the port, and brackets around IPv6.
-  const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(hop ?? "")?.[1] ?? hop?.replace(/^([\d.]+):\d+$/, "$1");
+  const bare =
+    /^\[([^\]]+)\](?::\d+)?$/.exec(hop ?? "")?.[1] ?? hop?.replace(/^([\d.]+):\d+$/, "$1");
   return bare !== undefined && isIP(bare) !== 0 ? bare : undefined;
 }

@@ -5,7 +5,8 @@ const DEFAULT_RETRY_AFTER_SECONDS = "5";
 
 /** The one place where a failure becomes an answer. What is no AppError is told as `Internal Server Error` and nothing more. */
 export function errorReply(error: unknown): Reply {
-  if (!(error instanceof AppError)) return json({ detail: "Internal Server Error" }, STATUS.internal);
+  if (!(error instanceof AppError))
+    return json({ detail: "Internal Server Error" }, STATUS.internal);
   const status = STATUS[error.code];
   const headers: Record<string, string> = { ...error.headers };
   if (status === 401) headers["WWW-Authenticate"] = "Bearer";

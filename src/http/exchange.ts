@@ -106,7 +106,8 @@ export async function serve<Level extends string, Caller>(
       ...about.logFields,
     };
     if (aborted) context.log.info("request", { ...fields, aborted });
-    else if (error !== undefined || status >= 500) context.log.error("request", { ...fields, error });
+    else if (error !== undefined || status >= 500)
+      context.log.error("request", { ...fields, error });
     else context.log.info("request", fields);
   }
 }
@@ -159,7 +160,8 @@ async function answer<Level extends string, Caller>(
 
 function bodyIsUnderWay({ raw }: Exchange): boolean {
   const announced =
-    raw.headers["transfer-encoding"] !== undefined || Number(raw.headers["content-length"] ?? 0) > 0;
+    raw.headers["transfer-encoding"] !== undefined ||
+    Number(raw.headers["content-length"] ?? 0) > 0;
   return announced && !raw.complete;
 }
 
@@ -168,6 +170,7 @@ function blocksConnection(exchange: Exchange, { continued }: About): boolean {
   const { headers } = exchange.raw;
   const unasked = exchange.expectsContinue && !continued;
   const long =
-    headers["transfer-encoding"] !== undefined || Number(headers["content-length"]) > MAX_DISCARDED_BYTES;
+    headers["transfer-encoding"] !== undefined ||
+    Number(headers["content-length"]) > MAX_DISCARDED_BYTES;
   return bodyIsUnderWay(exchange) && (unasked || long);
 }

@@ -40,7 +40,8 @@ export function readChunks(
     const onStop = () => fail(stop?.reason);
     const onEnd = () => finish(resolve);
     const onClose = () => fail(new ClientGone());
-    const onIdle = () => fail(new AppError("request_timeout", "The request body did not arrive in time"));
+    const onIdle = () =>
+      fail(new AppError("request_timeout", "The request body did not arrive in time"));
     const waitForMore = () => {
       if (settled) return;
       clearTimeout(idle);

@@ -38,7 +38,9 @@ export function createParser(
     part.on("error", () => {});
     onPart(part, headersOf(part));
   });
-  dicer.on("error", (cause) => reject(malformed("The form ends before its closing boundary", cause)));
+  dicer.on("error", (cause) =>
+    reject(malformed("The form ends before its closing boundary", cause)),
+  );
   dicer.on("finish", () => {
     closed = true;
     resolve();
@@ -65,7 +67,9 @@ export function createParser(
 
 /** The fault of a body that is no well-formed form. */
 export function malformed(msg: string, cause?: unknown): AppError {
-  return new AppError("validation_failed", [{ type: "multipart_invalid", loc: ["body"], msg }], { cause });
+  return new AppError("validation_failed", [{ type: "multipart_invalid", loc: ["body"], msg }], {
+    cause,
+  });
 }
 
 function headersOf(part: Readable): Promise<RawHeaders | undefined> {

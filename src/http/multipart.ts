@@ -61,7 +61,10 @@ export async function readMultipart<Fields, Result>(
     file?.stream.destroy(reason instanceof Error ? reason : new Error("The form failed"));
   };
 
-  async function takeFile(part: Readable, { contentType, filename: name = "" }: PartHeaders): Promise<void> {
+  async function takeFile(
+    part: Readable,
+    { contentType, filename: name = "" }: PartHeaders,
+  ): Promise<void> {
     if (file) throw invalid("multiple_files", options.fileField, "Only one file is allowed");
     const { stream, wanted } = createFileStream();
     const result = (async () => options.onFile({ name, contentType, stream }, { ...fields }))();
@@ -133,7 +136,10 @@ function boundaryOf(request: Request): string {
   const media = parseMediaType(request.headers["content-type"]);
   const boundary = media?.parameters.get("boundary");
   if (media?.type !== "multipart/form-data" || boundary === undefined || !BOUNDARY.test(boundary)) {
-    throw new AppError("unsupported_media_type", "The body must be multipart/form-data with a boundary");
+    throw new AppError(
+      "unsupported_media_type",
+      "The body must be multipart/form-data with a boundary",
+    );
   }
   requireIdentityCoding(request.headers["content-encoding"]);
   return boundary;
@@ -163,7 +169,8 @@ async function readField(part: Readable, name: string, maxBytes: number): Promis
   let size = 0;
   for await (const chunk of part) {
     size += chunk.length;
-    if (size > maxBytes) throw invalid("too_long", name, `Must be at most ${maxBytes} bytes in UTF-8`);
+    if (size > maxBytes)
+      throw invalid("too_long", name, `Must be at most ${maxBytes} bytes in UTF-8`);
     chunks.push(chunk);
   }
   try {

@@ -16,7 +16,8 @@ export function readPartHeaders(
 ): PartHeaders | undefined {
   const [disposition, ...more] = headers["content-disposition"] ?? [];
   const coding = headers["content-transfer-encoding"]?.at(-1)?.trim() ?? "binary";
-  if (disposition === undefined || more.length > 0 || !/^(7bit|8bit|binary)$/i.test(coding)) return undefined;
+  if (disposition === undefined || more.length > 0 || !/^(7bit|8bit|binary)$/i.test(coding))
+    return undefined;
   const text = decodeUtf8(disposition);
   const parsed = text === undefined ? undefined : parseParameterised(text);
   if (parsed?.value !== "form-data") return undefined;
@@ -40,7 +41,8 @@ function unescapeName(text: string): string {
 
 /** `charset'language'percent-encoded`, as RFC 8187 §3.2.1 has it. */
 function decodeExtended(value: string): string | undefined {
-  const [, charset = "", encoded = ""] = /^([^']*)'[^']*'([!#$&+.^_`|~0-9A-Za-z%-]*)$/.exec(value) ?? [];
+  const [, charset = "", encoded = ""] =
+    /^([^']*)'[^']*'([!#$&+.^_`|~0-9A-Za-z%-]*)$/.exec(value) ?? [];
   const bytes = encoded.replace(/%([0-9A-Fa-f]{2})/g, (_escape, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   );
@@ -51,13 +53,16 @@ function decodeExtended(value: string): string | undefined {
 
 function decodeUtf8(bytes: string): string | undefined {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(bytes, "latin1"));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
+      Buffer.from(bytes, "latin1"),
+    );
   } catch {
     return undefined;
   }
 }
 
 function contentType(value: string | undefined): string {
-  const acceptable = value !== undefined && value.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(value);
+  const acceptable =
+    value !== undefined && value.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(value);
   return acceptable && parseMediaType(value) ? value : DEFAULT_TYPE;
 }

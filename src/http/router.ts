@@ -70,7 +70,9 @@ function resource<R extends Shape>(
       const wanted = method === "HEAD" ? "GET" : method;
       const entry = matching.find(({ route }) => route.method === wanted);
       if (!entry)
-        throw new AppError("method_not_allowed", "Method Not Allowed", { headers: { Allow: allow } });
+        throw new AppError("method_not_allowed", "Method Not Allowed", {
+          headers: { Allow: allow },
+        });
       return { route: entry.route, params: parameters(entry.segments, segments) };
     },
   };
@@ -119,7 +121,10 @@ function matches(pattern: readonly string[], segments: readonly string[]): boole
   );
 }
 
-function parameters(pattern: readonly string[], segments: readonly string[]): Record<string, string> {
+function parameters(
+  pattern: readonly string[],
+  segments: readonly string[],
+): Record<string, string> {
   const params: Record<string, string> = Object.create(null);
   for (const [index, name] of pattern.entries()) {
     if (isParameter(name)) params[name.slice(1)] = segments[index] ?? "";

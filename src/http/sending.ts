@@ -131,7 +131,9 @@ async function sendStream(
       yield chunk;
     }
     if (expected === undefined || bytes === expected) return;
-    const error = new Error(`The body's stream does not have the ${expected} bytes that were announced`);
+    const error = new Error(
+      `The body's stream does not have the ${expected} bytes that were announced`,
+    );
     blame(error);
     throw error;
   }

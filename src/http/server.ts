@@ -122,7 +122,8 @@ export function createHttpServer<Level extends string, Caller>(options: {
       .finally(() => {
         running.delete(serving);
         connection.exchanges.delete(entry);
-        const over = closed !== undefined || (connection.last && connection.refusedWith === undefined);
+        const over =
+          closed !== undefined || (connection.last && connection.refusedWith === undefined);
         if (over && connection.exchanges.size === 0) socket.destroySoon();
       });
     running.add(serving);
@@ -135,7 +136,11 @@ export function createHttpServer<Level extends string, Caller>(options: {
   server.on("checkExpectation", (raw, response) => begin(raw, response, false));
   server.on("connect", (raw, socket) => {
     socket.on("error", () => {});
-    refuse(socket as Socket, new AppError("bad_request", "CONNECT is not supported"), requestId(raw.headers));
+    refuse(
+      socket as Socket,
+      new AppError("bad_request", "CONNECT is not supported"),
+      requestId(raw.headers),
+    );
   });
   server.on("clientError", (error, duplex) => {
     const socket = duplex as Socket;
@@ -149,7 +154,8 @@ export function createHttpServer<Level extends string, Caller>(options: {
       return;
     }
     connection.last = true;
-    if (!current) return socket.writable ? refuse(socket, refusal, randomUUID()) : void socket.destroy();
+    if (!current)
+      return socket.writable ? refuse(socket, refusal, randomUUID()) : void socket.destroy();
     const { raw, response, id } = current.exchange;
     // Requests that arrived whole before the nonsense are answered; then the connection ends.
     if (raw.complete) return;

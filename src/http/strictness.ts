@@ -24,14 +24,18 @@ export function checkRequest(raw: IncomingMessage): Target {
     throw new AppError("not_implemented", "Only the chunked transfer coding is supported");
   }
   // RFC 9112 §6.1: the framing of such a message is faulty.
-  if (coding !== undefined && (raw.httpVersion === "1.0" || raw.headers["content-length"] !== undefined)) {
+  if (
+    coding !== undefined &&
+    (raw.httpVersion === "1.0" || raw.headers["content-length"] !== undefined)
+  ) {
     throw badRequest("Bad message framing");
   }
   return parseTarget(raw.url ?? "");
 }
 
 function linesOf(raw: IncomingMessage, name: string): number {
-  return raw.rawHeaders.filter((header, index) => index % 2 === 0 && header.toLowerCase() === name).length;
+  return raw.rawHeaders.filter((header, index) => index % 2 === 0 && header.toLowerCase() === name)
+    .length;
 }
 
 function parseTarget(target: string): Target {

@@ -74,7 +74,9 @@ function makeRoom(fullAt: Map<string, number>, instant: number, maxKeys: number)
   }
   const spare = Math.ceil(maxKeys / 10);
   if (fullAt.size <= maxKeys - spare) return;
-  const leastMissing = [...fullAt].sort(([, a], [, b]) => a - b).slice(0, fullAt.size - (maxKeys - spare));
+  const leastMissing = [...fullAt]
+    .sort(([, a], [, b]) => a - b)
+    .slice(0, fullAt.size - (maxKeys - spare));
   for (const [key] of leastMissing) fullAt.delete(key);
 }
 

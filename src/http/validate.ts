@@ -13,13 +13,18 @@ export function validate<Schema extends v.GenericSchema>(
   where: Where,
 ): v.InferOutput<Schema> {
   if (where === "body" && !isObject(input)) {
-    throw new AppError("validation_failed", [{ type: "object", loc: [where], msg: "Must be an object" }]);
+    throw new AppError("validation_failed", [
+      { type: "object", loc: [where], msg: "Must be an object" },
+    ]);
   }
   const result = v.safeParse(schema, input, { message: defaultMessage });
   if (result.success) return result.output;
   const unknown = unknownFields(schema, input).map((name) => extraField([where, name]));
   const issues = result.issues.filter((issue) => unknown.length === 0 || !isTopLevelExtra(issue));
-  throw new AppError("validation_failed", [...issues.map((issue) => publicIssue(issue, where)), ...unknown]);
+  throw new AppError("validation_failed", [
+    ...issues.map((issue) => publicIssue(issue, where)),
+    ...unknown,
+  ]);
 }
 
 function isObject(input: unknown): input is Record<string, unknown> {
@@ -42,7 +47,11 @@ function isTopLevelExtra(issue: v.BaseIssue<unknown>): boolean {
 }
 
 function isMissing(issue: v.BaseIssue<unknown>): boolean {
-  return issue.expected !== "never" && issue.type.includes("object") && issue.path?.at(-1)?.origin === "key";
+  return (
+    issue.expected !== "never" &&
+    issue.type.includes("object") &&
+    issue.path?.at(-1)?.origin === "key"
+  );
 }
 
 function extraField(loc: Issue["loc"]): Issue {

@@ -46,7 +46,10 @@ export function bearerToken(request: Request): string {
 }
 
 /** Who acts in this request, for the audit trail. */
-export function actorOf<Id extends number | null>(request: Request, userId: Id): Actor & { userId: Id } {
+export function actorOf<Id extends number | null>(
+  request: Request,
+  userId: Id,
+): Actor & { userId: Id } {
   return { userId, address: request.address, requestId: request.id };
 }
 

@@ -56,7 +56,11 @@ export function createAuthRoutes({
   };
 }
 
-function tokenReply(tokens: { access_token: string; refresh_token: string; expires_in: number }): Reply {
+function tokenReply(tokens: {
+  access_token: string;
+  refresh_token: string;
+  expires_in: number;
+}): Reply {
   return json(
     {
       access_token: tokens.access_token,

@@ -27,7 +27,8 @@ export const SWAGGER_UI: Bundle = {
   version: "5.35.0",
   files: {
     "swagger-ui.css": "sha384-WlYgdmXYOOBWL5apwjDEZwN+U3HmXSSu5R6V5aGxEcf7z+KuRNwBhoxKVN1i3D5I",
-    "swagger-ui-bundle.js": "sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9",
+    "swagger-ui-bundle.js":
+      "sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9",
   },
   body: '<div id="swagger-ui"></div>',
   script: `document.body.style.margin = "0";
@@ -42,7 +43,8 @@ export const REDOC: Bundle = {
   package: "redoc",
   version: "2.5.4",
   files: {
-    "bundles/redoc.standalone.js": "sha384-w447zOpYfw/1Tv/5AK9NfHTlQIqE3RVR6KY62jCyy9zNDgO64cMwGGP1Fj0zJVf5",
+    "bundles/redoc.standalone.js":
+      "sha384-w447zOpYfw/1Tv/5AK9NfHTlQIqE3RVR6KY62jCyy9zNDgO64cMwGGP1Fj0zJVf5",
   },
   body: '<div id="redoc"></div>',
   // The footer of the bundle shows its vendor's logo, from the vendor's server: nothing is asked of others here.
@@ -70,9 +72,13 @@ const CDN = "https://cdn.jsdelivr.net/npm";
 export function page(bundle: Bundle, local: boolean): Reply {
   const names = Object.keys(bundle.files);
   const addressOf = (name: string) =>
-    local ? `${bundle.path}/${baseName(name)}` : `${CDN}/${bundle.package}@${bundle.version}/${name}`;
+    local
+      ? `${bundle.path}/${baseName(name)}`
+      : `${CDN}/${bundle.package}@${bundle.version}/${name}`;
   const sources = (extension: string) =>
-    names.filter((name) => name.endsWith(extension)).map((name) => (local ? "'self'" : addressOf(name)));
+    names
+      .filter((name) => name.endsWith(extension))
+      .map((name) => (local ? "'self'" : addressOf(name)));
   const tags = names.map((name) => {
     const attributes = `integrity="${bundle.files[name]}" crossorigin="anonymous"`;
     return name.endsWith(".css")

@@ -58,6 +58,8 @@ async function file(bundle: Bundle, { params, headers }: Request): Promise<Reply
   const etag = `"${createHash("sha256").update(body).digest("hex")}"`;
   const caching = { "Cache-Control": "no-cache", ETag: etag };
   if (matchesIfNoneMatch(headers["if-none-match"], etag)) return { status: 304, headers: caching };
-  const contentType = path.endsWith(".css") ? "text/css; charset=utf-8" : "text/javascript; charset=utf-8";
+  const contentType = path.endsWith(".css")
+    ? "text/css; charset=utf-8"
+    : "text/javascript; charset=utf-8";
   return { status: 200, headers: { "Content-Type": contentType, ...caching }, body };
 }

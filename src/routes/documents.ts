@@ -15,7 +15,12 @@ import { description, fields, text } from "../domain/text.ts";
 import type { UploadedDocument, Uploads } from "../domain/uploads.ts";
 import { AppError } from "../errors.ts";
 import { readParams, readQuery } from "../http/body.ts";
-import { contentDisposition, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
+import {
+  contentDisposition,
+  matchesIfNoneMatch,
+  parseRange,
+  rangeApplies,
+} from "../http/downloads.ts";
 import { readMultipart } from "../http/multipart.ts";
 import { created, json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
@@ -80,7 +85,10 @@ export function createDocumentRoutes({
 }) {
   const tooLarge = `File too large, max limit is ${maxUploadBytes / 1024 ** 2} MB`;
 
-  async function page(filter: DocumentFilter, window: { skip: number; limit: number }): Promise<Reply> {
+  async function page(
+    filter: DocumentFilter,
+    window: { skip: number; limit: number },
+  ): Promise<Reply> {
     const items = await listDocuments(database, filter, window);
     const total = await countDocuments(database, filter);
     return json({ total, items: items.map(listItem) });
@@ -93,7 +101,8 @@ export function createDocumentRoutes({
         textFields: ["description", "full_path"],
         maxFileBytes: maxUploadBytes,
         tooLarge,
-        onFile: (part, before) => uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
+        onFile: (part, before) =>
+          uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
         parseFields: (all) => validate(uploadFields, all, "body"),
         discard: uploads.discard,
       });
@@ -154,7 +163,8 @@ export function createDocumentRoutes({
       const download = await documents.download(doc_id, caller);
       const etag = `"${download.tag}"`;
       const headers = { ETag: etag, "Accept-Ranges": "bytes" };
-      if (matchesIfNoneMatch(request.headers["if-none-match"], etag)) return { status: 304, headers };
+      if (matchesIfNoneMatch(request.headers["if-none-match"], etag))
+        return { status: 304, headers };
 
       const range = requestedRange(request, etag, download.size);
       const { start, end } = range ?? { start: 0, end: download.size - 1 };
@@ -185,7 +195,8 @@ export function createDocumentRoutes({
 /** The part that `Range` asks for; undefined for the whole, 416 for a part that the file does not have. */
 function requestedRange(request: Request, etag: string, size: number): ByteRange | undefined {
   const { range, "if-range": ifRange } = request.headers;
-  if (request.method !== "GET" || !rangeApplies(ifRange as string | undefined, etag)) return undefined;
+  if (request.method !== "GET" || !rangeApplies(ifRange as string | undefined, etag))
+    return undefined;
   const parsed = parseRange(range, size);
   if (parsed !== "unsatisfiable") return parsed;
   throw new AppError("range_not_satisfiable", "The file does not have this range.", {

@@ -29,8 +29,10 @@ export function createHealthRoutes({
         Object.entries(checks).map(async ([name, check]) => {
           const error = await failureOf(check);
           // Anybody may ask, as often as they like: a line tells of a change only.
-          if (error !== undefined && !down.has(name)) log.warn("a part is not ready", { part: name, error });
-          if (error === undefined && down.has(name)) log.info("a part is ready again", { part: name });
+          if (error !== undefined && !down.has(name))
+            log.warn("a part is not ready", { part: name, error });
+          if (error === undefined && down.has(name))
+            log.info("a part is ready again", { part: name });
           if (error === undefined) down.delete(name);
           else down.add(name);
           return [name, error === undefined ? "ok" : "unavailable"] as const;
@@ -50,7 +52,10 @@ export function createHealthRoutes({
 async function failureOf(check: Check): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`No answer within ${CHECK_TIMEOUT} ms`)), CHECK_TIMEOUT);
+    timer = setTimeout(
+      () => reject(new Error(`No answer within ${CHECK_TIMEOUT} ms`)),
+      CHECK_TIMEOUT,
+    );
   });
   try {
     await Promise.race([check.ping(), late]);

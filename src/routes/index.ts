@@ -25,7 +25,10 @@ function route<L extends Level>(
   method: Method,
   path: string,
   level: L,
-  handler: (request: Request, caller: L extends "public" ? undefined : User) => Reply | Promise<Reply>,
+  handler: (
+    request: Request,
+    caller: L extends "public" ? undefined : User,
+  ) => Reply | Promise<Reply>,
 ): AppRoute {
   return { method, path, level, handler: handler as AppRoute["handler"] };
 }

@@ -32,7 +32,9 @@ export function createPathRoutes({ database, paths }: { database: Database; path
     async list(request: Request): Promise<Reply> {
       const { minDepth, maxDepth, prefix } = readQuery(request, listQuery);
       const canonical = prefix?.replace(/^\//, "");
-      return json((await listPaths(database, { minDepth, maxDepth, prefix: canonical })).map(pathResponse));
+      return json(
+        (await listPaths(database, { minDepth, maxDepth, prefix: canonical })).map(pathResponse),
+      );
     },
 
     async create(request: Request, caller: User): Promise<Reply> {
@@ -44,7 +46,9 @@ export function createPathRoutes({ database, paths }: { database: Database; path
     async update(request: Request, caller: User): Promise<Reply> {
       const { path_id } = readParams(request, pathId);
       const input = await readJson(request, pathUpdate);
-      return json(pathResponse(await paths.update(path_id, input, actorOf(request, caller.userId))));
+      return json(
+        pathResponse(await paths.update(path_id, input, actorOf(request, caller.userId))),
+      );
     },
 
     async remove(request: Request, caller: User): Promise<Reply> {

@@ -49,14 +49,18 @@ export function createUserRoutes({ database, users }: { database: Database; user
     async updateMe(request: Request, caller: User): Promise<Reply> {
       const changes = await readJson(request, selfUpdate);
       return json(
-        userResponse(await users.updateSelf(caller.userId, changes, actorOf(request, caller.userId))),
+        userResponse(
+          await users.updateSelf(caller.userId, changes, actorOf(request, caller.userId)),
+        ),
       );
     },
 
     async update(request: Request, caller: User): Promise<Reply> {
       const { user_id } = readParams(request, userId);
       const changes = await readJson(request, adminUpdate);
-      return json(userResponse(await users.updateByAdmin(user_id, changes, actorOf(request, caller.userId))));
+      return json(
+        userResponse(await users.updateByAdmin(user_id, changes, actorOf(request, caller.userId))),
+      );
     },
 
     async activate(request: Request, caller: User): Promise<Reply> {

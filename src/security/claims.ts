@@ -60,7 +60,11 @@ function hexId(value: unknown): string {
 }
 
 function subject(value: unknown): string {
-  if (typeof value !== "string" || !/^[1-9][0-9]{0,9}$/.test(value) || Number(value) > MAX_USER_ID) {
+  if (
+    typeof value !== "string" ||
+    !/^[1-9][0-9]{0,9}$/.test(value) ||
+    Number(value) > MAX_USER_ID
+  ) {
     throw new InvalidToken("claims");
   }
   return value;

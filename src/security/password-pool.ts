@@ -21,7 +21,9 @@ interface Thread {
   task: Task | undefined;
 }
 
-const workerFile = import.meta.url.endsWith(".ts") ? "./password-worker.ts" : "./password-worker.js";
+const workerFile = import.meta.url.endsWith(".ts")
+  ? "./password-worker.ts"
+  : "./password-worker.js";
 
 function failed(cause?: unknown): AppError {
   return unavailable("The password service", cause);

@@ -13,7 +13,8 @@ export interface Answer {
 
 parentPort?.on("message", (job: Job) => {
   const answer: Answer = {
-    result: job.kind === "hash" ? hashSync(job.password, job.cost) : compareSync(job.password, job.hash),
+    result:
+      job.kind === "hash" ? hashSync(job.password, job.cost) : compareSync(job.password, job.hash),
   };
   parentPort?.postMessage(answer);
 });

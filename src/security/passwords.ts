@@ -25,7 +25,9 @@ const HASH = /^\$2[aby]\$(?:0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/;
 
 /** A NUL is refused as well: bcrypt repeats the key after one, so that "a" and "a NUL a" are the same password to it. */
 function isUsable(password: string): boolean {
-  return Buffer.byteLength(password) <= MAX_BYTES && !password.includes("\0") && password.isWellFormed();
+  return (
+    Buffer.byteLength(password) <= MAX_BYTES && !password.includes("\0") && password.isWellFormed()
+  );
 }
 
 /** `cost` is bcrypt's, log2 of its rounds; `queueLimit` counts those that wait, not those that a thread works on. */

@@ -28,7 +28,10 @@ export interface SessionUser {
 
 /** What `refresh` needs of its caller. */
 export interface RefreshHooks {
-  findUser(q: Queryable, userId: number): Promise<(SessionUser & { isActive: boolean }) | undefined>;
+  findUser(
+    q: Queryable,
+    userId: number,
+  ): Promise<(SessionUser & { isActive: boolean }) | undefined>;
   /** Called once a session, in the transaction that revokes it: the place of the audit row. */
   onReuse(tx: Queryable, userId: number, sessionId: string): Promise<void>;
 }
@@ -116,7 +119,8 @@ export function createSessions(options: {
     if (!isCurrent && presented !== session.pendingTokenHash) return undefined;
     const before = session.pendingIssuedAt;
     // The absolute value, because another process's clock may be a little ahead.
-    const again = isCurrent && before !== null && Math.abs(at.getTime() - before.getTime()) < REISSUE_WINDOW;
+    const again =
+      isCurrent && before !== null && Math.abs(at.getTime() - before.getTime()) < REISSUE_WINDOW;
     const successor = successorOf(session, jti, again ? before : at);
     return {
       currentTokenHash: presented,
@@ -200,7 +204,11 @@ export function createSessions(options: {
       revokeSession(tx, sessionId, reason, now()),
 
     /** Ends the sessions of a user but `exceptSessionId`; returns how many. */
-    revokeAll: (tx: Queryable, userId: number, reason: string, exceptSessionId?: string): Promise<number> =>
-      revokeSessionsOfUser(tx, userId, reason, now(), exceptSessionId),
+    revokeAll: (
+      tx: Queryable,
+      userId: number,
+      reason: string,
+      exceptSessionId?: string,
+    ): Promise<number> => revokeSessionsOfUser(tx, userId, reason, now(), exceptSessionId),
   };
 }

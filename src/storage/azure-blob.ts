@@ -10,7 +10,15 @@ import type { Logger } from "../log.ts";
 import { CALL_TIMEOUT, call, inParallel, statusOf } from "./azure-call.ts";
 import { withoutStalls } from "./azure-download.ts";
 import { sendBlocks } from "./azure-upload.ts";
-import { checkKey, InvalidBlobKey, isKey, isPrefix, isUrl, nameContains, sortKeys } from "./keys.ts";
+import {
+  checkKey,
+  InvalidBlobKey,
+  isKey,
+  isPrefix,
+  isUrl,
+  nameContains,
+  sortKeys,
+} from "./keys.ts";
 import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
 import { checkRange, consume, rangeNotSatisfiable } from "./streaming.ts";
 
@@ -59,7 +67,9 @@ export class AzureBlobStorage implements Storage {
   }): Promise<AzureBlobStorage> {
     let service: BlobServiceClient;
     try {
-      service = BlobServiceClient.fromConnectionString(options.connectionString, { retryOptions: RETRIES });
+      service = BlobServiceClient.fromConnectionString(options.connectionString, {
+        retryOptions: RETRIES,
+      });
     } catch {
       // Without the cause: a URL error carries its input.
       throw new Error("This is not a connection string of Azure Storage");
@@ -67,7 +77,11 @@ export class AzureBlobStorage implements Storage {
     return new AzureBlobStorage(service.getContainerClient(options.container), options.log);
   }
 
-  async upload(stream: Readable, key: string, options: { contentType?: string } = {}): Promise<string> {
+  async upload(
+    stream: Readable,
+    key: string,
+    options: { contentType?: string } = {},
+  ): Promise<string> {
     return consume(stream, async (signal) => {
       // The service turns a backslash into a slash, which would make another key of it.
       if (checkKey(key).includes("\\")) throw new InvalidBlobKey("Azure has no backslash in names");
@@ -90,7 +104,10 @@ export class AzureBlobStorage implements Storage {
     const answer = await call(
       CALL_TIMEOUT,
       (abortSignal) =>
-        blob.download(range?.start ?? 0, count, { abortSignal, maxRetryRequests: DOWNLOAD_RETRIES }),
+        blob.download(range?.start ?? 0, count, {
+          abortSignal,
+          maxRetryRequests: DOWNLOAD_RETRIES,
+        }),
       reading.signal,
     );
     const source = answer.readableStreamBody as Readable;
@@ -167,7 +184,8 @@ export class AzureBlobStorage implements Storage {
     if (!isUrl(keyOrUrl)) return checkKey(keyOrUrl);
     const base = `${this.#base}/`;
     const url = URL.canParse(keyOrUrl) ? withoutQuery(keyOrUrl) : "";
-    if (!url.startsWith(base)) throw new InvalidBlobKey("This URL is not of a blob in this container");
+    if (!url.startsWith(base))
+      throw new InvalidBlobKey("This URL is not of a blob in this container");
     try {
       return checkKey(decodeURIComponent(url.slice(base.length)));
     } catch {
@@ -208,7 +226,9 @@ export class AzureBlobStorage implements Storage {
 
   async #delete(blob: BlockBlobClient): Promise<void> {
     try {
-      await call(CALL_TIMEOUT, (abortSignal) => blob.delete({ abortSignal, deleteSnapshots: "include" }));
+      await call(CALL_TIMEOUT, (abortSignal) =>
+        blob.delete({ abortSignal, deleteSnapshots: "include" }),
+      );
     } catch (error) {
       if (!(error instanceof BlobNotFound)) throw error;
     }

@@ -53,7 +53,9 @@ export async function call<Result>(
     return await work(cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal);
   } catch (error) {
     if (cancel?.aborted) throw cancel.reason;
-    throw toFailure(limit.signal.aborted ? new Error(`No answer within ${milliseconds} ms`) : error);
+    throw toFailure(
+      limit.signal.aborted ? new Error(`No answer within ${milliseconds} ms`) : error,
+    );
   } finally {
     clearTimeout(timer);
   }

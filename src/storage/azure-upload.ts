@@ -86,7 +86,8 @@ export async function sendBlocks(
     await staged;
     // All ids of a blob must have one length ("Put Block"), also those of another upload to this key.
     const id = Buffer.from(`${upload}-${String(ids.length).padStart(6, "0")}`).toString("base64");
-    const stage = (abortSignal: AbortSignal) => blob.stageBlock(id, block, block.length, { abortSignal });
+    const stage = (abortSignal: AbortSignal) =>
+      blob.stageBlock(id, block, block.length, { abortSignal });
     const send = () => call(BLOCK_TIMEOUT, stage, options.signal);
     staged = ids.length === 0 ? options.inContainer(send) : send();
     // Without waiting for the next bytes of a source that may be slow.
@@ -106,7 +107,10 @@ export async function sendBlocks(
 async function commit(
   blob: BlockBlob,
   ids: string[],
-  options: { metadata: { sha256: string; upload: string }; blobHTTPHeaders: { blobContentType?: string } },
+  options: {
+    metadata: { sha256: string; upload: string };
+    blobHTTPHeaders: { blobContentType?: string };
+  },
 ): Promise<void> {
   try {
     await call(CALL_TIMEOUT, (abortSignal) =>
@@ -114,9 +118,9 @@ async function commit(
     );
   } catch (error) {
     // The blob there may be this one: the answer got lost, and repeating the commit found it done.
-    const found = await call(CALL_TIMEOUT, (abortSignal) => blob.getProperties({ abortSignal })).catch(
-      () => undefined,
-    );
+    const found = await call(CALL_TIMEOUT, (abortSignal) =>
+      blob.getProperties({ abortSignal }),
+    ).catch(() => undefined);
     if (!found) throw error;
     if (found.metadata?.upload !== options.metadata.upload) {
       throw new BlobExists("A blob with this key exists", { cause: error });

@@ -2,10 +2,24 @@ import { link as hardLink, open, readdir, rename, rm, rmdir, stat, unlink } from
 import { dirname, join } from "node:path";
 
 /** What link(2) says where the file system has no hard links (FAT, exFAT, some network and FUSE file systems). */
-const NO_HARD_LINKS: readonly string[] = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EXDEV", "EACCES"];
+const NO_HARD_LINKS: readonly string[] = [
+  "EPERM",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "ENOSYS",
+  "EXDEV",
+  "EACCES",
+];
 
 /** What opening or syncing a directory says where that does not exist; ENOENT: the blob is gone again already. */
-const NO_DIRECTORY_SYNC: readonly string[] = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "EISDIR", "EPERM", "ENOENT"];
+const NO_DIRECTORY_SYNC: readonly string[] = [
+  "EINVAL",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "EISDIR",
+  "EPERM",
+  "ENOENT",
+];
 
 /** Milliseconds. An upload writes at least every few seconds, so a file untouched this long was left by a crash. */
 export const STALE_AFTER = 60 * 60 * 1000;
@@ -70,7 +84,8 @@ export async function removeStaleFiles(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
     const found = await stat(path).catch(() => undefined);
-    if (found?.isFile() && found.mtimeMs < Date.now() - STALE_AFTER) await rm(path, { force: true });
+    if (found?.isFile() && found.mtimeMs < Date.now() - STALE_AFTER)
+      await rm(path, { force: true });
   }
 }
 

@@ -16,7 +16,13 @@ import {
   walk,
 } from "./local-files.ts";
 import { toKey, toPath } from "./local-names.ts";
-import { BlobExists, BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
+import {
+  BlobExists,
+  BlobNotFound,
+  type BlobProperties,
+  type ByteRange,
+  type Storage,
+} from "./storage.ts";
 import { checkRange, consume } from "./streaming.ts";
 
 /** Unfinished uploads, in the storage folder so that they are on its file system. Never a key's path: it starts with a dot. */
@@ -114,7 +120,9 @@ export class LocalFolderStorage implements Storage {
   }
 
   async deleteDir(prefix: string): Promise<void> {
-    const path = this.#path(isUrl(prefix) ? this.#keyOf(prefix) : checkKey(prefix.replace(/\/$/, "")));
+    const path = this.#path(
+      isUrl(prefix) ? this.#keyOf(prefix) : checkKey(prefix.replace(/\/$/, "")),
+    );
     try {
       await this.#checkInside(dirname(path));
       if (!(await lstat(path)).isDirectory()) return;

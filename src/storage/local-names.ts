@@ -15,7 +15,9 @@ const CONTINUED = "%+";
 
 function escaped(character: string, first: boolean): string {
   const forbidden = '%\\:*?"<>|'.includes(character) || (first && character === ".");
-  return forbidden ? `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}` : character;
+  return forbidden
+    ? `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`
+    : character;
 }
 
 function toNames(segment: string): string[] {

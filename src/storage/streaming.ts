@@ -33,5 +33,7 @@ export function checkRange(range: ByteRange, size?: number): void {
 }
 
 export function rangeNotSatisfiable(cause?: unknown): AppError {
-  return new AppError("range_not_satisfiable", "The requested range starts after the end.", { cause });
+  return new AppError("range_not_satisfiable", "The requested range starts after the end.", {
+    cause,
+  });
 }

@@ -23,7 +23,13 @@ test("the table is the specification's, access levels included", () => {
 async function badTokens(app: TestApp): Promise<[what: string, token: string][]> {
   const admin = await app.as("admin");
   const now = Math.floor(Date.now() / 1000);
-  const claims = { sub: String(admin.id), rid: 99, type: "access" as const, iat: now, exp: now + 60 };
+  const claims = {
+    sub: String(admin.id),
+    rid: 99,
+    type: "access" as const,
+    iat: now,
+    exp: now + 60,
+  };
   const [header, payload, signature = ""] = admin.token.split(".");
   const unsigned = Buffer.from('{"alg":"none","typ":"JWT"}').toString("base64url");
   return [
@@ -36,7 +42,10 @@ async function badTokens(app: TestApp): Promise<[what: string, token: string][]>
       "one of another's session",
       app.jwt.sign({ ...claims, sub: String((await app.as("user")).id), sid: sid(admin.token) }),
     ],
-    ["another signature", `${header}.${payload}.${signature.replace(/^./, (c) => (c === "A" ? "B" : "A"))}`],
+    [
+      "another signature",
+      `${header}.${payload}.${signature.replace(/^./, (c) => (c === "A" ? "B" : "A"))}`,
+    ],
     ["no signature", `${unsigned}.${payload}.`],
   ];
 }
@@ -56,21 +65,33 @@ apiSuite("who may do what", (suite) => {
     suite.test(`${method} ${pattern} is for ${level} users`, async (app) => {
       await refused(undefined, 401, NO_TOKEN, app);
       for (const [, token] of await badTokens(app)) await refused(token, 401, BAD_TOKEN, app);
-      if (ORDER.indexOf(level) >= ORDER.indexOf("active")) await refused("inactive", 403, PENDING, app);
+      if (ORDER.indexOf(level) >= ORDER.indexOf("active"))
+        await refused("inactive", 403, PENDING, app);
       if (level === "admin") await refused("user", 403, NO_ADMIN, app);
       const answer = await app.call(method, at.slice(method.length + 1), {
         as: level === "admin" ? "admin" : "user",
       });
-      assert.ok(answer.status !== 401 && answer.status !== 403 && answer.status < 500, String(answer.status));
+      assert.ok(
+        answer.status !== 401 && answer.status !== 403 && answer.status < 500,
+        String(answer.status),
+      );
     });
   }
 
   suite.test("the scheme is Bearer, whatever its case, with one token", async (app) => {
     const { token } = await app.as("user");
-    const me = (Authorization: string) => app.call("GET", "/api/v1/users/me", { headers: { Authorization } });
+    const me = (Authorization: string) =>
+      app.call("GET", "/api/v1/users/me", { headers: { Authorization } });
     for (const good of [`Bearer ${token}`, `bearer ${token}`, `BEARER   ${token}`])
       assert.equal((await me(good)).status, 200);
-    for (const bad of ["", token, `Basic ${token}`, "Bearer", "Bearer ", `Bearer ${token} ${token}`]) {
+    for (const bad of [
+      "",
+      token,
+      `Basic ${token}`,
+      "Bearer",
+      "Bearer ",
+      `Bearer ${token} ${token}`,
+    ]) {
       const answer = await me(bad);
       assert.deepEqual([answer.status, answer.body.detail], [401, NO_TOKEN], bad);
     }
@@ -89,7 +110,13 @@ apiSuite("who may do what", (suite) => {
     async (app) => {
       const { id } = await app.as("user");
       const now = Math.floor((Date.now() + app.clock.offset) / 1000);
-      const token = app.jwt.sign({ sub: String(id), rid: 1, type: "access", iat: now, exp: now + 60 });
+      const token = app.jwt.sign({
+        sub: String(id),
+        rid: 1,
+        type: "access",
+        iat: now,
+        exp: now + 60,
+      });
       const answer = await app.call("GET", "/api/v1/docs/me", { as: token });
       assert.equal(answer.status, 200);
     },
@@ -119,7 +146,10 @@ apiSuite("who may do what", (suite) => {
 
   suite.test("a deleted user's token is nobody's", async (app) => {
     const person = await app.person();
-    assert.equal((await app.call("DELETE", `/api/v1/users/${person.id}`, { as: "admin" })).status, 204);
+    assert.equal(
+      (await app.call("DELETE", `/api/v1/users/${person.id}`, { as: "admin" })).status,
+      204,
+    );
     const answer = await app.call("GET", "/api/v1/users/me", { as: person });
     assert.deepEqual([answer.status, answer.body.detail], [401, BAD_TOKEN]);
   });

@@ -24,7 +24,8 @@ test("a database and blobs of the reference system are taken over: logins, lists
   reference.exec(await readFile(FIXTURE, "utf8"));
   reference.close();
   const storage = await LocalFolderStorage.open({ folder: join(folder, "blobs") });
-  for (const key of BLOBS) await storage.upload(Readable.from([Buffer.from(`bytes of ${key}`)]), key);
+  for (const key of BLOBS)
+    await storage.upload(Readable.from([Buffer.from(`bytes of ${key}`)]), key);
 
   const app = await startTestApp({ folder });
   t.after(() => app.close());
@@ -42,7 +43,9 @@ test("a database and blobs of the reference system are taken over: logins, lists
   assert.equal(body.total, BLOBS.length);
   for (const { doc_id, path, filename } of body.items) {
     const key = path === "/" ? filename : `${path}/${filename}`;
-    const { status, bytes } = await app.call("GET", `/api/v1/docs/${doc_id}/download`, { as: token });
+    const { status, bytes } = await app.call("GET", `/api/v1/docs/${doc_id}/download`, {
+      as: token,
+    });
     assert.deepEqual([status, bytes.toString()], [200, `bytes of ${key}`]);
   }
   const mine = await app.call("GET", "/api/v1/docs/me", { as: layla.body.access_token });
@@ -54,6 +57,9 @@ test("a database and blobs of the reference system are taken over: logins, lists
     { name: "full_path", value: "finance" },
     { name: "file", filename: "new.txt", data: "new" },
   ];
-  const upload = await app.call("POST", "/api/v1/docs/upload", { as: layla.body.access_token, multipart });
+  const upload = await app.call("POST", "/api/v1/docs/upload", {
+    as: layla.body.access_token,
+    multipart,
+  });
   assert.equal(upload.status, 201);
 });

@@ -17,7 +17,8 @@ function newcomer(more: object = {}) {
 const login = (app: TestApp, username: string, password = PASSWORD) =>
   app.call("POST", "/api/v1/auth/login", { form: { username, password } });
 
-const refresh = (app: TestApp, token: string) => app.call("POST", "/api/v1/auth/refresh", { as: token });
+const refresh = (app: TestApp, token: string) =>
+  app.call("POST", "/api/v1/auth/refresh", { as: token });
 
 function claims(token: string): Record<string, unknown> {
   // As the existing clients do it.
@@ -122,7 +123,13 @@ const refused: Scenario[] = [
     status: 422,
     issues: ["duplicate body.username"],
   },
-  { title: "an unknown address", at: LOGIN, form: FORM, status: 401, detail: "Incorrect email or password" },
+  {
+    title: "an unknown address",
+    at: LOGIN,
+    form: FORM,
+    status: 401,
+    detail: "Incorrect email or password",
+  },
   {
     title: "no address at all",
     at: LOGIN,
@@ -213,7 +220,12 @@ function registration({ test }: Suite): void {
       json: newcomer({ username: "éLISE.äRGER" }),
       detail: "Username already taken",
     });
-    await play(app, { title: "first", at: REGISTER, json: newcomer({ username: "Иван" }), status: 201 });
+    await play(app, {
+      title: "first",
+      at: REGISTER,
+      json: newcomer({ username: "Иван" }),
+      status: 201,
+    });
     for (const username of ["ИВАН", "иван", "иВаН"]) {
       await play(app, { ...again, json: newcomer({ username }), detail: "Username already taken" });
     }
@@ -221,8 +233,18 @@ function registration({ test }: Suite): void {
 
   test("a user name is made of the address, with a number appended until it is free", async (app) => {
     const names = [];
-    for (const email of ["john@example.com", "john@example.org", "john@example.net", "JOHN@EXAMPLE.info"]) {
-      const answer = await play(app, { title: email, at: REGISTER, json: newcomer({ email }), status: 201 });
+    for (const email of [
+      "john@example.com",
+      "john@example.org",
+      "john@example.net",
+      "JOHN@EXAMPLE.info",
+    ]) {
+      const answer = await play(app, {
+        title: email,
+        at: REGISTER,
+        json: newcomer({ email }),
+        status: 201,
+      });
       names.push(answer.body.username);
     }
     assert.deepEqual(names, ["john_example", "john_example1", "john_example2", "john_example3"]);
@@ -308,7 +330,10 @@ function logins({ test }: Suite): void {
       [refreshed.sub, refreshed.type, refreshed.sid],
       [String(person.id), "refresh", access.sid],
     );
-    assert.equal((await app.call("GET", "/api/v1/users", { as: answer.body.access_token })).status, 200);
+    assert.equal(
+      (await app.call("GET", "/api/v1/users", { as: answer.body.access_token })).status,
+      200,
+    );
   });
 
   test("a wrong password is a 401, and an inactive user learns of it only with the right one", async (app) => {
@@ -362,14 +387,19 @@ function refreshing({ test, testAlone }: Suite): void {
         has: { token_type: "bearer" },
         replies: { "cache-control": "no-store" },
       });
-      assert.equal((await app.call("GET", "/api/v1/users/me", { as: answer.body.access_token })).status, 200);
+      assert.equal(
+        (await app.call("GET", "/api/v1/users/me", { as: answer.body.access_token })).status,
+        200,
+      );
       assert.ok(answer.body.expires_in > 0 && answer.body.expires_in <= 60);
     }
   });
 
   test("parallel tabs get one and the same successor", async (app) => {
     const person = await app.person();
-    const answers = await Promise.all(Array.from({ length: 5 }, () => refresh(app, person.refreshToken)));
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => refresh(app, person.refreshToken)),
+    );
     assert.deepEqual(
       answers.map(({ status }) => status),
       Array(5).fill(200),
@@ -382,14 +412,20 @@ function refreshing({ test, testAlone }: Suite): void {
     const second = (await refresh(app, person.refreshToken)).body;
     const third = (await refresh(app, second.refresh_token)).body;
     assert.notEqual(third.refresh_token, second.refresh_token);
-    assert.equal((await app.call("GET", "/api/v1/users/me", { as: third.access_token })).status, 200);
+    assert.equal(
+      (await app.call("GET", "/api/v1/users/me", { as: third.access_token })).status,
+      200,
+    );
 
     const replayed = await refresh(app, person.refreshToken);
     assert.deepEqual([replayed.status, replayed.body.detail], [401, "Invalid refresh token"]);
     for (const token of [second.refresh_token, third.refresh_token]) {
       assert.equal((await refresh(app, token)).status, 401);
     }
-    assert.equal((await app.call("GET", "/api/v1/users/me", { as: third.access_token })).status, 401);
+    assert.equal(
+      (await app.call("GET", "/api/v1/users/me", { as: third.access_token })).status,
+      401,
+    );
     const reuses = await app.app.database.all(
       "SELECT log_id AS id FROM Logs WHERE action_type = 'token_reuse' AND user_id = @id",
       { id: person.id },
@@ -420,7 +456,13 @@ function refreshing({ test, testAlone }: Suite): void {
       exp: now - 1,
       ...ids,
     });
-    const unknown = app.jwt.sign({ sub: String(user.id), type: "refresh", iat: now, exp: now + 60, ...ids });
+    const unknown = app.jwt.sign({
+      sub: String(user.id),
+      type: "refresh",
+      iat: now,
+      exp: now + 60,
+      ...ids,
+    });
     for (const [token, status, detail] of [
       [user.token, 401, "Invalid token type. Refresh token required."],
       [inactive.refreshToken, 403, "User is not active"],
@@ -454,7 +496,10 @@ function refreshing({ test, testAlone }: Suite): void {
       app.clock.offset = 61_000;
       assert.equal((await app.call("GET", "/api/v1/users/me", { as: person })).status, 401);
       const second = (await refresh(app, person.refreshToken)).body;
-      assert.equal((await app.call("GET", "/api/v1/users/me", { as: second.access_token })).status, 200);
+      assert.equal(
+        (await app.call("GET", "/api/v1/users/me", { as: second.access_token })).status,
+        200,
+      );
       assert.equal(claims(second.refresh_token).exp, claims(person.refreshToken).exp);
       app.clock.offset = 7 * 24 * 3600 * 1000;
       assert.equal((await refresh(app, second.refresh_token)).status, 401);
@@ -475,7 +520,8 @@ function throttling({ testAlone }: Suite): void {
   const one = { AUTH_RATE_PER_ADDRESS: "3", AUTH_RATE_PER_ACCOUNT: "0" };
   testAlone("an address that tries too often is told to wait", { env: one }, async (app) => {
     const statuses = [];
-    for (let i = 0; i < 4; i++) statuses.push((await login(app, `guess${i}@example.com`, "x")).status);
+    for (let i = 0; i < 4; i++)
+      statuses.push((await login(app, `guess${i}@example.com`, "x")).status);
     assert.deepEqual(statuses, [401, 401, 401, 429]);
     const { status, headers } = await login(app, (await app.as("user")).email);
     assert.equal(status, 429);
@@ -502,7 +548,9 @@ function throttling({ testAlone }: Suite): void {
     const person = await app.person();
     const registrations = [];
     for (let i = 0; i < 4; i++)
-      registrations.push((await app.call("POST", "/api/v1/auth/register", { json: newcomer() })).status);
+      registrations.push(
+        (await app.call("POST", "/api/v1/auth/register", { json: newcomer() })).status,
+      );
     assert.deepEqual(registrations, [201, 201, 201, 429]);
     const refreshes = [];
     for (let i = 0; i < 4; i++) refreshes.push((await refresh(app, person.refreshToken)).status);

@@ -13,12 +13,15 @@ async function upload(
 ) {
   const fields = { full_path: more.path, description: more.description };
   const multipart = [
-    ...Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }])),
+    ...Object.entries(fields).flatMap(([name, value]) =>
+      value === undefined ? [] : [{ name, value }],
+    ),
     { name: "file", filename, data: `the bytes of ${filename}`, type: "text/plain" },
   ];
   const as = more.as ?? "user";
-  return (await play(app, { title: filename, at: "POST /api/v1/docs/upload", as, multipart, status: 201 }))
-    .body;
+  return (
+    await play(app, { title: filename, at: "POST /api/v1/docs/upload", as, multipart, status: 201 })
+  ).body;
 }
 
 /** What the OCR worker writes. */
@@ -127,40 +130,44 @@ apiSuite("documents", (suite) => {
 });
 
 function lists({ testAlone }: Suite): void {
-  testAlone("the lists are newest first, with a total, and one's own is one's own", {}, async (app) => {
-    const mine = [];
-    for (let i = 0; i < 5; i++) mine.unshift((await upload(app, `mine${i}.txt`)).doc_id);
-    const theirs = (await upload(app, "theirs.txt", { as: "other" })).doc_id;
-    const list = async (at: string, as: CallOptions["as"]) =>
-      (await play(app, { title: at, at: `GET /api/v1/docs${at}`, as, status: 200 })).body;
+  testAlone(
+    "the lists are newest first, with a total, and one's own is one's own",
+    {},
+    async (app) => {
+      const mine = [];
+      for (let i = 0; i < 5; i++) mine.unshift((await upload(app, `mine${i}.txt`)).doc_id);
+      const theirs = (await upload(app, "theirs.txt", { as: "other" })).doc_id;
+      const list = async (at: string, as: CallOptions["as"]) =>
+        (await play(app, { title: at, at: `GET /api/v1/docs${at}`, as, status: 200 })).body;
 
-    assert.deepEqual(ids(await list("/me", "user")), mine);
-    assert.deepEqual(ids(await list("/me", "other")), [theirs]);
-    assert.deepEqual(await list("/me", "admin"), { total: 0, items: [] });
-    assert.deepEqual(ids(await list("", "admin")), [theirs, ...mine]);
-    assert.deepEqual(ids(await list("/me?skip=1&limit=2", "user")), mine.slice(1, 3));
-    assert.equal((await list("/me?skip=1&limit=2", "user")).total, 5);
-    assert.deepEqual(await list("/me?skip=5", "user"), { total: 5, items: [] });
-    const { id } = await app.as("other");
-    assert.deepEqual(ids(await list(`?user_id=${id}`, "admin")), [theirs]);
-    // A filter of another list never widens one's own.
-    assert.deepEqual(ids(await list(`/me?user_id=${id}`, "user")), mine);
+      assert.deepEqual(ids(await list("/me", "user")), mine);
+      assert.deepEqual(ids(await list("/me", "other")), [theirs]);
+      assert.deepEqual(await list("/me", "admin"), { total: 0, items: [] });
+      assert.deepEqual(ids(await list("", "admin")), [theirs, ...mine]);
+      assert.deepEqual(ids(await list("/me?skip=1&limit=2", "user")), mine.slice(1, 3));
+      assert.equal((await list("/me?skip=1&limit=2", "user")).total, 5);
+      assert.deepEqual(await list("/me?skip=5", "user"), { total: 5, items: [] });
+      const { id } = await app.as("other");
+      assert.deepEqual(ids(await list(`?user_id=${id}`, "admin")), [theirs]);
+      // A filter of another list never widens one's own.
+      assert.deepEqual(ids(await list(`/me?user_id=${id}`, "user")), mine);
 
-    const [item] = (await list("/me", "other")).items;
-    assert.deepEqual(
-      { ...item, uploaded_at: undefined },
-      {
-        doc_id: theirs,
-        filename: "theirs.txt",
-        path: "/",
-        uploaded_by_user_id: id,
-        uploaded_at: undefined,
-        status: "Queued",
-        error_message: null,
-      },
-    );
-    assert.match(item.uploaded_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-  });
+      const [item] = (await list("/me", "other")).items;
+      assert.deepEqual(
+        { ...item, uploaded_at: undefined },
+        {
+          doc_id: theirs,
+          filename: "theirs.txt",
+          path: "/",
+          uploaded_by_user_id: id,
+          uploaded_at: undefined,
+          status: "Queued",
+          error_message: null,
+        },
+      );
+      assert.match(item.uploaded_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    },
+  );
 
   testAlone("filters narrow a list: status, path, part of the name", {}, async (app) => {
     for (const full_path of ["a", "a/b"])
@@ -195,8 +202,17 @@ function lists({ testAlone }: Suite): void {
     ] as const) {
       for (const list of ["", "/me"]) {
         const at = `GET /api/v1/docs${list}?${new URLSearchParams(query)}`;
-        const { body } = await play(app, { title: at, at, as: list ? "user" : "admin", status: 200 });
-        assert.deepEqual([body.total, ids(body)], [found.length, found.map(({ doc_id }) => doc_id)], at);
+        const { body } = await play(app, {
+          title: at,
+          at,
+          as: list ? "user" : "admin",
+          status: 200,
+        });
+        assert.deepEqual(
+          [body.total, ids(body)],
+          [found.length, found.map(({ doc_id }) => doc_id)],
+          at,
+        );
       }
     }
     const { body } = await app.call("GET", "/api/v1/docs/me?status=Failed", user);
@@ -289,7 +305,13 @@ function details({ test }: Suite): void {
     };
     assert.deepEqual({ ...detail, ...expected }, detail);
     assert.deepEqual(detail.stages, [
-      { stage_name: "OCR", status: "Queued", start_time: null, end_time: null, error_message: null },
+      {
+        stage_name: "OCR",
+        status: "Queued",
+        start_time: null,
+        end_time: null,
+        error_message: null,
+      },
     ]);
 
     const poll = async () => (await app.call("GET", `/api/v1/docs/${doc_id}/status`, user)).body;
@@ -328,7 +350,8 @@ function deletion({ test, testAlone }: Suite): void {
       await setStatus(app, doc_id, status);
       const at = `DELETE /api/v1/docs/${doc_id}${force}`;
       const { body } = await play(app, { title: status, at, ...admin, status: expected });
-      if (expected === 200) assert.deepEqual(body, { doc_id, message: "Document deleted successfully." });
+      if (expected === 200)
+        assert.deepEqual(body, { doc_id, message: "Document deleted successfully." });
       assert.equal(await app.app.storage.exists(path), expected !== 200);
       await play(app, {
         title: "afterwards",
@@ -341,7 +364,12 @@ function deletion({ test, testAlone }: Suite): void {
 
   test("a deletion takes rows, blob and the waiting message, and leaves an audit row", async (app) => {
     const { doc_id } = await upload(app, "leaving.txt");
-    await play(app, { title: "deletes", at: `DELETE /api/v1/docs/${doc_id}?force=1`, ...admin, status: 200 });
+    await play(app, {
+      title: "deletes",
+      at: `DELETE /api/v1/docs/${doc_id}?force=1`,
+      ...admin,
+      status: 200,
+    });
     await play(app, {
       title: "twice",
       at: `DELETE /api/v1/docs/${doc_id}`,
@@ -351,7 +379,9 @@ function deletion({ test, testAlone }: Suite): void {
     });
     for (const table of ["Documents", "Processing_Status", "Outbox", "Deletions"]) {
       assert.equal(
-        await app.app.database.first(`SELECT doc_id FROM ${table} WHERE doc_id = @doc_id`, { doc_id }),
+        await app.app.database.first(`SELECT doc_id FROM ${table} WHERE doc_id = @doc_id`, {
+          doc_id,
+        }),
         undefined,
         table,
       );
@@ -369,7 +399,9 @@ function deletion({ test, testAlone }: Suite): void {
   test("of ten that delete a document at once, one does", async (app) => {
     const { doc_id } = await upload(app, "wanted-dead.txt");
     const answers = await Promise.all(
-      Array.from({ length: 10 }, () => app.call("DELETE", `/api/v1/docs/${doc_id}?force=true`, admin)),
+      Array.from({ length: 10 }, () =>
+        app.call("DELETE", `/api/v1/docs/${doc_id}?force=true`, admin),
+      ),
     );
     assert.deepEqual(answers.map(({ status }) => status).sort(), [200, ...Array(9).fill(404)]);
   });
@@ -388,9 +420,16 @@ function deletion({ test, testAlone }: Suite): void {
         ...admin,
         status: 200,
       });
-      await play(app, { title: "is gone", at: `GET /api/v1/docs/${doc_id}`, ...admin, status: 404 });
+      await play(app, {
+        title: "is gone",
+        at: `GET /api/v1/docs/${doc_id}`,
+        ...admin,
+        status: 404,
+      });
       assert.ok(
-        await app.app.database.first("SELECT doc_id FROM Deletions WHERE doc_id = @doc_id", { doc_id }),
+        await app.app.database.first("SELECT doc_id FROM Deletions WHERE doc_id = @doc_id", {
+          doc_id,
+        }),
       );
       down.mock.restore();
       assert.equal(await app.app.storage.exists(path), true);

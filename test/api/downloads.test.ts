@@ -65,7 +65,13 @@ function whole({ test }: Suite): void {
     const url = await stored(app);
     const [head, full] = [await get(app, url, {}, "HEAD"), await get(app, url)];
     assert.deepEqual([head.status, head.bytes.length], [200, 0]);
-    for (const name of ["content-type", "content-length", "content-disposition", "etag", "accept-ranges"]) {
+    for (const name of [
+      "content-type",
+      "content-length",
+      "content-disposition",
+      "etag",
+      "accept-ranges",
+    ]) {
       assert.equal(head.headers.get(name), full.headers.get(name), name);
     }
     // Range has a meaning for GET only.
@@ -113,7 +119,12 @@ function ranges({ test }: Suite): void {
     });
   }
 
-  for (const range of ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=99999999999999999999-"]) {
+  for (const range of [
+    "bytes=1000-",
+    "bytes=1000-1001",
+    "bytes=-0",
+    "bytes=99999999999999999999-",
+  ]) {
     test(`Range: ${range} can't be satisfied`, async (app) => {
       const answer = await get(app, await stored(app), { Range: range });
       assert.equal(answer.status, 416);
@@ -176,7 +187,8 @@ function adopted({ test }: Suite): void {
     ["Old Archive/2019", "scan [1].pdf", "Old Archive/2019/scan [1].pdf"],
   ] as const) {
     test(`a document of the reference system is found at ${key}`, async (app) => {
-      if (path !== "/") await app.call("POST", "/api/v1/paths", { as: "admin", json: { full_path: path } });
+      if (path !== "/")
+        await app.call("POST", "/api/v1/paths", { as: "admin", json: { full_path: path } });
       const { id } = await app.as("user");
       const row = await app.app.database.first<{ path_id: number }>(
         "SELECT path_id FROM Virtual_Paths WHERE full_path = @path",
@@ -201,7 +213,10 @@ function adopted({ test }: Suite): void {
       assert.match(answer.headers.get("content-type") ?? "", /^application\/(pdf|octet-stream)$/);
       if (path !== "/") {
         const parent = { full_path: "Old Archive" };
-        const { body: folder } = await app.call("POST", "/api/v1/paths", { as: "admin", json: parent });
+        const { body: folder } = await app.call("POST", "/api/v1/paths", {
+          as: "admin",
+          json: parent,
+        });
         const rename = { as: "admin", json: { full_path: "Archive 2026" } } as const;
         assert.equal((await app.call("PATCH", `/api/v1/paths/${folder.id}`, rename)).status, 200);
         const renamed = await get(app, `/api/v1/docs/${docId}/download`);

@@ -6,7 +6,10 @@ import { type Scenario, scenarios } from "./scenarios.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 const ORIGIN = "https://app.example.org";
-const json = (body: string): CallOptions => ({ body, headers: { "Content-Type": "application/json" } });
+const json = (body: string): CallOptions => ({
+  body,
+  headers: { "Content-Type": "application/json" },
+});
 const admin = { as: "admin" } as const;
 
 const rows: Scenario[] = [
@@ -83,7 +86,13 @@ const rows: Scenario[] = [
     status: 422,
     issues: ["object body"],
   },
-  { title: "deeply nested", at: "POST /api/v1/paths", ...admin, ...json("[".repeat(30_000)), status: 422 },
+  {
+    title: "deeply nested",
+    at: "POST /api/v1/paths",
+    ...admin,
+    ...json("[".repeat(30_000)),
+    status: 422,
+  },
   {
     title: "an unknown field",
     at: "POST /api/v1/paths",
@@ -161,7 +170,12 @@ const rows: Scenario[] = [
     form: { username: "a".repeat(1_000_000), password: "b" },
     status: 413,
   },
-  { title: "a huge header", at: "GET /", headers: { "X-Padding": "x".repeat(20_000) }, status: 431 },
+  {
+    title: "a huge header",
+    at: "GET /",
+    headers: { "X-Padding": "x".repeat(20_000) },
+    status: 431,
+  },
 ];
 
 apiSuite("http", (suite) => {
@@ -174,7 +188,8 @@ apiSuite("http", (suite) => {
 
 function routes({ test }: Suite): void {
   const patterns = new Map<string, string[]>();
-  for (const [method, pattern] of ROUTES) patterns.set(pattern, [...(patterns.get(pattern) ?? []), method]);
+  for (const [method, pattern] of ROUTES)
+    patterns.set(pattern, [...(patterns.get(pattern) ?? []), method]);
   const missing = new Set(MISSING.map(([method, path]) => `${method} ${path}`));
 
   for (const [pattern, methods] of patterns) {
@@ -186,10 +201,15 @@ function routes({ test }: Suite): void {
       for (const at of [path, `${path}/`.replace("//", "/")]) {
         const options = await app.call("OPTIONS", at);
         assert.deepEqual([options.status, told(options.headers.get("allow"))], [204, allow]);
-        for (const method of [...METHODS, "TRACE", "PROPFIND"].filter((method) => !served.includes(method))) {
+        for (const method of [...METHODS, "TRACE", "PROPFIND"].filter(
+          (method) => !served.includes(method),
+        )) {
           if (missing.has(`${method} ${path}`)) continue;
           const answer = await app.call(method, at, admin);
-          assert.deepEqual([method, answer.status, answer.body.detail], [method, 405, "Method Not Allowed"]);
+          assert.deepEqual(
+            [method, answer.status, answer.body.detail],
+            [method, 405, "Method Not Allowed"],
+          );
           assert.deepEqual(told(answer.headers.get("allow")), allow);
         }
       }
@@ -213,7 +233,10 @@ function routes({ test }: Suite): void {
       "/api/v1/roles",
       "/ready",
     ]) {
-      const [bare, slash] = [await app.call("GET", path, admin), await app.call("GET", `${path}/`, admin)];
+      const [bare, slash] = [
+        await app.call("GET", path, admin),
+        await app.call("GET", `${path}/`, admin),
+      ];
       assert.deepEqual([bare.status, slash.status, slash.body], [200, 200, bare.body], path);
     }
   });
@@ -237,7 +260,10 @@ function routes({ test }: Suite): void {
 
   test("liveness is an empty 204, readiness names every part", async (app) => {
     const live = await app.call("GET", "/");
-    assert.deepEqual([live.status, live.bytes.length, live.headers.get("content-length")], [204, 0, null]);
+    assert.deepEqual(
+      [live.status, live.bytes.length, live.headers.get("content-length")],
+      [204, 0, null],
+    );
     const { status, body } = await app.call("GET", "/ready");
     assert.deepEqual(
       [status, Object.keys(body.checks).sort()],
@@ -308,35 +334,39 @@ function cors({ testAlone }: Suite): void {
     "Access-Control-Request-Headers": "authorization",
   };
 
-  testAlone("a known origin is let in, also on errors; a stranger is told nothing", allowed, async (app) => {
-    for (const path of ["/", "/nothing", "/api/v1/users/me"]) {
-      const friend = await app.call("GET", path, { headers: { Origin: ORIGIN } });
-      assert.equal(friend.headers.get("access-control-allow-origin"), ORIGIN);
-      assert.match(friend.headers.get("access-control-expose-headers") ?? "", /X-Total-Count/i);
-      assert.match(friend.headers.get("vary") ?? "", /Origin/i);
-      for (const Origin of [
-        `${ORIGIN}.evil.example`,
-        "null",
-        ORIGIN.replace("https", "http"),
-        `${ORIGIN}:8443`,
-      ]) {
-        const stranger = await app.call("GET", path, { headers: { Origin } });
-        assert.equal(stranger.headers.get("access-control-allow-origin"), null, Origin);
-        assert.match(stranger.headers.get("vary") ?? "", /Origin/i);
+  testAlone(
+    "a known origin is let in, also on errors; a stranger is told nothing",
+    allowed,
+    async (app) => {
+      for (const path of ["/", "/nothing", "/api/v1/users/me"]) {
+        const friend = await app.call("GET", path, { headers: { Origin: ORIGIN } });
+        assert.equal(friend.headers.get("access-control-allow-origin"), ORIGIN);
+        assert.match(friend.headers.get("access-control-expose-headers") ?? "", /X-Total-Count/i);
+        assert.match(friend.headers.get("vary") ?? "", /Origin/i);
+        for (const Origin of [
+          `${ORIGIN}.evil.example`,
+          "null",
+          ORIGIN.replace("https", "http"),
+          `${ORIGIN}:8443`,
+        ]) {
+          const stranger = await app.call("GET", path, { headers: { Origin } });
+          assert.equal(stranger.headers.get("access-control-allow-origin"), null, Origin);
+          assert.match(stranger.headers.get("vary") ?? "", /Origin/i);
+        }
       }
-    }
-    const preflight = await app.call("OPTIONS", "/api/v1/users/me", {
-      headers: { Origin: ORIGIN, ...asked },
-    });
-    assert.equal(preflight.status, 204);
-    assert.match(preflight.headers.get("access-control-allow-methods") ?? "", /PATCH/);
-    assert.match(preflight.headers.get("access-control-allow-headers") ?? "", /Authorization/i);
-    const stranger = await app.call("OPTIONS", "/api/v1/users/me", {
-      headers: { Origin: "https://evil.example", ...asked },
-    });
-    assert.equal(stranger.headers.get("access-control-allow-origin"), null);
-    assert.equal(stranger.headers.get("access-control-allow-methods"), null);
-  });
+      const preflight = await app.call("OPTIONS", "/api/v1/users/me", {
+        headers: { Origin: ORIGIN, ...asked },
+      });
+      assert.equal(preflight.status, 204);
+      assert.match(preflight.headers.get("access-control-allow-methods") ?? "", /PATCH/);
+      assert.match(preflight.headers.get("access-control-allow-headers") ?? "", /Authorization/i);
+      const stranger = await app.call("OPTIONS", "/api/v1/users/me", {
+        headers: { Origin: "https://evil.example", ...asked },
+      });
+      assert.equal(stranger.headers.get("access-control-allow-origin"), null);
+      assert.equal(stranger.headers.get("access-control-allow-methods"), null);
+    },
+  );
 
   testAlone(
     "without configured origins there is no CORS at all",
@@ -379,7 +409,11 @@ function hostile({ test }: Suite): void {
       "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
       400,
     ],
-    ["a negative length", "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", 400],
+    [
+      "a negative length",
+      "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+      400,
+    ],
     ["no HTTP", "hello there\r\n\r\n", 400],
     ["TRACE", "TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 405],
   ] as const) {
@@ -400,7 +434,9 @@ function hostile({ test }: Suite): void {
   });
 
   test("what goes wrong inside is a 500 without a word of it, and a line in the log with all of it", async (app, t) => {
-    t.mock.method(app.app.database, "page", () => Promise.reject(new Error("syntax error near SELECT hash")));
+    t.mock.method(app.app.database, "page", () =>
+      Promise.reject(new Error("syntax error near SELECT hash")),
+    );
     const answer = await app.call("GET", "/api/v1/users", admin);
     assert.deepEqual([answer.status, answer.body], [500, { detail: "Internal Server Error" }]);
     const line = app.lines.find((line) => line.request_id === answer.headers.get("x-request-id"));

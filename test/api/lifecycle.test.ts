@@ -70,21 +70,29 @@ test("after a kill and after a stop users, tokens, documents and queued messages
   t.after(() => second.kill("SIGKILL"));
   assert.equal((await ok(second.url, "GET", "/api/v1/users/me", token)).body.email, ADMIN.email);
   await login(second.url);
-  const renewed = (await ok(second.url, "POST", "/api/v1/auth/refresh", refreshToken)).body.access_token;
+  const renewed = (await ok(second.url, "POST", "/api/v1/auth/refresh", refreshToken)).body
+    .access_token;
   await upload(second.url, "four.txt");
   second.kill("SIGTERM");
   assert.deepEqual(await second.exit, { code: 0, signal: null });
 
   const third = await startTestApp({ folder, env: { ...env, JWT_SECRET_KEY: "" } });
   try {
-    const { body } = await ok(third.url, "GET", `/api/v1/docs?path=${encodeURIComponent("مجلد")}`, renewed);
+    const { body } = await ok(
+      third.url,
+      "GET",
+      `/api/v1/docs?path=${encodeURIComponent("مجلد")}`,
+      renewed,
+    );
     assert.equal(body.total, 4);
     for (const { doc_id, data } of documents) {
       const { bytes } = await ok(third.url, "GET", `/api/v1/docs/${doc_id}/download`, renewed);
       assert.equal(bytes.toString(), data);
     }
     // At least once: of the killed server's messages one may come twice.
-    const sent = new Map((await third.takeMessages(4)).map(({ body }) => [JSON.parse(body).doc_id, body]));
+    const sent = new Map(
+      (await third.takeMessages(4)).map(({ body }) => [JSON.parse(body).doc_id, body]),
+    );
     for (const { doc_id, path, filename } of documents) {
       assert.deepEqual(JSON.parse(sent.get(doc_id) ?? "{}"), {
         doc_id,
@@ -118,7 +126,8 @@ test("SIGTERM lets a running upload finish, takes nothing new, and ends with 0",
   await invited;
   request.write(body.subarray(0, 150_000));
   server.kill("SIGTERM");
-  while (!server.lines.some(({ message }) => message === "stopping")) await new Promise(setImmediate);
+  while (!server.lines.some(({ message }) => message === "stopping"))
+    await new Promise(setImmediate);
   // The port closes in the same turn as that line, or soon after.
   let refused = false;
   while (!refused) {
@@ -157,10 +166,14 @@ test("readiness is a 503 that names what is down, and heals by itself", async (t
   const app = await startTestApp();
   try {
     for (const part of ["database", "storage", "broker", "content"] as const) {
-      const down = t.mock.method(app.app[part], "ping", () => Promise.reject(new Error("10.1.2.3 refused")));
+      const down = t.mock.method(app.app[part], "ping", () =>
+        Promise.reject(new Error("10.1.2.3 refused")),
+      );
       const { status, body, bytes } = await app.call("GET", "/ready");
       assert.equal(status, 503);
-      const notOk = Object.entries(body.checks).flatMap(([name, state]) => (state === "ok" ? [] : [name]));
+      const notOk = Object.entries(body.checks).flatMap(([name, state]) =>
+        state === "ok" ? [] : [name],
+      );
       // Embedded parts live in the embedded database.
       if (part === "database") assert.ok(notOk.includes("database") && !notOk.includes("storage"));
       else assert.deepEqual(notOk, [part]);

@@ -17,19 +17,23 @@ const CHUNK = Buffer.alloc(64 * 1024, "0123456789abcdef");
 
 /** Resident bytes of a process, from Linux's procfs. */
 function residentBytes(pid: number): number {
-  const [, kilobytes] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  const [, kilobytes] =
+    /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return Number(kilobytes) * 1024;
 }
 
 /** A form with one file of `size` bytes, made as it is sent. */
 function* form(name: string, size: number): Generator<Buffer> {
-  yield Buffer.from(`--x\r\nContent-Disposition: form-data; name="file"; filename="${name}"\r\n\r\n`);
+  yield Buffer.from(
+    `--x\r\nContent-Disposition: form-data; name="file"; filename="${name}"\r\n\r\n`,
+  );
   yield* content(size);
   yield Buffer.from("\r\n--x--\r\n");
 }
 
 function* content(size: number): Generator<Buffer> {
-  for (let left = size; left > 0; left -= CHUNK.length) yield CHUNK.subarray(0, Math.min(left, CHUNK.length));
+  for (let left = size; left > 0; left -= CHUNK.length)
+    yield CHUNK.subarray(0, Math.min(left, CHUNK.length));
 }
 
 test("ten uploads of 50 MB at once pass, ten of a byte more don't, in less than 64 MiB more memory", {

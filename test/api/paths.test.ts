@@ -27,7 +27,13 @@ const upload = async (app: TestApp, full_path: string, filename: string) => {
     { name: "file", filename, data: `bytes of ${filename}` },
   ];
   return (
-    await play(app, { title: filename, at: "POST /api/v1/docs/upload", as: "user", multipart, status: 201 })
+    await play(app, {
+      title: filename,
+      at: "POST /api/v1/docs/upload",
+      as: "user",
+      multipart,
+      status: 201,
+    })
   ).body;
 };
 
@@ -66,7 +72,14 @@ const rows: Scenario[] = [
     json: { full_path },
     status: 422,
   })),
-  { title: "no path", at: CREATE, ...admin, json: {}, status: 422, issues: ["missing body.full_path"] },
+  {
+    title: "no path",
+    at: CREATE,
+    ...admin,
+    json: {},
+    status: 422,
+    issues: ["missing body.full_path"],
+  },
   {
     title: "a depth",
     at: CREATE,
@@ -123,7 +136,13 @@ const rows: Scenario[] = [
   },
   { title: "the root", at: "DELETE /api/v1/paths/1", ...admin, status: 400 },
   { title: "nothing there", at: "DELETE /api/v1/paths/999999", ...admin, status: 404 },
-  { title: "no id", at: "DELETE /api/v1/paths/0", ...admin, status: 422, issues: ["regex path.path_id"] },
+  {
+    title: "no id",
+    at: "DELETE /api/v1/paths/0",
+    ...admin,
+    status: 422,
+    issues: ["regex path.path_id"],
+  },
   ...[
     "minDepth=-1",
     "minDepth=11",
@@ -141,12 +160,14 @@ const rows: Scenario[] = [
     as: "user" as const,
     status: query.includes("%ED") ? 400 : 422,
   })),
-  ...["minDepth=0&maxDepth=30", "minDepth=10", "maxDepth=1", "prefix=", "prefix=/"].map((query) => ({
-    title: "in range",
-    at: `GET /api/v1/paths/?${query}`,
-    as: "user" as const,
-    status: 200,
-  })),
+  ...["minDepth=0&maxDepth=30", "minDepth=10", "maxDepth=1", "prefix=", "prefix=/"].map(
+    (query) => ({
+      title: "in range",
+      at: `GET /api/v1/paths/?${query}`,
+      as: "user" as const,
+      status: 200,
+    }),
+  ),
 ];
 
 apiSuite("virtual paths", (suite) => {
@@ -172,7 +193,13 @@ function creation({ test }: Suite): void {
       const body = await create(app, sent);
       assert.deepEqual([body.full_path, body.depth, body.description], [kept, depth, null]);
       assert.match(body.created_at, /Z$/);
-      assert.deepEqual(Object.keys(body).sort(), ["created_at", "depth", "description", "full_path", "id"]);
+      assert.deepEqual(Object.keys(body).sort(), [
+        "created_at",
+        "depth",
+        "description",
+        "full_path",
+        "id",
+      ]);
     }
   });
 
@@ -257,10 +284,15 @@ function renaming({ test, testAlone }: Suite): void {
     const { id } = await create(app, "old_%", "kept");
     for (const path of ["old_%/a", "old_%/a/b", "old_%x", "oldX%/a"]) await create(app, path);
     const { body, status } = await rename(app, id, "/new/home/");
-    assert.deepEqual([status, body.full_path, body.depth, body.description], [200, "new/home", 2, "kept"]);
+    assert.deepEqual(
+      [status, body.full_path, body.depth, body.description],
+      [200, "new/home", 2, "kept"],
+    );
     assert.deepEqual(await namesBelow(app, "new/home"), ["new/home", "new/home/a", "new/home/a/b"]);
     assert.deepEqual(new Set(await namesBelow(app, "old")), new Set(["old_%x", "oldX%/a"]));
-    const { body: all } = await app.call("GET", "/api/v1/paths?prefix=new/home/a/b", { as: "user" });
+    const { body: all } = await app.call("GET", "/api/v1/paths?prefix=new/home/a/b", {
+      as: "user",
+    });
     assert.equal(all[0].depth, 4);
   });
 

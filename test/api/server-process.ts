@@ -33,7 +33,9 @@ export async function compileServer(folder: string): Promise<string> {
     "--sourceMap",
     "false",
   ];
-  const child = spawn(process.execPath, [join(dirname(compiler), bin.tsc), ...options], { stdio: "inherit" });
+  const child = spawn(process.execPath, [join(dirname(compiler), bin.tsc), ...options], {
+    stdio: "inherit",
+  });
   assert.deepEqual(await once(child, "exit"), [0, null], "the server does not compile");
   await symlink(join(ROOT, "node_modules"), join(folder, "node_modules"));
   await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
@@ -41,7 +43,11 @@ export async function compileServer(folder: string): Promise<string> {
 }
 
 /** Runs a program, `src/main.ts` unless told, in `folder`: its working and data folder. Node strips the types itself. */
-export function spawnServer(folder: string, env: Record<string, string>, main = SOURCE): ChildProcess {
+export function spawnServer(
+  folder: string,
+  env: Record<string, string>,
+  main = SOURCE,
+): ChildProcess {
   const child = spawn(process.execPath, [main], {
     cwd: folder,
     env: {
@@ -75,11 +81,14 @@ export async function startServer(
   });
   const lines: LogLine[] = [];
   const url = await new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout as NonNullable<typeof child.stdout> }).on("line", (text) => {
-      const line: LogLine = JSON.parse(text);
-      lines.push(line);
-      if (line.message === "ready") resolve(String(line.address));
-    });
+    createInterface({ input: child.stdout as NonNullable<typeof child.stdout> }).on(
+      "line",
+      (text) => {
+        const line: LogLine = JSON.parse(text);
+        lines.push(line);
+        if (line.message === "ready") resolve(String(line.address));
+      },
+    );
     exit.then(({ code }) =>
       reject(new Error(`The server ended with ${code}: ${complaints}${JSON.stringify(lines)}`)),
     );

@@ -5,7 +5,13 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Answer, Part } from "../client.ts";
-import { apiSuite, type CallOptions, type Suite, type TestApp, type TestOptions } from "../support.ts";
+import {
+  apiSuite,
+  type CallOptions,
+  type Suite,
+  type TestApp,
+  type TestOptions,
+} from "../support.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
 const UPLOAD = "POST /api/v1/docs/upload";
@@ -32,7 +38,9 @@ const upload = (app: TestApp, parts: Part[], as: CallOptions["as"] = "user") =>
 async function holdings(app: TestApp) {
   const rows = [];
   for (const table of ["Documents", "Processing_Status", "Outbox"]) {
-    rows.push((await app.app.database.first<{ n: number }>(`SELECT COUNT(*) AS n FROM ${table}`))?.n);
+    rows.push(
+      (await app.app.database.first<{ n: number }>(`SELECT COUNT(*) AS n FROM ${table}`))?.n,
+    );
   }
   const unfinished = join(app.folder, "blobs", ".uploads");
   return {
@@ -43,7 +51,10 @@ async function holdings(app: TestApp) {
 }
 
 /** Waits until `holdings` are as they were: what a client that went away left is cleaned up soon after. */
-async function settlesTo(app: TestApp, before: Awaited<ReturnType<typeof holdings>>): Promise<void> {
+async function settlesTo(
+  app: TestApp,
+  before: Awaited<ReturnType<typeof holdings>>,
+): Promise<void> {
   for (let i = 0; i < 400; i++) {
     const now = await holdings(app);
     if (JSON.stringify(now) === JSON.stringify(before)) return;
@@ -307,7 +318,10 @@ function accepted({ test }: Suite): void {
     const { status, body } = await upload(app, [
       { name: "file", head, data: "x", type: "text/html; charset=utf-8" },
     ]);
-    assert.deepEqual([status, body.filename, body.ctype], [201, "ت x.txt", "text/html; charset=utf-8"]);
+    assert.deepEqual(
+      [status, body.filename, body.ctype],
+      [201, "ت x.txt", "text/html; charset=utf-8"],
+    );
     const odd = await upload(app, [{ ...file("odd type"), type: "not a type" }]);
     assert.deepEqual([odd.status, odd.body.ctype], [201, "application/octet-stream"]);
   });
@@ -346,7 +360,9 @@ function slowStorage({ test }: Suite): void {
           "Content-Type": "multipart/form-data; boundary=x",
         },
       });
-      request.write(`--x\r\nContent-Disposition: form-data; name="file"; filename="slow-${i}"\r\n\r\n`);
+      request.write(
+        `--x\r\nContent-Disposition: form-data; name="file"; filename="slow-${i}"\r\n\r\n`,
+      );
       for (const [n, piece] of pieces.entries()) {
         // Apart, so that each is a piece for the server as well; the last brings the end along.
         await sleep(30);
@@ -387,16 +403,24 @@ function conflicts({ test }: Suite): void {
     await settlesTo(app, before);
     const { bytes } = await app.call("GET", `/api/v1/docs/${first.body.doc_id}/download`, user);
     assert.equal(bytes.toString(), "first");
-    assert.equal((await upload(app, [field("full_path", "elsewhere"), file("Same.txt")])).status, 201);
+    assert.equal(
+      (await upload(app, [field("full_path", "elsewhere"), file("Same.txt")])).status,
+      201,
+    );
   });
 
   test("of ten uploads of one name at once one wins, and its bytes are the ones stored", async (app) => {
     await outboxEmpty(app);
     const before = await holdings(app);
-    const contents = Array.from({ length: 10 }, (_, i) => Buffer.alloc(200_000, `upload number ${i} `));
+    const contents = Array.from({ length: 10 }, (_, i) =>
+      Buffer.alloc(200_000, `upload number ${i} `),
+    );
     const answers = await Promise.all(
       contents.map((data, i) =>
-        upload(app, i % 2 ? [file("race.bin", data)] : [field("full_path", "/"), file("race.bin", data)]),
+        upload(
+          app,
+          i % 2 ? [file("race.bin", data)] : [field("full_path", "/"), file("race.bin", data)],
+        ),
       ),
     );
     assert.deepEqual(answers.map(({ status }) => status).sort(), [201, ...Array(9).fill(409)]);
@@ -415,7 +439,10 @@ function conflicts({ test }: Suite): void {
   test("a taken name is told before a byte is stored, when the path came first", async (app, t) => {
     await upload(app, [file("known.txt")]);
     const stored = t.mock.method(app.app.storage, "upload");
-    const answer = await upload(app, [field("full_path", "/"), file("known.txt", Buffer.alloc(MEGABYTE))]);
+    const answer = await upload(app, [
+      field("full_path", "/"),
+      file("known.txt", Buffer.alloc(MEGABYTE)),
+    ]);
     assert.deepEqual([answer.status, answer.body.detail, stored.mock.callCount()], [409, TAKEN, 0]);
   });
 }
@@ -434,47 +461,62 @@ function limits({ testAlone }: Suite): void {
     assert.deepEqual([exact.status, exact.body.size], [201, MEGABYTE]);
   });
 
-  testAlone("an announced length beyond the limit is refused before the body comes", SMALL, async (app) => {
-    const { token } = await app.as("user");
-    for (const [authorization, status] of [
-      [{ Authorization: `Bearer ${token}` }, 413],
-      [{}, 401],
-    ] as const) {
-      const { request, answer } = app.open("POST", "/api/v1/docs/upload", {
-        headers: {
-          ...authorization,
-          "Content-Type": "multipart/form-data; boundary=x",
-          "Content-Length": String(200 * MEGABYTE),
-        },
-      });
-      request.on("error", () => {});
-      request.flushHeaders();
-      assert.equal((await answer).status, status);
-      request.destroy();
-    }
-  });
+  testAlone(
+    "an announced length beyond the limit is refused before the body comes",
+    SMALL,
+    async (app) => {
+      const { token } = await app.as("user");
+      for (const [authorization, status] of [
+        [{ Authorization: `Bearer ${token}` }, 413],
+        [{}, 401],
+      ] as const) {
+        const { request, answer } = app.open("POST", "/api/v1/docs/upload", {
+          headers: {
+            ...authorization,
+            "Content-Type": "multipart/form-data; boundary=x",
+            "Content-Length": String(200 * MEGABYTE),
+          },
+        });
+        request.on("error", () => {});
+        request.flushHeaders();
+        assert.equal((await answer).status, status);
+        request.destroy();
+      }
+    },
+  );
 
-  testAlone("with Expect: 100-continue the refusal comes instead of the invitation", SMALL, async (app) => {
-    const { token } = await app.as("user");
-    for (const [headers, status] of [
-      [{ "Content-Length": "9" }, 401],
-      [{ Authorization: `Bearer ${token}`, "Content-Length": String(200 * MEGABYTE) }, 413],
-      [{ Authorization: `Bearer ${token}`, "Content-Length": "9", "Content-Type": "text/plain" }, 415],
-    ] as const) {
-      const { request, answer } = app.open("POST", "/api/v1/docs/upload", {
-        headers: { "Content-Type": "multipart/form-data; boundary=x", ...headers, Expect: "100-continue" },
-      });
-      let invited = false;
-      request.on("continue", () => {
-        invited = true;
-      });
-      request.on("error", () => {});
-      request.flushHeaders();
-      assert.equal((await answer).status, status);
-      assert.equal(invited, false);
-      request.destroy();
-    }
-  });
+  testAlone(
+    "with Expect: 100-continue the refusal comes instead of the invitation",
+    SMALL,
+    async (app) => {
+      const { token } = await app.as("user");
+      for (const [headers, status] of [
+        [{ "Content-Length": "9" }, 401],
+        [{ Authorization: `Bearer ${token}`, "Content-Length": String(200 * MEGABYTE) }, 413],
+        [
+          { Authorization: `Bearer ${token}`, "Content-Length": "9", "Content-Type": "text/plain" },
+          415,
+        ],
+      ] as const) {
+        const { request, answer } = app.open("POST", "/api/v1/docs/upload", {
+          headers: {
+            "Content-Type": "multipart/form-data; boundary=x",
+            ...headers,
+            Expect: "100-continue",
+          },
+        });
+        let invited = false;
+        request.on("continue", () => {
+          invited = true;
+        });
+        request.on("error", () => {});
+        request.flushHeaders();
+        assert.equal((await answer).status, status);
+        assert.equal(invited, false);
+        request.destroy();
+      }
+    },
+  );
 }
 
 /** An upload whose body stands still after `bytes` of the file. */
@@ -551,19 +593,23 @@ function failures({ test, testAlone }: Suite): void {
     assert.equal((await upload(app, [file("unlucky")])).status, 201);
   });
 
-  testAlone("a database that fails at the commit is a 500 or 503, and the blob goes", {}, async (app, t) => {
-    const before = await holdings(app);
-    t.mock.method(
-      app.app.database,
-      "transaction",
-      () => Promise.reject(new Error("no such column: secret")),
-      { times: 1 },
-    );
-    await app.as("user");
-    const answer = await upload(app, [file("uncommitted")]);
-    assert.deepEqual([answer.status, answer.body], [500, { detail: "Internal Server Error" }]);
-    await settlesTo(app, before);
-  });
+  testAlone(
+    "a database that fails at the commit is a 500 or 503, and the blob goes",
+    {},
+    async (app, t) => {
+      const before = await holdings(app);
+      t.mock.method(
+        app.app.database,
+        "transaction",
+        () => Promise.reject(new Error("no such column: secret")),
+        { times: 1 },
+      );
+      await app.as("user");
+      const answer = await upload(app, [file("uncommitted")]);
+      assert.deepEqual([answer.status, answer.body], [500, { detail: "Internal Server Error" }]);
+      await settlesTo(app, before);
+    },
+  );
 }
 
 function messages({ testAlone }: Suite): void {
@@ -590,7 +636,9 @@ function messages({ testAlone }: Suite): void {
     "with the broker down uploads go on, and the backlog drains when it is back",
     {},
     async (app, t) => {
-      const down = t.mock.method(app.app.broker, "publish", () => Promise.reject(new Error("no broker")));
+      const down = t.mock.method(app.app.broker, "publish", () =>
+        Promise.reject(new Error("no broker")),
+      );
       for (const name of ["a", "b"]) assert.equal((await upload(app, [file(name)])).status, 201);
       while (down.mock.callCount() === 0) await sleep(5);
       down.mock.restore();

@@ -24,7 +24,12 @@ const rows: Scenario[] = [
     "is_active=maybe",
     "is_active=",
     "skip=99999999999999999999",
-  ].map((query) => ({ title: "out of range", at: `GET /api/v1/users?${query}`, ...admin, status: 422 })),
+  ].map((query) => ({
+    title: "out of range",
+    at: `GET /api/v1/users?${query}`,
+    ...admin,
+    status: 422,
+  })),
   {
     title: "twice",
     at: "GET /api/v1/users?limit=5&limit=6",
@@ -58,7 +63,13 @@ const rows: Scenario[] = [
     status: 404,
     detail: "User not found",
   },
-  { title: "nobody", at: `DELETE /api/v1/users/${NOBODY}`, ...admin, status: 404, detail: "User not found" },
+  {
+    title: "nobody",
+    at: `DELETE /api/v1/users/${NOBODY}`,
+    ...admin,
+    status: 404,
+    detail: "User not found",
+  },
   {
     title: "more than an INT",
     at: "DELETE /api/v1/users/9007199254740991",
@@ -86,7 +97,13 @@ const rows: Scenario[] = [
     json: { full_name: "Somebody" },
     status: 422,
   })),
-  { title: "no id", at: "DELETE /api/v1/users/abc", ...admin, status: 422, issues: ["regex path.user_id"] },
+  {
+    title: "no id",
+    at: "DELETE /api/v1/users/abc",
+    ...admin,
+    status: 422,
+    issues: ["regex path.user_id"],
+  },
   {
     title: "nothing",
     at: "PATCH /api/v1/users/me",
@@ -95,7 +112,13 @@ const rows: Scenario[] = [
     status: 400,
     detail: "No fields to update",
   },
-  { title: "no body", at: "PATCH /api/v1/users/me", as: "user", status: 422, issues: ["missing body"] },
+  {
+    title: "no body",
+    at: "PATCH /api/v1/users/me",
+    as: "user",
+    status: 422,
+    issues: ["missing body"],
+  },
   {
     title: "an address of one's own",
     at: "PATCH /api/v1/users/me",
@@ -161,8 +184,14 @@ function lists({ test, testAlone }: Suite): void {
     assert.deepEqual(await page("?skip=2&limit=3"), { ids: ids.slice(2, 5), total: "7" });
     assert.deepEqual(await page("?skip=6"), { ids: ids.slice(6), total: "7" });
     assert.deepEqual(await page("?skip=7"), { ids: [], total: "7" });
-    assert.deepEqual(await page("?is_active=true"), { ids: [0, 1, 3, 5].map((i) => ids[i]), total: "4" });
-    assert.deepEqual(await page("?is_active=False"), { ids: [2, 4, 6].map((i) => ids[i]), total: "3" });
+    assert.deepEqual(await page("?is_active=true"), {
+      ids: [0, 1, 3, 5].map((i) => ids[i]),
+      total: "4",
+    });
+    assert.deepEqual(await page("?is_active=False"), {
+      ids: [2, 4, 6].map((i) => ids[i]),
+      total: "3",
+    });
     assert.deepEqual(await page("?is_active=1&limit=1"), { ids: ids.slice(0, 1), total: "4" });
     assert.deepEqual(await page("/pending"), { ids: [2, 4, 6].map((i) => ids[i]), total: "3" });
     assert.deepEqual(await page("/pending?skip=1&limit=1"), { ids: [ids[4]], total: "3" });
@@ -190,8 +219,16 @@ function lists({ test, testAlone }: Suite): void {
   });
 
   test("the roles are told to admins", async (app) => {
-    const { body } = await play(app, { title: "roles", at: "GET /api/v1/roles/", ...admin, status: 200 });
-    const roles = body.map(({ role_id, role_name }: Record<string, unknown>) => [role_id, role_name]);
+    const { body } = await play(app, {
+      title: "roles",
+      at: "GET /api/v1/roles/",
+      ...admin,
+      status: 200,
+    });
+    const roles = body.map(({ role_id, role_name }: Record<string, unknown>) => [
+      role_id,
+      role_name,
+    ]);
     assert.deepEqual(roles, [
       [1, "User"],
       [99, "Admin"],
@@ -207,7 +244,10 @@ function changes({ test }: Suite): void {
       play(app, { title: "changes", at: "PATCH /api/v1/users/me", as: person, json, status: 200 });
     assert.equal((await change({ full_name: "  Новое Имя " })).body.full_name, "Новое Имя");
     const { body } = await change({ username: "neuer.name" });
-    assert.deepEqual([body.full_name, body.username, body.email], ["Новое Имя", "neuer.name", person.email]);
+    assert.deepEqual(
+      [body.full_name, body.username, body.email],
+      ["Новое Имя", "neuer.name", person.email],
+    );
     // One's own name in another case is nobody else's.
     assert.equal((await change({ username: "Neuer.Name" })).body.username, "Neuer.Name");
     const taken = (await app.as("other")).username.toUpperCase();
@@ -242,7 +282,10 @@ function changes({ test }: Suite): void {
     );
     assert.equal(log?.user_id, (await app.as("admin")).id);
     const details = JSON.parse(log?.details ?? "");
-    assert.deepEqual([details.fields, details.request_id], [Object.keys(json), headers.get("x-request-id")]);
+    assert.deepEqual(
+      [details.fields, details.request_id],
+      [Object.keys(json), headers.get("x-request-id")],
+    );
   });
 
   test("an admin is told what is wrong with a change", async (app) => {
@@ -268,7 +311,12 @@ function changes({ test }: Suite): void {
         status: 422,
         issues: ["extra_forbidden body.password"],
       },
-      { title: "an id", json: { user_id: 3 }, status: 422, issues: ["extra_forbidden body.user_id"] },
+      {
+        title: "an id",
+        json: { user_id: 3 },
+        status: 422,
+        issues: ["extra_forbidden body.user_id"],
+      },
       { title: "another's address", json: { email: other.email.toUpperCase() }, status: 400 },
       { title: "another's name", json: { username: other.username.toUpperCase() }, status: 400 },
       {
@@ -286,8 +334,13 @@ function changes({ test }: Suite): void {
   test("one's own address is no conflict, and of ten who want one name at once one gets it", async (app) => {
     const people = await Promise.all(Array.from({ length: 10 }, () => app.person()));
     const [first] = people;
-    assert.equal((await change(app, first?.id ?? 0, { email: first?.email.toUpperCase() })).status, 200);
-    const answers = await Promise.all(people.map(({ id }) => change(app, id, { username: "wanted-by-ten" })));
+    assert.equal(
+      (await change(app, first?.id ?? 0, { email: first?.email.toUpperCase() })).status,
+      200,
+    );
+    const answers = await Promise.all(
+      people.map(({ id }) => change(app, id, { username: "wanted-by-ten" })),
+    );
     assert.deepEqual(answers.map(({ status }) => status).sort(), [200, ...Array(9).fill(400)]);
   });
 }
@@ -309,7 +362,15 @@ function activation({ test }: Suite): void {
       await play(app, { title: "a body", at, ...admin, ...sent, status: 400, detail });
     }
     const chunked = { headers: { "Transfer-Encoding": "chunked" } };
-    await play(app, { title: "a chunked body", at, ...admin, ...chunked, body: "{}", status: 400, detail });
+    await play(app, {
+      title: "a chunked body",
+      at,
+      ...admin,
+      ...chunked,
+      body: "{}",
+      status: 400,
+      detail,
+    });
     await play(app, {
       title: "an empty body",
       at,
@@ -349,11 +410,18 @@ function deletion({ test }: Suite): void {
 
   test("the audit trail survives the user, and still says who it was", async (app) => {
     const person = await app.person();
-    await app.call("PATCH", "/api/v1/users/me", { as: person, json: { full_name: "Soon Deleted" } });
+    await app.call("PATCH", "/api/v1/users/me", {
+      as: person,
+      json: { full_name: "Soon Deleted" },
+    });
     const answer = await app.call("DELETE", `/api/v1/users/${person.id}`, admin);
     assert.deepEqual([answer.status, answer.bytes.length], [204, 0]);
     assert.equal((await app.call("DELETE", `/api/v1/users/${person.id}`, admin)).status, 404);
-    const rows = await app.app.database.all<{ action: string; user_id: number | null; details: string }>(
+    const rows = await app.app.database.all<{
+      action: string;
+      user_id: number | null;
+      details: string;
+    }>(
       "SELECT action_type AS action, user_id, details FROM Logs WHERE entity_id = @id ORDER BY log_id",
       { id: person.id },
     );

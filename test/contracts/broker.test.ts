@@ -46,9 +46,13 @@ function suite(name: string, start: () => Promise<BrokerUnderTest | { skip: stri
     async function drain(): Promise<Delivery[]> {
       const expected = (await under.waiting()).length;
       const deliveries: Delivery[] = [];
-      const consumer = await broker.consume(under.queue, async (delivery) => void deliveries.push(delivery), {
-        prefetch: 20,
-      });
+      const consumer = await broker.consume(
+        under.queue,
+        async (delivery) => void deliveries.push(delivery),
+        {
+          prefetch: 20,
+        },
+      );
       await until(() => deliveries.length >= expected, `${expected} deliveries`);
       await consumer.cancel();
       return deliveries;
@@ -73,59 +77,68 @@ function suite(name: string, start: () => Promise<BrokerUnderTest | { skip: stri
       assert.deepEqual(byId(await drain()), byId(sent));
     });
 
-    promise("two hundred messages published at once are two hundred distinct messages", async () => {
-      const sent = Array.from({ length: 200 }, (_, index) => message(`{"doc_id":${index}}`));
-      await Promise.all(sent.map((one) => broker.publish(under.queue, one)));
-      assert.equal(new Set((await under.waiting()).map(({ body }) => body)).size, 200);
-      assert.equal(new Set((await drain()).map(({ body }) => body)).size, 200);
-    });
+    promise(
+      "two hundred messages published at once are two hundred distinct messages",
+      async () => {
+        const sent = Array.from({ length: 200 }, (_, index) => message(`{"doc_id":${index}}`));
+        await Promise.all(sent.map((one) => broker.publish(under.queue, one)));
+        assert.equal(new Set((await under.waiting()).map(({ body }) => body)).size, 200);
+        assert.equal(new Set((await drain()).map(({ body }) => body)).size, 200);
+      },
+    );
 
-    promise("a failed message is delivered again, with its count, until a handler succeeds", async () => {
-      const seen: Delivery[] = [];
-      const consumer = await broker.consume(
-        under.queue,
-        async (delivery) => {
-          seen.push(delivery);
-          if (delivery.deliveries < 3) throw new Error("not yet");
-        },
-        { prefetch: 1 },
-      );
-      const sent = message();
-      await broker.publish(under.queue, sent);
-      await until(() => seen.length === 3, "three deliveries");
-      await consumer.cancel();
-      assert.deepEqual(
-        seen,
-        [1, 2, 3].map((deliveries) => ({ ...sent, deliveries })),
-      );
-    });
+    promise(
+      "a failed message is delivered again, with its count, until a handler succeeds",
+      async () => {
+        const seen: Delivery[] = [];
+        const consumer = await broker.consume(
+          under.queue,
+          async (delivery) => {
+            seen.push(delivery);
+            if (delivery.deliveries < 3) throw new Error("not yet");
+          },
+          { prefetch: 1 },
+        );
+        const sent = message();
+        await broker.publish(under.queue, sent);
+        await until(() => seen.length === 3, "three deliveries");
+        await consumer.cancel();
+        assert.deepEqual(
+          seen,
+          [1, 2, 3].map((deliveries) => ({ ...sent, deliveries })),
+        );
+      },
+    );
 
-    promise("a message that always fails is parked with a reason, and no longer delivered", async () => {
-      const counts: number[] = [];
-      const others: string[] = [];
-      const consumer = await broker.consume(
-        under.queue,
-        async ({ body, deliveries }) => {
-          if (body !== "poison") return void others.push(body);
-          counts.push(deliveries);
-          throw new Error("سُمّ poison");
-        },
-        { prefetch: 2 },
-      );
-      const poison = message("poison");
-      await broker.publish(under.queue, poison);
-      await broker.publish(under.queue, message("good"));
-      const [parked] = await until(async () => {
-        const list = await under.parked();
-        return list.length > 0 && list;
-      }, "a parked message");
-      await consumer.cancel();
-      assert.deepEqual(counts, [1, 2, 3, 4, 5].slice(0, MAX_DELIVERIES));
-      assert.deepEqual(others, ["good"]);
-      assert.equal(parked?.id, poison.id);
-      assert.equal(parked?.body, "poison");
-      assert.match(parked?.reason ?? "", /سُمّ poison|MaxDeliveryCountExceeded/);
-    });
+    promise(
+      "a message that always fails is parked with a reason, and no longer delivered",
+      async () => {
+        const counts: number[] = [];
+        const others: string[] = [];
+        const consumer = await broker.consume(
+          under.queue,
+          async ({ body, deliveries }) => {
+            if (body !== "poison") return void others.push(body);
+            counts.push(deliveries);
+            throw new Error("سُمّ poison");
+          },
+          { prefetch: 2 },
+        );
+        const poison = message("poison");
+        await broker.publish(under.queue, poison);
+        await broker.publish(under.queue, message("good"));
+        const [parked] = await until(async () => {
+          const list = await under.parked();
+          return list.length > 0 && list;
+        }, "a parked message");
+        await consumer.cancel();
+        assert.deepEqual(counts, [1, 2, 3, 4, 5].slice(0, MAX_DELIVERIES));
+        assert.deepEqual(others, ["good"]);
+        assert.equal(parked?.id, poison.id);
+        assert.equal(parked?.body, "poison");
+        assert.match(parked?.reason ?? "", /سُمّ poison|MaxDeliveryCountExceeded/);
+      },
+    );
 
     promise("as many handlers run at once as prefetch says, and no more", async () => {
       let running = 0;
@@ -135,7 +148,8 @@ function suite(name: string, start: () => Promise<BrokerUnderTest | { skip: stri
       const released = new Promise<void>((resolve) => {
         release = resolve;
       });
-      for (let index = 0; index < 8; index++) await broker.publish(under.queue, message(String(index)));
+      for (let index = 0; index < 8; index++)
+        await broker.publish(under.queue, message(String(index)));
       const consumer = await broker.consume(
         under.queue,
         async () => {
@@ -165,7 +179,8 @@ function suite(name: string, start: () => Promise<BrokerUnderTest | { skip: stri
         await broker.consume(under.queue, handler, { prefetch: 4 }),
         await other.consume(under.queue, handler, { prefetch: 4 }),
       ];
-      for (let index = 0; index < 40; index++) await broker.publish(under.queue, message(String(index)));
+      for (let index = 0; index < 40; index++)
+        await broker.publish(under.queue, message(String(index)));
       await until(() => seen.length >= 40, "forty messages");
       for (const consumer of consumers) await consumer.cancel();
       assert.equal(new Set(seen).size, 40);
@@ -229,7 +244,9 @@ function suite(name: string, start: () => Promise<BrokerUnderTest | { skip: stri
       await sender.close();
       const successor = await under.open();
       const seen: Delivery[] = [];
-      await successor.consume(under.queue, async (delivery) => void seen.push(delivery), { prefetch: 1 });
+      await successor.consume(under.queue, async (delivery) => void seen.push(delivery), {
+        prefetch: 1,
+      });
       await until(() => seen.length === 1, "the message");
       await successor.close();
       assert.deepEqual(seen, [{ ...sent, deliveries: 1 }]);

@@ -132,7 +132,11 @@ export async function rabbitMQUnderTest(): Promise<BrokerUnderTest | { skip: str
       const message = await looking.get(name);
       if (message === false) break;
       const { messageId, headers } = message.properties;
-      found.push({ id: messageId, body: message.content.toString(), reason: headers?.["x-failed-reason"] });
+      found.push({
+        id: messageId,
+        body: message.content.toString(),
+        reason: headers?.["x-failed-reason"],
+      });
     }
     await looking.close();
     return found;

@@ -89,14 +89,17 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
         }
       });
 
-    promise("gives back what was put, to the letter, the number and the millisecond", async (store) => {
-      await store.put(textOf(1));
-      assert.deepEqual(await store.get(1), textOf(1));
-      const plain = textOf(2, { classification: null, extracted_text: "" });
-      await store.put(plain);
-      assert.deepEqual(await store.get(2), plain);
-      assert.deepEqual(await store.get(1), textOf(1));
-    });
+    promise(
+      "gives back what was put, to the letter, the number and the millisecond",
+      async (store) => {
+        await store.put(textOf(1));
+        assert.deepEqual(await store.get(1), textOf(1));
+        const plain = textOf(2, { classification: null, extracted_text: "" });
+        await store.put(plain);
+        assert.deepEqual(await store.get(2), plain);
+        assert.deepEqual(await store.get(1), textOf(1));
+      },
+    );
 
     promise("knows nothing of a document that was never put", async (store) => {
       assert.equal(await store.get(1), undefined);
@@ -104,14 +107,21 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
       assert.equal(await store.get(2), undefined);
     });
 
-    promise("returns an id of 1 to 36 characters that stays when the text is replaced", async (store) => {
-      const id = await store.put(textOf(1));
-      assert.match(id, /^[\w-]{1,36}$/);
-      const replacement = textOf(1, { extracted_text: "new", filename: "new.pdf", classification: null });
-      assert.equal(await store.put(replacement), id);
-      assert.deepEqual(await store.get(1), replacement);
-      assert.notEqual(await store.put(textOf(2)), id);
-    });
+    promise(
+      "returns an id of 1 to 36 characters that stays when the text is replaced",
+      async (store) => {
+        const id = await store.put(textOf(1));
+        assert.match(id, /^[\w-]{1,36}$/);
+        const replacement = textOf(1, {
+          extracted_text: "new",
+          filename: "new.pdf",
+          classification: null,
+        });
+        assert.equal(await store.put(replacement), id);
+        assert.deepEqual(await store.get(1), replacement);
+        assert.notEqual(await store.put(textOf(2)), id);
+      },
+    );
 
     promise("keeps one text when many put the same document at once", async (store) => {
       const puts = Array.from({ length: 20 }, (_, index) =>

@@ -4,16 +4,23 @@ import { countUsers, NOON, type Promised, user } from "./database.ts";
 
 /** What every Database promises of its transactions. */
 export function transactionPromises(promise: Promised): void {
-  promise("a transaction commits what its callback did, and returns what it returned", async (database) => {
-    const id = await database.transaction(async (tx) => {
-      const userId = await tx.insert("Users", user("a"), "user_id");
-      assert.equal(await countUsers(tx), 1);
-      await tx.insert("Logs", { log_timestamp: NOON, action_type: "x", user_id: userId }, "log_id");
-      return userId;
-    });
-    const row = await database.first("SELECT user_id FROM Logs");
-    assert.deepEqual(row, { user_id: id });
-  });
+  promise(
+    "a transaction commits what its callback did, and returns what it returned",
+    async (database) => {
+      const id = await database.transaction(async (tx) => {
+        const userId = await tx.insert("Users", user("a"), "user_id");
+        assert.equal(await countUsers(tx), 1);
+        await tx.insert(
+          "Logs",
+          { log_timestamp: NOON, action_type: "x", user_id: userId },
+          "log_id",
+        );
+        return userId;
+      });
+      const row = await database.first("SELECT user_id FROM Logs");
+      assert.deepEqual(row, { user_id: id });
+    },
+  );
 
   promise("a transaction whose callback throws leaves nothing behind", async (database) => {
     const reason = new Error("no");
@@ -25,17 +32,22 @@ export function transactionPromises(promise: Promised): void {
     assert.equal(await countUsers(database), 0);
   });
 
-  promise("a failed statement fails its transaction, even when the callback goes on", async (database) => {
-    let afterwards: unknown;
-    const failing = database.transaction(async (tx) => {
-      await tx.insert("Users", user("a"), "user_id");
-      await tx.insert("Users", user("a"), "user_id").catch(() => {});
-      afterwards = await tx.insert("Users", user("b"), "user_id").catch((error: unknown) => error);
-    });
-    await assert.rejects(failing, UniqueViolation);
-    assert.ok(afterwards instanceof Error);
-    assert.equal(await countUsers(database), 0);
-  });
+  promise(
+    "a failed statement fails its transaction, even when the callback goes on",
+    async (database) => {
+      let afterwards: unknown;
+      const failing = database.transaction(async (tx) => {
+        await tx.insert("Users", user("a"), "user_id");
+        await tx.insert("Users", user("a"), "user_id").catch(() => {});
+        afterwards = await tx
+          .insert("Users", user("b"), "user_id")
+          .catch((error: unknown) => error);
+      });
+      await assert.rejects(failing, UniqueViolation);
+      assert.ok(afterwards instanceof Error);
+      assert.equal(await countUsers(database), 0);
+    },
+  );
 
   promise("no other statement falls into a transaction that is waiting", async (database) => {
     const inside = Promise.withResolvers<void>();
@@ -60,7 +72,10 @@ export function transactionPromises(promise: Promised): void {
     const add = () =>
       database.transaction(async (tx) => {
         // The write comes first, so that it locks the row on every engine.
-        await tx.run("UPDATE Users SET is_active = @on WHERE user_id = @userId", { on: true, userId });
+        await tx.run("UPDATE Users SET is_active = @on WHERE user_id = @userId", {
+          on: true,
+          userId,
+        });
         const row = await tx.first<{ n: string }>(
           "SELECT full_name AS n FROM Users WHERE user_id = @userId",
           {
@@ -69,7 +84,10 @@ export function transactionPromises(promise: Promised): void {
         );
         await new Promise(setImmediate);
         const next = String(Number(row?.n) + 1);
-        await tx.run("UPDATE Users SET full_name = @next WHERE user_id = @userId", { next, userId });
+        await tx.run("UPDATE Users SET full_name = @next WHERE user_id = @userId", {
+          next,
+          userId,
+        });
       });
     await Promise.all(Array.from({ length: 8 }, add));
     const row = await database.first("SELECT full_name AS n FROM Users WHERE user_id = @userId", {
@@ -78,23 +96,29 @@ export function transactionPromises(promise: Promised): void {
     assert.deepEqual(row, { n: "8" });
   });
 
-  promise("statements sent at once inside a transaction run one after the other", async (database) => {
-    await database.transaction(async (tx) => {
-      await Promise.all(["a", "b", "c"].map((name) => tx.insert("Users", user(name), "user_id")));
-    });
-    assert.equal(await countUsers(database), 3);
-  });
+  promise(
+    "statements sent at once inside a transaction run one after the other",
+    async (database) => {
+      await database.transaction(async (tx) => {
+        await Promise.all(["a", "b", "c"].map((name) => tx.insert("Users", user(name), "user_id")));
+      });
+      assert.equal(await countUsers(database), 3);
+    },
+  );
 
-  promise("a statement that the callback did not wait for belongs to the transaction", async (database) => {
-    await database.transaction(async (tx) => {
-      void tx.insert("Users", user("late"), "user_id");
-    });
-    assert.equal(await countUsers(database), 1);
-    const failing = database.transaction(async (tx) => {
-      tx.insert("Users", user("LATE"), "user_id").catch(() => {});
-    });
-    await assert.rejects(failing, UniqueViolation);
-  });
+  promise(
+    "a statement that the callback did not wait for belongs to the transaction",
+    async (database) => {
+      await database.transaction(async (tx) => {
+        void tx.insert("Users", user("late"), "user_id");
+      });
+      assert.equal(await countUsers(database), 1);
+      const failing = database.transaction(async (tx) => {
+        tx.insert("Users", user("LATE"), "user_id").catch(() => {});
+      });
+      await assert.rejects(failing, UniqueViolation);
+    },
+  );
 
   promise("a transaction's handle is dead after its end", async (database) => {
     let kept: Queryable | undefined;

@@ -88,7 +88,11 @@ export function databaseContract(
     promise(
       "booleans, dates to the millisecond, nulls and large integers come back as they went in",
       async (database) => {
-        const userId = await database.insert("Users", { ...user("types"), is_active: false }, "user_id");
+        const userId = await database.insert(
+          "Users",
+          { ...user("types"), is_active: false },
+          "user_id",
+        );
         const row = await database.first<Record<string, unknown>>(
           "SELECT is_active AS active, role_id AS role, full_name AS name FROM Users WHERE user_id = @userId",
           { userId },
@@ -97,8 +101,14 @@ export function databaseContract(
         assert.equal(Object.getPrototypeOf(row), Object.prototype);
 
         for (const number of [Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER, 0, 2 ** 31]) {
-          const id = await database.insert("Outbox", { ...outbox("n"), doc_id: number }, "outbox_id");
-          const found = await database.first("SELECT doc_id FROM Outbox WHERE outbox_id = @id", { id });
+          const id = await database.insert(
+            "Outbox",
+            { ...outbox("n"), doc_id: number },
+            "outbox_id",
+          );
+          const found = await database.first("SELECT doc_id FROM Outbox WHERE outbox_id = @id", {
+            id,
+          });
           assert.deepEqual(found, { doc_id: number });
         }
         for (const text of [
@@ -107,7 +117,11 @@ export function databaseContract(
           "2026-10-25T01:30:00.001Z",
         ]) {
           const created = new Date(text);
-          const id = await database.insert("Outbox", { ...outbox("d"), created_at: created }, "outbox_id");
+          const id = await database.insert(
+            "Outbox",
+            { ...outbox("d"), created_at: created },
+            "outbox_id",
+          );
           const found = await database.first<{ created_at: Date }>(
             "SELECT created_at FROM Outbox WHERE outbox_id = @id AND created_at = @created",
             { id, created },
@@ -118,7 +132,11 @@ export function databaseContract(
     );
 
     promise("a null goes into a column of any type", async (database) => {
-      const id = await database.insert("Outbox", { ...outbox("null"), claimed_until: null }, "outbox_id");
+      const id = await database.insert(
+        "Outbox",
+        { ...outbox("null"), claimed_until: null },
+        "outbox_id",
+      );
       const row = await database.first(
         "SELECT doc_id, claimed_until, claimed_by FROM Outbox WHERE outbox_id = @id",
         { id },
@@ -126,13 +144,27 @@ export function databaseContract(
       assert.deepEqual(row, { doc_id: null, claimed_until: null, claimed_by: null });
     });
 
-    promise("undefined, NaN, unsafe numbers and invalid dates are refused, never bound", async (database) => {
-      const bad = [undefined, Number.NaN, 0.5, 2 ** 53, new Date(Number.NaN), {}, 1n] as unknown as null[];
-      for (const value of bad) {
-        await assert.rejects(database.all("SELECT @value AS v", { value }), TypeError);
-        await assert.rejects(database.insert("Roles", { role_name: value }, "role_id"), TypeError);
-      }
-    });
+    promise(
+      "undefined, NaN, unsafe numbers and invalid dates are refused, never bound",
+      async (database) => {
+        const bad = [
+          undefined,
+          Number.NaN,
+          0.5,
+          2 ** 53,
+          new Date(Number.NaN),
+          {},
+          1n,
+        ] as unknown as null[];
+        for (const value of bad) {
+          await assert.rejects(database.all("SELECT @value AS v", { value }), TypeError);
+          await assert.rejects(
+            database.insert("Roles", { role_name: value }, "role_id"),
+            TypeError,
+          );
+        }
+      },
+    );
 
     promise("parameters and statement must agree", async (database) => {
       await assert.rejects(database.all("SELECT @a AS a"), TypeError);
@@ -141,32 +173,45 @@ export function databaseContract(
       assert.deepEqual(await database.all("SELECT '@b' AS a /* @c */"), [{ a: "@b" }]);
     });
 
-    promise("a value is never SQL, and a name that isn't an identifier is refused", async (database) => {
-      const full_name = "x'); DELETE FROM Users; --";
-      await database.insert("Users", { ...user("bobby"), full_name }, "user_id");
-      assert.equal(await countUsers(database), 1);
-      for (const evil of ["Users; DROP TABLE Users", "a b", "", "[Users]"]) {
-        await assert.rejects(database.insert(evil, user("a"), "user_id"), TypeError);
-        await assert.rejects(database.insert("Users", user("a"), evil), TypeError);
-        await assert.rejects(database.insert("Users", { [evil]: 1 }, "user_id"), TypeError);
-      }
-    });
+    promise(
+      "a value is never SQL, and a name that isn't an identifier is refused",
+      async (database) => {
+        const full_name = "x'); DELETE FROM Users; --";
+        await database.insert("Users", { ...user("bobby"), full_name }, "user_id");
+        assert.equal(await countUsers(database), 1);
+        for (const evil of ["Users; DROP TABLE Users", "a b", "", "[Users]"]) {
+          await assert.rejects(database.insert(evil, user("a"), "user_id"), TypeError);
+          await assert.rejects(database.insert("Users", user("a"), evil), TypeError);
+          await assert.rejects(database.insert("Users", { [evil]: 1 }, "user_id"), TypeError);
+        }
+      },
+    );
 
-    promise("insert returns the new identity, and a number is never given twice", async (database) => {
-      const first = await database.insert("Users", user("one"), "user_id");
-      const second = await database.insert("Users", user("two"), "user_id");
-      assert.ok(Number.isSafeInteger(first) && second > first);
-      assert.equal(await database.run("DELETE FROM Users WHERE user_id = @second", { second }), 1);
-      assert.ok((await database.insert("Users", user("three"), "user_id")) > second);
-    });
+    promise(
+      "insert returns the new identity, and a number is never given twice",
+      async (database) => {
+        const first = await database.insert("Users", user("one"), "user_id");
+        const second = await database.insert("Users", user("two"), "user_id");
+        assert.ok(Number.isSafeInteger(first) && second > first);
+        assert.equal(
+          await database.run("DELETE FROM Users WHERE user_id = @second", { second }),
+          1,
+        );
+        assert.ok((await database.insert("Users", user("three"), "user_id")) > second);
+      },
+    );
 
     promise("run returns the number of rows it touched", async (database) => {
-      for (const name of ["one", "two", "three"]) await database.insert("Users", user(name), "user_id");
+      for (const name of ["one", "two", "three"])
+        await database.insert("Users", user(name), "user_id");
       const params = { active: false, name: "two" };
       const text = "UPDATE Users SET is_active = @active WHERE username <> @name";
       assert.equal(await database.run(text, params), 2);
       assert.equal(await database.run(text, { active: false, name: "x" }), 3);
-      assert.equal(await database.run("DELETE FROM Users WHERE username = @name", { name: "none" }), 0);
+      assert.equal(
+        await database.run("DELETE FROM Users WHERE username = @name", { name: "none" }),
+        0,
+      );
     });
 
     promise("text compares without case, also for uniqueness", async (database) => {
@@ -224,9 +269,12 @@ export function databaseContract(
         ["[ab]", "[ab]"],
         ["c:\\", "c:\\d"],
       ] as const) {
-        const rows = await database.all("SELECT body FROM Outbox WHERE body LIKE @pattern ESCAPE '\\'", {
-          pattern: `%${escapeLike(text)}%`,
-        });
+        const rows = await database.all(
+          "SELECT body FROM Outbox WHERE body LIKE @pattern ESCAPE '\\'",
+          {
+            pattern: `%${escapeLike(text)}%`,
+          },
+        );
         assert.deepEqual(rows, [{ body: expected }], text);
       }
     });
@@ -239,36 +287,50 @@ export function databaseContract(
            SUBSTRING(username, @start, 3) AS part, LOWER(username) AS small FROM Users`,
         { suffix: "_1", none: -1, start: 2 },
       );
-      assert.deepEqual(row, { joined: "Layla_1", role: -1, present: 1, part: "ayl", small: "layla" });
+      assert.deepEqual(row, {
+        joined: "Layla_1",
+        role: -1,
+        present: 1,
+        part: "ayl",
+        small: "layla",
+      });
     });
 
     transactionPromises(promise);
 
-    promise("a statement that makes no sense is an error, and the next one works", async (database) => {
-      await assert.rejects(database.all("SELECT nothing FROM Nowhere"), Error);
-      await assert.rejects(database.all("SELEC 1"), Error);
-      await database.ping();
-    });
+    promise(
+      "a statement that makes no sense is an error, and the next one works",
+      async (database) => {
+        await assert.rejects(database.all("SELECT nothing FROM Nowhere"), Error);
+        await assert.rejects(database.all("SELEC 1"), Error);
+        await database.ping();
+      },
+    );
 
-    promise("migrating again does nothing, and two at once don't collide", async (database, made) => {
-      assert.deepEqual(await database.migrate(), []);
-      assert.deepEqual(await database.pendingMigrations(), []);
-      await database.run("DELETE FROM Schema_Migrations WHERE name LIKE '0001%'");
-      const other = await made.another();
-      try {
-        const ran = await Promise.all([database.migrate(), (other ?? database).migrate()]);
-        assert.deepEqual(ran.flat(), ["0001-reference-tables"]);
-      } finally {
-        await other?.close();
-      }
-      const roles = await database.all("SELECT role_id AS id, role_name AS name FROM Roles ORDER BY role_id");
-      assert.deepEqual(roles, [
-        { id: 1, name: "User" },
-        { id: 99, name: "Admin" },
-      ]);
-      const paths = await database.all("SELECT full_path, depth FROM Virtual_Paths");
-      assert.deepEqual(paths, [{ full_path: "/", depth: 0 }]);
-    });
+    promise(
+      "migrating again does nothing, and two at once don't collide",
+      async (database, made) => {
+        assert.deepEqual(await database.migrate(), []);
+        assert.deepEqual(await database.pendingMigrations(), []);
+        await database.run("DELETE FROM Schema_Migrations WHERE name LIKE '0001%'");
+        const other = await made.another();
+        try {
+          const ran = await Promise.all([database.migrate(), (other ?? database).migrate()]);
+          assert.deepEqual(ran.flat(), ["0001-reference-tables"]);
+        } finally {
+          await other?.close();
+        }
+        const roles = await database.all(
+          "SELECT role_id AS id, role_name AS name FROM Roles ORDER BY role_id",
+        );
+        assert.deepEqual(roles, [
+          { id: 1, name: "User" },
+          { id: 99, name: "Admin" },
+        ]);
+        const paths = await database.all("SELECT full_path, depth FROM Virtual_Paths");
+        assert.deepEqual(paths, [{ full_path: "/", depth: 0 }]);
+      },
+    );
 
     promise("an altered or a newer migration is refused with its name", async (database) => {
       const name = "9999-from-the-future";

@@ -25,7 +25,9 @@ export interface PrivateRabbitMQ {
 }
 
 /** The broker to test with: `TEST_AMQP_URL`, else the one on this machine, else one started here, else why there is none. */
-export async function findRabbitMQ(): Promise<{ url: string; dispose(): Promise<void> } | { skip: string }> {
+export async function findRabbitMQ(): Promise<
+  { url: string; dispose(): Promise<void> } | { skip: string }
+> {
   const given = process.env.TEST_AMQP_URL;
   if (given !== undefined) return { url: given, dispose: async () => {} };
   const local = "amqp://guest:guest@127.0.0.1:5672";
@@ -81,7 +83,8 @@ export async function createPrivateRabbitMQ(): Promise<PrivateRabbitMQ | { skip:
     const ending = broker;
     broker = undefined;
     if (ending?.pid === undefined) return;
-    const exited = ending.exitCode === null && ending.signalCode === null ? once(ending, "exit") : undefined;
+    const exited =
+      ending.exitCode === null && ending.signalCode === null ? once(ending, "exit") : undefined;
     process.kill(-ending.pid, signal); // the script and the virtual machine that it started
     await exited;
     while (await answers(url)) await sleep(50);
@@ -99,7 +102,8 @@ export async function createPrivateRabbitMQ(): Promise<PrivateRabbitMQ | { skip:
       broker = starting;
       const deadline = Date.now() + START_TIMEOUT;
       while (!(await answers(url))) {
-        if (starting.exitCode !== null) throw new Error(`rabbitmq-server ended with ${starting.exitCode}`);
+        if (starting.exitCode !== null)
+          throw new Error(`rabbitmq-server ended with ${starting.exitCode}`);
         if (Date.now() > deadline) throw new Error("rabbitmq-server did not start in time");
         await sleep(200);
       }

@@ -57,7 +57,11 @@ async function openFolder(): Promise<Subject> {
 async function openAzurite(): Promise<Subject> {
   const azurite = await startAzurite();
   const { connectionString } = azurite;
-  const storage = await AzureBlobStorage.open({ connectionString, container: "contract", log: silent });
+  const storage = await AzureBlobStorage.open({
+    connectionString,
+    container: "contract",
+    log: silent,
+  });
   return {
     storage,
     keepsContentType: true,
@@ -106,17 +110,32 @@ function contract(name: string, open: () => Promise<Subject>) {
     after(() => subject?.close());
 
     it("gives back what was uploaded, by key and by URL", async () => {
-      const url = await storage.upload(Readable.from(["first ", Buffer.from("second")]), "round/trip.txt");
+      const url = await storage.upload(
+        Readable.from(["first ", Buffer.from("second")]),
+        "round/trip.txt",
+      );
       for (const address of ["round/trip.txt", url]) {
         assert.equal(await text(storage, address), "first second");
-        assert.equal((await (await storage.downloadStream(address)).toArray()).join(""), "first second");
+        assert.equal(
+          (await (await storage.downloadStream(address)).toArray()).join(""),
+          "first second",
+        );
         assert.equal(await storage.exists(address), true);
         assert.equal((await storage.properties(address)).size, 12);
       }
     });
 
     it("keeps every byte at sizes around the buffers' and in chunks of any size", async () => {
-      for (const size of [0, 1, 64 * 1024, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 8 * MIB, 9 * MIB + 5]) {
+      for (const size of [
+        0,
+        1,
+        64 * 1024,
+        4 * MIB - 1,
+        4 * MIB,
+        4 * MIB + 1,
+        8 * MIB,
+        9 * MIB + 5,
+      ]) {
         const bytes = Buffer.alloc(size);
         for (let at = 0; at < size; at += 1) bytes[at] = (at * 31 + (at >> 8)) % 256;
         for (const step of size <= 64 * 1024 ? [1, 1000] : [65_537, size]) {
@@ -147,8 +166,14 @@ function contract(name: string, open: () => Promise<Subject>) {
       await storage.upload(Readable.from([]), "range/empty");
       const unsatisfiable = (error: unknown) =>
         error instanceof AppError && error.code === "range_not_satisfiable";
-      await assert.rejects(storage.downloadStream("range/refused", { start: 10, end: 12 }), unsatisfiable);
-      await assert.rejects(storage.downloadStream("range/empty", { start: 0, end: 0 }), unsatisfiable);
+      await assert.rejects(
+        storage.downloadStream("range/refused", { start: 10, end: 12 }),
+        unsatisfiable,
+      );
+      await assert.rejects(
+        storage.downloadStream("range/empty", { start: 0, end: 0 }),
+        unsatisfiable,
+      );
       for (const [start, end] of [
         [-1, 3],
         [4, 3],
@@ -166,7 +191,9 @@ function contract(name: string, open: () => Promise<Subject>) {
       await storage.upload(Readable.from(["12345"]), "properties/two");
       const one = await storage.properties("properties/one");
       assert.equal(one.size, 5);
-      assert.ok(one.lastModified.getTime() >= earliest && one.lastModified.getTime() <= Date.now() + 2000);
+      assert.ok(
+        one.lastModified.getTime() >= earliest && one.lastModified.getTime() <= Date.now() + 2000,
+      );
       assert.equal(one.contentType, subject.keepsContentType ? "application/pdf" : undefined);
       assert.notEqual(one.etag, (await storage.properties("properties/two")).etag);
       assert.equal(one.etag, (await storage.properties("properties/one")).etag);
@@ -211,7 +238,9 @@ function contract(name: string, open: () => Promise<Subject>) {
       const results = await Promise.allSettled(
         bodies.map((body) => storage.upload(Readable.from([body]), "race/one")),
       );
-      const winners = results.flatMap((result, index) => (result.status === "fulfilled" ? [index] : []));
+      const winners = results.flatMap((result, index) =>
+        result.status === "fulfilled" ? [index] : [],
+      );
       assert.equal(winners.length, 1);
       for (const result of results) {
         if (result.status === "rejected")
@@ -298,10 +327,18 @@ function contract(name: string, open: () => Promise<Subject>) {
     });
 
     it("finds by a part of the last segment, whatever its case", async () => {
-      const keys = ["find/Report-2024.PDF", "find/report/notes.txt", "find/تقرير.pdf", "find/ÉCOLE.txt"];
+      const keys = [
+        "find/Report-2024.PDF",
+        "find/report/notes.txt",
+        "find/تقرير.pdf",
+        "find/ÉCOLE.txt",
+      ];
       for (const key of keys) await storage.upload(Readable.from(["x"]), key);
       assert.deepEqual(await storage.find("report", "find/"), ["find/Report-2024.PDF"]);
-      assert.deepEqual(await storage.find(".pdf", "find"), ["find/Report-2024.PDF", "find/تقرير.pdf"]);
+      assert.deepEqual(await storage.find(".pdf", "find"), [
+        "find/Report-2024.PDF",
+        "find/تقرير.pdf",
+      ]);
       assert.deepEqual(await storage.find("école", "find/"), ["find/ÉCOLE.txt"]);
       assert.deepEqual(await storage.find("تقر", ""), ["find/تقرير.pdf"]);
       assert.deepEqual(await storage.find("%", "find/"), []);
@@ -377,10 +414,15 @@ function contract(name: string, open: () => Promise<Subject>) {
           "deleteDir",
         ] as const) {
           if (method === "deleteDir" && key === "x/") continue;
-          await assert.rejects(async () => storage[method](key), InvalidBlobKey, `${method} ${shown}`);
+          await assert.rejects(
+            async () => storage[method](key),
+            InvalidBlobKey,
+            `${method} ${shown}`,
+          );
         }
       }
-      for (const address of elsewhere) await assert.rejects(storage.list(address), InvalidBlobKey, address);
+      for (const address of elsewhere)
+        await assert.rejects(storage.list(address), InvalidBlobKey, address);
     });
 
     it("takes keys in any script and with any sign, and gives them back", async () => {

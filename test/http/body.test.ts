@@ -23,7 +23,9 @@ const route = (method: Method, path: string, read: (request: Request) => unknown
 });
 const routes = [
   route("POST", "/json", (request) => readJson(request, person)),
-  route("POST", "/loose", (request) => readJson(request, v.strictObject({ a: v.optional(v.string()) }))),
+  route("POST", "/loose", (request) =>
+    readJson(request, v.strictObject({ a: v.optional(v.string()) })),
+  ),
   route("POST", "/form", (request) => readForm(request, form)),
   route("GET", "/query", (request) => readQuery(request, v.object({ a: v.optional(v.string()) }))),
   route("GET", "/path/:id", (request) =>
@@ -43,11 +45,18 @@ describe("bodies", () => {
   let server: Harness;
   let stop: () => Promise<void>;
   before(async () => {
-    server = await startServer({ after: (close) => (stop = close) }, routes, { bodyIdleTimeoutMs: 200 });
+    server = await startServer({ after: (close) => (stop = close) }, routes, {
+      bodyIdleTimeoutMs: 200,
+    });
   });
   after(() => stop());
 
-  async function post(path: string, body: string | Buffer, type: string | undefined, headers: object = {}) {
+  async function post(
+    path: string,
+    body: string | Buffer,
+    type: string | undefined,
+    headers: object = {},
+  ) {
     const answer = await fetch(server.url + path, {
       method: "POST",
       body: Buffer.from(body),
@@ -66,7 +75,8 @@ describe("bodies", () => {
       ["of any script", '{"name":"سلام"}', JSON_TYPE],
     ];
     for (const [promise, body, type] of good) {
-      test(`is read: ${promise}`, async () => assert.equal((await post("/json", body, type)).status, 200));
+      test(`is read: ${promise}`, async () =>
+        assert.equal((await post("/json", body, type)).status, 200));
     }
 
     for (const type of [
@@ -137,7 +147,11 @@ describe("bodies", () => {
     });
 
     test("no issue repeats a value", async () => {
-      const value = fc.oneof(fc.constant("s3cr3t"), fc.constant(["s3cr3t"]), fc.constant({ a: "s3cr3t" }));
+      const value = fc.oneof(
+        fc.constant("s3cr3t"),
+        fc.constant(["s3cr3t"]),
+        fc.constant({ a: "s3cr3t" }),
+      );
       await fc.assert(
         fc.asyncProperty(fc.record({ name: value, age: value, role: value }), async (body) => {
           const answer = await post("/json", JSON.stringify(body), JSON_TYPE);
@@ -261,7 +275,9 @@ describe("bodies", () => {
       ["one chunk is refused", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", 400],
     ];
     for (const [promise, rest, status] of table) {
-      test(promise, async () => assert.equal((await exchangeRaw(server.port, head + rest)).status, status));
+      test(promise, async () =>
+        assert.equal((await exchangeRaw(server.port, head + rest)).status, status),
+      );
     }
   });
 });

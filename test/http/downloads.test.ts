@@ -85,7 +85,10 @@ describe("conditional requests", () => {
 describe("Content-Disposition", () => {
   const table: [string, string][] = [
     ["report.pdf", `attachment; filename="report.pdf"; filename*=UTF-8''report.pdf`],
-    ["تقرير.pdf", `attachment; filename="_____.pdf"; filename*=UTF-8''%D8%AA%D9%82%D8%B1%D9%8A%D8%B1.pdf`],
+    [
+      "تقرير.pdf",
+      `attachment; filename="_____.pdf"; filename*=UTF-8''%D8%AA%D9%82%D8%B1%D9%8A%D8%B1.pdf`,
+    ],
     [
       "a\"b\\c'd(e)*%.x",
       `attachment; filename="a_b_c'd(e)*_.x"; filename*=UTF-8''a%22b%5Cc%27d%28e%29%2A%25.x`,
@@ -106,7 +109,9 @@ describe("Content-Disposition", () => {
       fc.property(fc.string({ unit: "binary" }), (name) => {
         const header = contentDisposition(name);
         const match =
-          /^attachment; filename="([^"\\%]*)"; filename\*=UTF-8''([!#$&+.^_`|~0-9A-Za-z%-]*)$/.exec(header);
+          /^attachment; filename="([^"\\%]*)"; filename\*=UTF-8''([!#$&+.^_`|~0-9A-Za-z%-]*)$/.exec(
+            header,
+          );
         assert.ok(match, header);
         assert.match(header, /^[\x20-\x7e]*$/);
         assert.equal(decodeURIComponent(match[2] ?? ""), name.toWellFormed());

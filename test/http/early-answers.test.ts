@@ -49,11 +49,24 @@ const options = {
 };
 
 /** A plain client that writes the whole body first and only then looks at the answer. */
-function writeAllThenRead(server: Harness, method: string, path: string, headers: object, bytes: number) {
+function writeAllThenRead(
+  server: Harness,
+  method: string,
+  path: string,
+  headers: object,
+  bytes: number,
+) {
   return new Promise<{ status: number | undefined; body: string; connection: string | undefined }>(
     (resolve, reject) => {
       const request = httpRequest(
-        { port: server.port, host: "127.0.0.1", method, path, agent: false, headers: { ...headers } },
+        {
+          port: server.port,
+          host: "127.0.0.1",
+          method,
+          path,
+          agent: false,
+          headers: { ...headers },
+        },
         async (response) => {
           if (!request.writableFinished) await once(request, "finish");
           let body = "";
@@ -113,7 +126,9 @@ describe("an answer given before the body was read", () => {
     const server = await startServer(t, routes, options);
     const socket = connect(server.port, "127.0.0.1");
     const failed = once(socket, "error").then(([error]) => assert.fail(error));
-    socket.write("POST /secret HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 5\r\n\r\n");
+    socket.write(
+      "POST /secret HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 5\r\n\r\n",
+    );
     await once(socket, "readable");
     socket.write("abcde");
     const ended = once(socket, "end");

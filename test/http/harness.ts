@@ -88,7 +88,10 @@ export function parseAnswer(all: string): RawAnswer {
   const end = all.indexOf("\r\n\r\n");
   const [statusLine = "", ...lines] = all.slice(0, end).split("\r\n");
   const headers = new Map(
-    lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 2)]),
+    lines.map((line) => [
+      line.slice(0, line.indexOf(":")).toLowerCase(),
+      line.slice(line.indexOf(":") + 2),
+    ]),
   );
   return { status: Number(statusLine.split(" ")[1]), headers, body: all.slice(end + 4), all };
 }

@@ -77,8 +77,11 @@ describe("a form with a file", () => {
       413,
     );
     assert.equal(
-      (await chunked(Buffer.concat([Buffer.from("preamble\r\n"), form(filePart()), Buffer.from("epilogue")])))
-        .status,
+      (
+        await chunked(
+          Buffer.concat([Buffer.from("preamble\r\n"), form(filePart()), Buffer.from("epilogue")]),
+        )
+      ).status,
       200,
     );
   });
@@ -93,7 +96,12 @@ describe("a form with a file", () => {
       422,
       ["duplicate", "body", "description"],
     ],
-    ["an unknown field", form(textPart("other", "a"), filePart()), 422, ["extra_forbidden", "body", "other"]],
+    [
+      "an unknown field",
+      form(textPart("other", "a"), filePart()),
+      422,
+      ["extra_forbidden", "body", "other"],
+    ],
     [
       "an unknown field after the file",
       form(filePart(), textPart("__proto__", "a")),
@@ -112,7 +120,12 @@ describe("a form with a file", () => {
       422,
       ["text_expected", "body", "description"],
     ],
-    ["text instead of the file", form(textPart("file", "abc")), 422, ["file_expected", "body", "file"]],
+    [
+      "text instead of the file",
+      form(textPart("file", "abc")),
+      422,
+      ["file_expected", "body", "file"],
+    ],
     [
       "a text field that is no UTF-8",
       form(textPart("description", Buffer.from([0xff])), filePart()),
@@ -158,7 +171,12 @@ describe("a form with a file", () => {
     ],
     [
       "a name that is no UTF-8",
-      form(part(Buffer.from('Content-Disposition: form-data; name="file"; filename="\xff"', "latin1"), "a")),
+      form(
+        part(
+          Buffer.from('Content-Disposition: form-data; name="file"; filename="\xff"', "latin1"),
+          "a",
+        ),
+      ),
       422,
       ["multipart_invalid", "body"],
     ],
@@ -268,7 +286,11 @@ describe("a form with a file", () => {
   test("may hold what looks almost like a boundary", async (t) => {
     const server = await uploads(t);
     const content = "\r\n--\r\n-b\r\n--a\r\n--\n--b--\r\r\n-\r\n";
-    const answer = await send(server, form(filePart(content), textPart("description", "\r\n")), TYPE);
+    const answer = await send(
+      server,
+      form(filePart(content), textPart("description", "\r\n")),
+      TYPE,
+    );
     assert.equal(answer.file?.sha256, sha256(content));
     assert.equal(answer.fields?.description, "\r\n");
   });
@@ -287,7 +309,10 @@ describe("a form with a file", () => {
       const answer = await exchangeRaw(server.port, `${head}${chunks}0\r\n\r\n`);
       assert.equal(answer.status, 200, answer.all);
       const { fields, file } = JSON.parse(answer.body) as Answer;
-      assert.deepEqual([fields, file?.sha256], [{ description: "d", full_path: "" }, sha256(content)]);
+      assert.deepEqual(
+        [fields, file?.sha256],
+        [{ description: "d", full_path: "" }, sha256(content)],
+      );
     }
   });
 });

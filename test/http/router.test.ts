@@ -27,7 +27,11 @@ function find(method: string, path: string) {
 }
 
 const notFound = { code: "not_found", detail: "Not Found" };
-const notAllowed = (Allow: string) => ({ code: "method_not_allowed", detail: "Method Not Allowed", Allow });
+const notAllowed = (Allow: string) => ({
+  code: "method_not_allowed",
+  detail: "Method Not Allowed",
+  Allow,
+});
 
 describe("the router", () => {
   const table: [string, string, unknown][] = [

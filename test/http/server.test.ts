@@ -26,7 +26,9 @@ describe("errors", () => {
     ["a 404", new AppError("not_found", "User not found"), 404, { detail: "User not found" }, {}],
     [
       "a 422 with its list",
-      new AppError("validation_failed", [{ type: "missing", loc: ["body", "a"], msg: "Field required" }]),
+      new AppError("validation_failed", [
+        { type: "missing", loc: ["body", "a"], msg: "Field required" },
+      ]),
       422,
       { detail: [{ type: "missing", loc: ["body", "a"], msg: "Field required" }] },
       {},
@@ -38,7 +40,13 @@ describe("errors", () => {
       { detail: "No" },
       { "www-authenticate": "Bearer" },
     ],
-    ["a 503", unavailable("The database", new Error("secret"), 7), 503, undefined, { "retry-after": "7" }],
+    [
+      "a 503",
+      unavailable("The database", new Error("secret"), 7),
+      503,
+      undefined,
+      { "retry-after": "7" },
+    ],
     [
       "a 503 without a time",
       new AppError("unavailable", "No"),
@@ -46,7 +54,13 @@ describe("errors", () => {
       { detail: "No" },
       { "retry-after": "5" },
     ],
-    ["a 429", new AppError("too_many_requests", "No"), 429, { detail: "No" }, { "retry-after": "5" }],
+    [
+      "a 429",
+      new AppError("too_many_requests", "No"),
+      429,
+      { detail: "No" },
+      { "retry-after": "5" },
+    ],
     ["any other error", new Error("secret"), 500, { detail: "Internal Server Error" }, {}],
     ["what is no error", "secret", 500, { detail: "Internal Server Error" }, {}],
     ["nothing at all", undefined, 500, { detail: "Internal Server Error" }, {}],
@@ -63,11 +77,13 @@ describe("errors", () => {
       const text = await answer.text();
       if (body) assert.deepEqual(JSON.parse(text), body);
       assert.doesNotMatch(text, /secret/);
-      for (const [name, value] of Object.entries(headers)) assert.equal(answer.headers.get(name), value);
+      for (const [name, value] of Object.entries(headers))
+        assert.equal(answer.headers.get(name), value);
       const line = await server.logged(({ message }) => message === "request");
       assert.equal(line.status, status);
       assert.equal(line.level, status >= 500 ? "error" : "info");
-      if (error instanceof Error && status >= 500) assert.match(JSON.stringify(line.error), /secret|No/);
+      if (error instanceof Error && status >= 500)
+        assert.match(JSON.stringify(line.error), /secret|No/);
     });
   }
 
@@ -131,7 +147,9 @@ describe("requests", () => {
   ];
   for (const [forwarded, trustProxy, expected] of addresses) {
     test(`X-Forwarded-For: ${forwarded} is ${trustProxy ? "trusted" : "not trusted"} → ${expected}`, async (t) => {
-      const server = await startServer(t, [get("/", ({ address }) => json(address))], { trustProxy });
+      const server = await startServer(t, [get("/", ({ address }) => json(address))], {
+        trustProxy,
+      });
       const answer = await fetch(server.url, { headers: { "X-Forwarded-For": forwarded } });
       assert.equal(await answer.json(), expected);
     });
@@ -185,8 +203,13 @@ describe("replies", () => {
     const server = await startServer(t, [get("/", () => json(1, 200, { Vary: "Accept" }))], {
       corsOrigins: ["http://ui.example"],
     });
-    const ask = async (path: string, origin: string, init: RequestInit & { headers?: object } = {}) =>
-      (await fetch(server.url + path, { ...init, headers: { ...init.headers, Origin: origin } })).headers;
+    const ask = async (
+      path: string,
+      origin: string,
+      init: RequestInit & { headers?: object } = {},
+    ) =>
+      (await fetch(server.url + path, { ...init, headers: { ...init.headers, Origin: origin } }))
+        .headers;
     const good = await ask("/", "http://ui.example");
     assert.equal(good.get("access-control-allow-origin"), "http://ui.example");
     assert.equal(good.get("access-control-allow-credentials"), "true");
@@ -196,7 +219,12 @@ describe("replies", () => {
       (await ask("/nowhere", "http://ui.example")).get("access-control-allow-origin"),
       "http://ui.example",
     );
-    for (const origin of ["http://UI.example", "http://ui.example.evil", "https://ui.example", "null"]) {
+    for (const origin of [
+      "http://UI.example",
+      "http://ui.example.evil",
+      "https://ui.example",
+      "null",
+    ]) {
       const bad = await ask("/", origin);
       assert.equal(bad.get("access-control-allow-origin"), null);
       assert.match(bad.get("vary") ?? "", /Origin/);

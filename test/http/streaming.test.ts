@@ -61,7 +61,11 @@ describe("streamed replies", () => {
         body: failing(unavailable("It")),
       })),
       get("/500", () => ({ status: 200, headers: {}, body: failing(new Error("secret")) })),
-      get("/gone", () => ({ status: 200, headers: {}, body: new Readable({ read() {} }).destroy() })),
+      get("/gone", () => ({
+        status: 200,
+        headers: {},
+        body: new Readable({ read() {} }).destroy(),
+      })),
     ]);
     const answer = await fetch(`${server.url}/503`);
     assert.deepEqual([answer.status, answer.headers.get("etag")], [503, null]);
@@ -96,7 +100,9 @@ describe("streamed replies", () => {
 
   test("a client that goes away, or only stops reading, holds no more than a few chunks", async (t) => {
     const { stream, produced } = endless();
-    const server = await startServer(t, [get("/", () => ({ status: 200, headers: {}, body: stream }))]);
+    const server = await startServer(t, [
+      get("/", () => ({ status: 200, headers: {}, body: stream })),
+    ]);
     const socket = connect(server.port, "127.0.0.1");
     socket.write("GET / HTTP/1.1\r\nHost: here\r\n\r\n");
     await once(socket, "readable");

@@ -16,7 +16,12 @@ describe("on the wire", () => {
   before(async () => {
     server = await startServer({ after: (close) => (stop = close) }, [
       { method: "GET", path: "/", level: "public", handler: () => ({ status: 204, headers: {} }) },
-      { method: "GET", path: "/x/:id", level: "public", handler: ({ params }) => json({ id: params.id }) },
+      {
+        method: "GET",
+        path: "/x/:id",
+        level: "public",
+        handler: ({ params }) => json({ id: params.id }),
+      },
       { method: "POST", path: "/x/:id", level: "public", handler: () => json("done") },
     ]);
   });
@@ -27,14 +32,26 @@ describe("on the wire", () => {
     ["HTTP/1.1 needs one", request("GET /x/1", ""), 400],
     ["two Host lines", request("GET /x/1", HOST + HOST), 400],
     ["a Host that is no host", request("GET /x/1", "Host: a b\r\n"), 400],
-    ["two Authorization lines", request("GET /x/1", `${HOST}Authorization: a\r\nauthorization: a\r\n`), 400],
-    ["two Content-Type lines", request("GET /x/1", `${HOST}Content-Type: a/b\r\nContent-Type: a/b\r\n`), 400],
+    [
+      "two Authorization lines",
+      request("GET /x/1", `${HOST}Authorization: a\r\nauthorization: a\r\n`),
+      400,
+    ],
+    [
+      "two Content-Type lines",
+      request("GET /x/1", `${HOST}Content-Type: a/b\r\nContent-Type: a/b\r\n`),
+      400,
+    ],
     [
       "two Content-Length lines",
       request("POST /x/1", `${HOST}Content-Length: 1\r\nContent-Length: 1\r\n`, "x"),
       400,
     ],
-    ["two hidden behind many headers", request("GET /x/1", `${HOST}${"a:\r\n".repeat(3000)}${HOST}`), 400],
+    [
+      "two hidden behind many headers",
+      request("GET /x/1", `${HOST}${"a:\r\n".repeat(3000)}${HOST}`),
+      400,
+    ],
     ["a target in absolute form", request("GET http://evil/x/1"), 400],
     ["a target that begins with two slashes", request("GET //evil/a"), 400],
     ["an asterisk", request("OPTIONS *"), 400],
@@ -56,7 +73,11 @@ describe("on the wire", () => {
     ["CONNECT", request("CONNECT here:80"), 400],
     ["an upgrade is not taken up", request("GET /x/1", `${HOST}Upgrade: websocket\r\n`), 200],
     ["OPTIONS says what is allowed", request("OPTIONS /x/1"), 204, "GET, HEAD, POST, OPTIONS"],
-    ["chunked passes", request("POST /x/1", `${HOST}Transfer-Encoding: Chunked\r\n`, "0\r\n\r\n"), 200],
+    [
+      "chunked passes",
+      request("POST /x/1", `${HOST}Transfer-Encoding: Chunked\r\n`, "0\r\n\r\n"),
+      200,
+    ],
     ...["gzip", "gzip, chunked", "chunked, chunked", "identity", "xchunked", "", "chunked;q=1"].map(
       (coding): [string, string, number] => [
         `transfer coding '${coding}'`,
@@ -71,10 +92,18 @@ describe("on the wire", () => {
     ],
     [
       "a length beside chunked",
-      request("POST /x/1", `${HOST}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n`, "0\r\n\r\n"),
+      request(
+        "POST /x/1",
+        `${HOST}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n`,
+        "0\r\n\r\n",
+      ),
       400,
     ],
-    ["chunked in HTTP/1.0", "POST /x/1 HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400],
+    [
+      "chunked in HTTP/1.0",
+      "POST /x/1 HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      400,
+    ],
     ["a negative length", request("POST /x/1", `${HOST}Content-Length: -1\r\n`), 400],
     ["a blank before the colon", request("GET /x/1", `${HOST}A : b\r\n`), 400],
     ["a folded header", request("GET /x/1", `${HOST}A: b\r\n c\r\n`), 400],
@@ -84,7 +113,11 @@ describe("on the wire", () => {
     ["a target beyond 16 KiB", request(`GET /${"a".repeat(20_000)}`), 431],
     ["another version", "GET / HTTP/3.0\r\n\r\n", 400],
     ["a TLS handshake", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400],
-    ["a chunk without a size", request("POST /x/1", `${HOST}Transfer-Encoding: chunked\r\n`, "zz\r\n"), 400],
+    [
+      "a chunk without a size",
+      request("POST /x/1", `${HOST}Transfer-Encoding: chunked\r\n`, "zz\r\n"),
+      400,
+    ],
   ];
   for (const [promise, bytes, status, allow] of table) {
     test(`${promise} → ${status}`, async () => {
@@ -145,7 +178,8 @@ describe("on the wire", () => {
     await fc.assert(
       fc.asyncProperty(pieces, async (parts) => {
         const { all } = await exchangeHalf(server.port, parts.join(""));
-        for (const status of all.matchAll(/HTTP\/1\.1 (\d+)/g)) assert.notEqual(status[1], "500", all);
+        for (const status of all.matchAll(/HTTP\/1\.1 (\d+)/g))
+          assert.notEqual(status[1], "500", all);
       }),
       { numRuns: 150 },
     );

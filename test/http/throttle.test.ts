@@ -6,7 +6,11 @@ import { createThrottle } from "../../src/http/throttle.ts";
 
 function bench(perMinute: number, maxKeys?: number) {
   let instant = 1_000;
-  const throttle = createThrottle({ perMinute, now: () => instant, ...(maxKeys ? { maxKeys } : {}) });
+  const throttle = createThrottle({
+    perMinute,
+    now: () => instant,
+    ...(maxKeys ? { maxKeys } : {}),
+  });
   return {
     pass(seconds: number) {
       instant += seconds * 1000;

@@ -70,8 +70,14 @@ describe("whatever ends an upload", () => {
         return fields;
       },
     });
-    assert.equal((await send(server, form(filePart(), textPart("description", "bad")), TYPE)).status, 422);
-    assert.equal((await send(server, form(filePart(), textPart("description", "good")), TYPE)).status, 200);
+    assert.equal(
+      (await send(server, form(filePart(), textPart("description", "bad")), TYPE)).status,
+      422,
+    );
+    assert.equal(
+      (await send(server, form(filePart(), textPart("description", "good")), TYPE)).status,
+      200,
+    );
     assert.ok(server.ends[0] instanceof AppError);
     assert.equal(server.ends[1], "whole");
   });
@@ -84,8 +90,9 @@ describe("whatever ends an upload", () => {
       const server = await uploads(t);
       const socket = connect(server.port, "127.0.0.1");
       socket.on("error", () => {});
-      socket.write(Buffer.concat([Buffer.from(head(500_000)), filePart(Buffer.alloc(200_000))]), () =>
-        socket[leave](),
+      socket.write(
+        Buffer.concat([Buffer.from(head(500_000)), filePart(Buffer.alloc(200_000))]),
+        () => socket[leave](),
       );
       const line = await server.logged(({ message }) => message === "request");
       assert.equal(line.aborted, true);
@@ -175,7 +182,9 @@ describe("whatever ends an upload", () => {
           duplex: "half",
           body: ReadableStream.from(
             (async function* () {
-              yield Buffer.from('--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n');
+              yield Buffer.from(
+                '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n',
+              );
               for (let sent = 0; sent < size; sent += block.length) yield block;
               yield Buffer.from("\r\n--b--\r\n");
             })(),

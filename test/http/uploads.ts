@@ -6,7 +6,8 @@ import { startServer } from "./harness.ts";
 
 export const MEGABYTE = 1024 * 1024;
 export const LIMIT = MEGABYTE;
-export const sha256 = (bytes: string | Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+export const sha256 = (bytes: string | Uint8Array) =>
+  createHash("sha256").update(bytes).digest("hex");
 
 export async function consume(stream: Readable) {
   const hash = createHash("sha256");
@@ -36,7 +37,10 @@ export async function uploads(
 ) {
   const ends: unknown[] = [];
   let opened = 0;
-  const onFile: MultipartOptions<Fields, Taken>["onFile"] = async ({ name, contentType, stream }, before) => {
+  const onFile: MultipartOptions<Fields, Taken>["onFile"] = async (
+    { name, contentType, stream },
+    before,
+  ) => {
     opened += 1;
     try {
       const taken = { name, contentType, before, ...(await consume(stream)) };

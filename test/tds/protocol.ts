@@ -37,7 +37,9 @@ export function packets(message: Buffer): Buffer {
 }
 
 /** Collects packets and calls `onMessage` for each complete message. */
-export function messageReader(onMessage: (type: number, data: Buffer) => void): (chunk: Buffer) => void {
+export function messageReader(
+  onMessage: (type: number, data: Buffer) => void,
+): (chunk: Buffer) => void {
   let pending = Buffer.alloc(0);
   let parts: Buffer[] = [];
   return (chunk) => {
@@ -112,7 +114,9 @@ export function errorToken(number: number, severity = 14): Buffer {
 export function transactionToken(kind: 8 | 9 | 10): Buffer {
   const descriptor = Buffer.from([8, 1, 2, 3, 4, 5, 6, 7, 8]);
   const body =
-    kind === 8 ? [Buffer.from([kind]), descriptor, Buffer.from([0])] : [Buffer.from([kind, 0]), descriptor];
+    kind === 8
+      ? [Buffer.from([kind]), descriptor, Buffer.from([0])]
+      : [Buffer.from([kind, 0]), descriptor];
   const data = Buffer.concat(body);
   return Buffer.concat([Buffer.from([0xe3]), uint16(data.length), data]);
 }
@@ -126,7 +130,10 @@ export function resultTokens(result: ResultSet | undefined, rowsAffected: number
       parts.push(Buffer.from([0, 0, 0, 0, 9, 0]), TYPE_INFO[type], shortText(name));
     }
     for (const row of result.rows) {
-      parts.push(Buffer.from([0xd1]), ...row.map((cell, i) => cellBytes(result.columns[i]?.type, cell)));
+      parts.push(
+        Buffer.from([0xd1]),
+        ...row.map((cell, i) => cellBytes(result.columns[i]?.type, cell)),
+      );
     }
   }
   parts.push(done(0xff, 0x10, result ? result.rows.length : rowsAffected));
@@ -229,7 +236,8 @@ class Reader {
     this.uint8();
     const value = this.bytes(this.uint8());
     const missing = value.length === 0;
-    if (type === 0x26) return { type: "bigint", cell: missing ? null : Number(value.readBigInt64LE()) };
+    if (type === 0x26)
+      return { type: "bigint", cell: missing ? null : Number(value.readBigInt64LE()) };
     if (type === 0x68) return { type: "bit", cell: missing ? null : value[0] === 1 };
     if (type !== 0x2a) throw new Error(`Parameter of type ${type}`);
     const time = value.readUInt32LE(0) + value.readUIntLE(4, 3) * DAY + YEAR_ONE;

@@ -97,20 +97,26 @@ export async function startStandIn(options: {
         logins.push(readLogin(data));
         const refusal = options.login?.();
         // SQL Server says what is wrong and then, whatever it was, that the login failed.
-        if (refusal !== undefined) return send(errorToken(refusal), errorToken(18456), done(0xfd, 2));
+        if (refusal !== undefined)
+          return send(errorToken(refusal), errorToken(18456), done(0xfd, 2));
         session = options.open();
         return send(loginReply());
       }
       if (type === PACKET.batch) return send(done(0xfd, 0));
       if (type === PACKET.rpc && session) {
         return reply(session.call(readCall(data)), (answer) => {
-          const { result, rowsAffected = 0 } = answer as { result?: ResultSet; rowsAffected?: number };
+          const { result, rowsAffected = 0 } = answer as {
+            result?: ResultSet;
+            rowsAffected?: number;
+          };
           return resultTokens(result, rowsAffected);
         });
       }
       const [step, token] = STEPS.get(data.readUInt16LE(data.readUInt32LE(0))) ?? [];
       if (!session || !step || !token) return socket.destroy();
-      return reply(session.transaction(step), () => Buffer.concat([transactionToken(token), done(0xfd, 0)]));
+      return reply(session.transaction(step), () =>
+        Buffer.concat([transactionToken(token), done(0xfd, 0)]),
+      );
     }
     socket.on("data", messageReader(onMessage));
   });

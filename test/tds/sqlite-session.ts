@@ -7,7 +7,10 @@ import type { Answer, Session, TransactionStep } from "./server.ts";
  * Answers statements from a SQLite file, so that the Database contract runs through the real driver. T-SQL that SQLite lacks is
  * rewritten; what this proves is the way there and back, not that SQL Server would accept the statement.
  */
-export function sqliteSession(file: string, onStatement: (text: string) => void = () => {}): Session {
+export function sqliteSession(
+  file: string,
+  onStatement: (text: string) => void = () => {},
+): Session {
   const database = new DatabaseSync(file, { timeout: 0, enableForeignKeyConstraints: true });
   database.function("lower", { deterministic: true }, (value) => String(value).toLowerCase());
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
@@ -62,7 +65,10 @@ function translate(text: string): string {
   const sql = text
     .replace(/SET IDENTITY_INSERT \w+ (ON|OFF);?/g, "")
     .replace(/ OUTPUT INSERTED\.(\w+) AS id (VALUES \(.*\))$/s, " $2 RETURNING $1 AS id")
-    .replace("OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY", "LIMIT @page_limit OFFSET @page_skip")
+    .replace(
+      "OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
+      "LIMIT @page_limit OFFSET @page_skip",
+    )
     .replace(
       /OBJECT_ID\(N'(\w+)', N'U'\) IS NOT NULL/g,
       "EXISTS (SELECT 1 FROM sqlite_master WHERE name = '$1')",
@@ -88,7 +94,10 @@ function toSqlite(cell: Cell): string | bigint | null {
 }
 
 /** Types by declaration where a column has one, else by the first value. */
-function resultSet(statement: StatementSync, values: Record<string, string | bigint | null>): ResultSet {
+function resultSet(
+  statement: StatementSync,
+  values: Record<string, string | bigint | null>,
+): ResultSet {
   const rows = statement.all(values);
   const columns = statement.columns().map(({ name, type }) => {
     const sample = rows.find((row) => row[name] !== null)?.[name];

@@ -46,7 +46,10 @@ export function createTable(name: string, columns: readonly string[]): Migration
     `(\n${definitions.map((column) => `  ${column}`).join(",\n")}\n)`;
   return {
     sqlite: { sql: `CREATE TABLE IF NOT EXISTS ${name} ${body(columns.map(sqliteColumn))}` },
-    sqlserver: { sql: `CREATE TABLE ${name} ${body(columns)}`, unless: tableExists(name).sqlserver },
+    sqlserver: {
+      sql: `CREATE TABLE ${name} ${body(columns)}`,
+      unless: tableExists(name).sqlserver,
+    },
   };
 }
 

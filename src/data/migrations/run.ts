@@ -21,22 +21,31 @@ export async function migrate(engine: Engine, exclusively: Exclusively): Promise
 /** Names of the migrations that have not run. Throws when the database was made by a newer or an altered version. */
 export async function pendingMigrations(engine: Engine, database: Queryable): Promise<string[]> {
   const applied = await appliedMigrations(engine, database);
-  const unknown = [...applied.keys()].filter((name) => !migrations.some((known) => known.name === name));
+  const unknown = [...applied.keys()].filter(
+    (name) => !migrations.some((known) => known.name === name),
+  );
   if (unknown.length > 0) {
-    throw new Error(`The database is newer than this server: it has the migrations ${unknown.join(", ")}`);
+    throw new Error(
+      `The database is newer than this server: it has the migrations ${unknown.join(", ")}`,
+    );
   }
   const pending = [];
   for (const migration of migrations) {
     const found = applied.get(migration.name);
     if (found === undefined) pending.push(migration.name);
     else if (found !== checksum(migration, engine)) {
-      throw new Error(`The migration ${migration.name} was another one when it ran on this database`);
+      throw new Error(
+        `The migration ${migration.name} was another one when it ran on this database`,
+      );
     }
   }
   return pending;
 }
 
-async function appliedMigrations(engine: Engine, database: Queryable): Promise<Map<string, string>> {
+async function appliedMigrations(
+  engine: Engine,
+  database: Queryable,
+): Promise<Map<string, string>> {
   if (!(await database.first(tableExists("Schema_Migrations")[engine]))) return new Map();
   const rows = await database.all<{ name: string; checksum: string }>(
     "SELECT name, checksum FROM Schema_Migrations ORDER BY name",
@@ -53,10 +62,13 @@ async function apply(engine: Engine, tx: Queryable, name: string): Promise<boole
     const { sql, unless } = step[engine];
     if (unless === undefined || !(await tx.first(unless))) await tx.run(sql);
   }
-  await tx.run("INSERT INTO Schema_Migrations (name, checksum, applied_at) VALUES (@name, @checksum, @now)", {
-    name,
-    checksum: checksum(migration, engine),
-    now: new Date(),
-  });
+  await tx.run(
+    "INSERT INTO Schema_Migrations (name, checksum, applied_at) VALUES (@name, @checksum, @now)",
+    {
+      name,
+      checksum: checksum(migration, engine),
+      now: new Date(),
+    },
+  );
   return true;
 }
