@@ -51,6 +51,29 @@ export class AppError extends Error {
   }
 }
 
+/** What `within` rejects with. */
+export class TimedOut extends Error {
+  override readonly name = "TimedOut";
+}
+
+/** `promise`, or after `milliseconds` a `TimedOut` that says what did not happen: `what`. */
+export async function within<Result>(
+  promise: Promise<Result>,
+  milliseconds: number,
+  what: string,
+): Promise<Result> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new TimedOut(`${what} within ${milliseconds} ms`)),
+    milliseconds,
+  );
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** A dependency cannot do its work now: 503 with `Retry-After`. `what` is public ("The database"); `cause` is not. */
 export function unavailable(what: string, cause?: unknown, retryAfterSeconds = 5): AppError {
   return new AppError("unavailable", `${what} is not available at the moment. Please try again.`, {

@@ -261,12 +261,3 @@ test("the environment is read in one place", () => {
   // The demo hands it on to the configuration; the health check is a program of its own that must not load one.
   assert.deepEqual(readers.sort(), ["config.ts", "demo.ts", "healthcheck.ts"]);
 });
-
-test("files are small enough to read", () => {
-  const lengths = [...sources]
-    .map(([file, source]) => [source.split("\n").length, file] as const)
-    .sort(([a], [b]) => a - b);
-  assert.deepEqual(lengths.filter(([lines]) => lines > 300).map(String), []);
-  const [median = 0] = lengths[Math.floor(lengths.length / 2)] ?? [];
-  assert.ok(median <= 120, `median ${median} lines`);
-});

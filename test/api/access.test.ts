@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Level } from "../../src/routes/access.ts";
 import { type Handlers, table } from "../../src/routes/index.ts";
-import { apiSuite, type CallOptions, type TestApp } from "../support.ts";
+import { apiSuite, type CallOptions, type TestApp } from "../support/app.ts";
 import { ROUTES } from "./routes.ts";
 import { play } from "./scenarios.ts";
 

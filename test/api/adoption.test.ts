@@ -6,9 +6,9 @@ import { DatabaseSync } from "node:sqlite";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
-import { startTestApp } from "../support.ts";
+import { startTestApp } from "../support/app.ts";
 
-const FIXTURE = new URL("../fixtures/reference-schema.sqlite.sql", import.meta.url);
+const FIXTURE = new URL("../data/fixtures/reference-schema.sqlite.sql", import.meta.url);
 /** Where the reference system put the bytes of the fixture's documents. */
 const BLOBS = [
   "welcome.pdf",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { apiSuite, PASSWORD, type Person, type Suite, type TestApp } from "../support.ts";
+import { apiSuite, PASSWORD, type Person, type Suite, type TestApp } from "../support/app.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
 const REGISTER = "POST /api/v1/auth/register";

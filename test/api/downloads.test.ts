@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
-import { apiSuite, type Suite, type TestApp } from "../support.ts";
+import { apiSuite, type Suite, type TestApp } from "../support/app.ts";
 import { play } from "./scenarios.ts";
 
 const user = { as: "user" } as const;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { sendRaw } from "../client.ts";
-import { apiSuite, type CallOptions, type Suite } from "../support.ts";
+import { apiSuite, type CallOptions, type Suite } from "../support/app.ts";
+import { sendRaw } from "../support/client.ts";
 import { MISSING, ROUTES } from "./routes.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
 

@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
-import { type Answer, multipartBody, open, type SendOptions, send } from "../client.ts";
-import { partsFromEnvironment } from "../parts.ts";
-import { startTestApp } from "../support.ts";
-import { spawnServer, startServer } from "./server-process.ts";
+import { startTestApp } from "../support/app.ts";
+import { type Answer, multipartBody, open, type SendOptions, send } from "../support/client.ts";
+import { partsFromEnvironment } from "../support/parts.ts";
+import { spawnServer, startServer } from "../support/server-process.ts";
 
 const ADMIN = { email: "admin@example.com", password: "Adm1nistrator!" };
 const BOOTSTRAP = { BOOTSTRAP_ADMIN_EMAIL: ADMIN.email, BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password };

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
-import { type Answer, send } from "../client.ts";
-import { compileServer, type ServerProcess, startServer } from "./server-process.ts";
+import { type Answer, send } from "../support/client.ts";
+import { compileServer, type ServerProcess, startServer } from "../support/server-process.ts";
 
 const MIB = 1024 * 1024;
 const LIMIT = 50 * MIB;

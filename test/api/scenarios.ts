@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { CallOptions, Suite, TestApp } from "../support.ts";
+import type { CallOptions, Suite, TestApp } from "../support/app.ts";
 
 /** A request and what it must bring. */
 export interface Scenario extends CallOptions {

@@ -4,14 +4,14 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Answer, Part } from "../client.ts";
 import {
   apiSuite,
   type CallOptions,
   type Suite,
   type TestApp,
   type TestOptions,
-} from "../support.ts";
+} from "../support/app.ts";
+import type { Answer, Part } from "../support/client.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
 const UPLOAD = "POST /api/v1/docs/upload";

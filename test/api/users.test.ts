@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { apiSuite, type Suite, type TestApp } from "../support.ts";
+import { apiSuite, type Suite, type TestApp } from "../support/app.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
 const NOBODY = 2_000_000_000;

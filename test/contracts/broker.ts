@@ -10,8 +10,8 @@ import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
 import { AzureServiceBusBroker } from "../../src/broker/service-bus.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { createLogger } from "../../src/log.ts";
-import { startServiceBusPeer } from "../service-bus-peer.ts";
-import { findRabbitMQ } from "./rabbitmq.ts";
+import { startServiceBusPeer } from "../broker/service-bus-peer.ts";
+import { findRabbitMQ } from "../support/rabbitmq.ts";
 
 export interface Stored {
   id: string;

@@ -10,7 +10,7 @@ import { EmbeddedContentStore } from "../../src/content/embedded.ts";
 import { MongoContentStore } from "../../src/content/mongo.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { createLogger } from "../../src/log.ts";
-import { startMongoPeer } from "../mongo-peer.ts";
+import { startMongoPeer } from "../content/mongo-peer.ts";
 
 const silent = createLogger({ level: "error", readable: false, write: () => {} });
 

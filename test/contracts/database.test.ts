@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { openSqlServer } from "../../src/data/sqlserver.ts";
-import { createTestSqlServer, skipReason, type TestSqlServer } from "../sqlserver-support.ts";
-import { openStandInDatabase } from "../tds/database.ts";
+import { createTestSqlServer, skipReason, type TestSqlServer } from "../support/sqlserver.ts";
+import { openStandInDatabase } from "../support/tds/database.ts";
 import { databaseContract } from "./database.ts";
 
 databaseContract("SQLite in memory", async () => {

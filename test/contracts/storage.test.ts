@@ -15,7 +15,7 @@ import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
 import { InvalidBlobKey } from "../../src/storage/keys.ts";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
 import { BlobExists, BlobNotFound, type Storage } from "../../src/storage/storage.ts";
-import { startAzurite } from "./azurite.ts";
+import { startAzurite } from "../support/azurite.ts";
 
 /** One implementation of the port under test. */
 interface Subject {

@@ -1,0 +1,2775 @@
+// Generated from openapi.yaml: `node --import tsx test/openapi/generate-client-types.ts`.
+// biome-ignore-all format: generated
+// biome-ignore-all lint: generated
+// biome-ignore-all assist: generated
+export interface paths {
+    "/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Liveness
+         * @description The process answers. Touches no database, storage or broker.
+         */
+        get: operations["isAlive"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Readiness
+         * @description Asks database, storage, broker and content store, two seconds at most. Not ready either while the server stops.
+         */
+        get: operations["isReady"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/register": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open an account
+         * @description The account is not active and has no role until an administrator changes that. Without a `username` one is made from the address: `john@example.com` becomes `john_example`, with a number appended if that is taken.
+         */
+        post: operations["register"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open a session
+         * @description The password flow of OAuth 2.0 (RFC 6749, section 4.3). `username` holds the e-mail address.
+         */
+        post: operations["login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get a new access token
+         * @description Takes the refresh token, not the access token, as `Authorization: Bearer`. The answer has a new refresh token as well.
+         *
+         *     A client may go on with its first refresh token until the session ends. A client that uses the new one is protected from
+         *     theft: from then on an older refresh token of the session ends the session, whoever sends it.
+         */
+        post: operations["refresh"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List all accounts
+         * @description Oldest first.
+         */
+        get: operations["listUsers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/pending": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the accounts that wait
+         * @description Accounts that are not active, oldest first.
+         */
+        get: operations["listPendingUsers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read one's own account
+         * @description Works for accounts that are not active yet, too.
+         */
+        get: operations["getMe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change one's own name
+         * @description Only the fields that are given change.
+         */
+        patch: operations["updateMe"];
+        trace?: never;
+    };
+    "/api/v1/users/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete an account
+         * @description The audit trail of what the user did stays.
+         */
+        delete: operations["deleteUser"];
+        options?: never;
+        head?: never;
+        /**
+         * Change an account
+         * @description Only the fields that are given change; `role_id: null` takes the role away. Deactivating an account ends its sessions. The last active administrator can be neither demoted nor deactivated.
+         */
+        patch: operations["updateUser"];
+        trace?: never;
+    };
+    "/api/v1/users/{user_id}/activate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Activate an account
+         * @description Takes no body. Activating twice is fine.
+         */
+        patch: operations["activateUser"];
+        trace?: never;
+    };
+    "/api/v1/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the roles
+         * @description What `role_id` can be.
+         */
+        get: operations["listRoles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload a document
+         * @description Stores the file, records it and queues it for OCR. The name is the last segment of what the client sent, at most 255
+         *     characters of any script. Send `full_path` before `file`: then a path that does not exist or a name that is taken is told
+         *     before the bytes have to travel. An upload that fails leaves nothing behind.
+         */
+        post: operations["uploadDocument"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the documents of all users
+         * @description Newest first.
+         */
+        get: operations["listDocuments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List one's own documents
+         * @description Newest first.
+         */
+        get: operations["listMyDocuments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/{doc_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read all about a document
+         * @description One's own; an administrator, any.
+         */
+        get: operations["getDocument"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a document
+         * @description Its record goes at once. If its file or its text can't be reached, the answer is the same, and they are removed later.
+         */
+        delete: operations["deleteDocument"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/{doc_id}/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        /**
+         * See how far a document is
+         * @description One's own; an administrator, any.
+         */
+        get: operations["getDocumentStatus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/{doc_id}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Download the original file
+         * @description The bytes as they were uploaded. One's own document; an administrator, any. A single byte range works, and so do `If-None-Match` and `If-Range` with the `ETag`.
+         */
+        get: operations["downloadDocument"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/paths": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the virtual paths
+         * @description Ordered by `full_path`.
+         */
+        get: operations["listPaths"];
+        put?: never;
+        /**
+         * Make a virtual path
+         * @description Outer slashes are dropped. The paths above it need not exist.
+         */
+        post: operations["createPath"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/paths/{path_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The virtual path's id.
+                 * @example 3
+                 */
+                path_id: components["parameters"]["path_id"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a virtual path
+         * @description Only an empty one, and never the root.
+         */
+        delete: operations["deletePath"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename or describe a virtual path
+         * @description A new `full_path` renames the path and everything below it, all or nothing. Documents stay where they are and downloadable. The root can't be renamed.
+         */
+        patch: operations["updatePath"];
+        trace?: never;
+    };
+    "/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * This description in Swagger UI
+         * @description Operations can be tried out there.
+         */
+        get: operations["showSwaggerUi"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/redoc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * This description in ReDoc
+         * @description To read and to print.
+         */
+        get: operations["showRedoc"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/openapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * This description as JSON
+         * @description The same content as `/openapi.yaml`.
+         */
+        get: operations["getDescriptionAsJson"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/openapi.yaml": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * This description as YAML
+         * @description The file `openapi.yaml` of the source.
+         */
+        get: operations["getDescriptionAsYaml"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        Error: {
+            /** @description What went wrong, in words. */
+            detail: string;
+        };
+        ValidationError: {
+            detail: components["schemas"]["Issue"][];
+        };
+        /** @description One fault in the input. The rejected value is never repeated. */
+        Issue: {
+            /**
+             * @description The kind of fault, for programs.
+             * @example min_length
+             */
+            type: string;
+            /** @description Where it is; first `body`, `query` or `path`, last the name of the field. */
+            loc: [
+                "body" | "query" | "path"
+            ];
+            /** @description The fault in words. */
+            msg: string;
+        };
+        Readiness: {
+            /** @enum {string} */
+            status: "ready" | "unavailable" | "stopping";
+            checks: {
+                database: components["schemas"]["PartState"];
+                storage: components["schemas"]["PartState"];
+                broker: components["schemas"]["PartState"];
+                content: components["schemas"]["PartState"];
+            };
+        };
+        /** @enum {string} */
+        PartState: "ok" | "unavailable";
+        /** @description 6 to 60 characters after trimming. */
+        FullName: string;
+        /**
+         * Format: email
+         * @description An ASCII address, kept in lower case.
+         */
+        Email: string;
+        /** @description 3 to 20 letters, digits, `_`, `.` or `-` of any script. */
+        Username: string;
+        /**
+         * Format: date-time
+         * @description RFC 3339 in UTC.
+         */
+        Instant: string;
+        Registration: {
+            full_name: components["schemas"]["FullName"];
+            email: components["schemas"]["Email"];
+            /**
+             * Format: password
+             * @description At least one digit and one character that is neither letter nor digit, of any script; at most 72 bytes in UTF-8.
+             */
+            password: string;
+            username?: components["schemas"]["Username"];
+        };
+        /** @description Other parameters of OAuth 2.0 may be sent and have no meaning here. */
+        Login: {
+            /**
+             * @description The e-mail address.
+             * @example salma@example.org
+             */
+            username: string;
+            /** Format: password */
+            password: string;
+            /** @description `password`; may be left out. */
+            grant_type?: string;
+        };
+        Tokens: {
+            access_token: components["schemas"]["Token"];
+            refresh_token: components["schemas"]["Token"];
+            /** @constant */
+            token_type: "bearer";
+            /** @description Seconds until the access token expires. */
+            expires_in: number;
+        };
+        /** @description A JSON Web Token (RFC 7519). */
+        Token: string;
+        User: {
+            user_id: number;
+            full_name: string;
+            email: string;
+            username: string;
+            /** @description The role's name. */
+            role: string | null;
+            /** @description 99 is the administrators' role. */
+            role_id: number | null;
+            is_active: boolean;
+            created_at: components["schemas"]["Instant"];
+        };
+        SelfUpdate: {
+            full_name?: components["schemas"]["FullName"];
+            username?: components["schemas"]["Username"];
+        };
+        AdminUpdate: {
+            full_name?: components["schemas"]["FullName"];
+            email?: components["schemas"]["Email"];
+            username?: components["schemas"]["Username"];
+            role_id?: number | null;
+            is_active?: boolean;
+        };
+        Role: {
+            role_id: number;
+            role_name: string;
+            description: string | null;
+        };
+        /** @enum {string} */
+        ProcessingStatus: "Queued" | "Processing" | "Finished" | "Failed";
+        Upload: {
+            /**
+             * @description An existing virtual path, with or without outer slashes; the root if left out or empty.
+             * @default /
+             * @example /
+             */
+            full_path: string;
+            /**
+             * @description What the document is.
+             * @example Letter of March
+             */
+            description?: string;
+            /**
+             * Format: binary
+             * @description One file with a name.
+             */
+            file: Blob;
+        };
+        UploadedDocument: {
+            doc_id: number;
+            filename: string;
+            /** @description The storage's address of the bytes; not for downloads. */
+            path: string;
+            /** @description The media type that the client named. */
+            ctype: string;
+            /** @description Bytes. */
+            size: number;
+            sha256: components["schemas"]["Sha256"];
+            /** @constant */
+            status: "Queued";
+            metadata: {
+                description: string | null;
+                /** @description The virtual path. */
+                full_path: string;
+            };
+        };
+        /** @description The SHA-256 of the bytes in hexadecimal. */
+        Sha256: string;
+        Document: {
+            doc_id: number;
+            filename: string;
+            /** @description The virtual path. */
+            path: string;
+            uploaded_by_user_id: number;
+            uploaded_at: components["schemas"]["Instant"];
+            status: components["schemas"]["ProcessingStatus"];
+            /** @description Why the OCR failed. */
+            error_message: string | null;
+        };
+        DocumentPage: {
+            total: number;
+            items: components["schemas"]["Document"][];
+        };
+        /** @description What older servers stored may lack size, media type and hash. */
+        DocumentDetail: {
+            doc_id: number;
+            filename: string;
+            /** @description The virtual path. */
+            path: string;
+            uploaded_by_user_id: number;
+            uploaded_at: components["schemas"]["Instant"];
+            status: components["schemas"]["ProcessingStatus"];
+            /** @description Why the OCR failed. */
+            error_message: string | null;
+            /** @description Bytes. */
+            size: number | null;
+            content_type: string | null;
+            sha256: string | null;
+            description: string | null;
+            stages: components["schemas"]["Stage"][];
+        };
+        Stage: {
+            stage_name: string;
+            status: components["schemas"]["ProcessingStatus"];
+            start_time: components["schemas"]["OptionalInstant"];
+            end_time: components["schemas"]["OptionalInstant"];
+            error_message: string | null;
+        };
+        /**
+         * Format: date-time
+         * @description RFC 3339 in UTC, or null while it is not known.
+         */
+        OptionalInstant: string | null;
+        DocumentStatus: {
+            doc_id: number;
+            filename: string;
+            /** @constant */
+            stage_name: "OCR";
+            status: components["schemas"]["ProcessingStatus"];
+            start_time: components["schemas"]["OptionalInstant"];
+            end_time: components["schemas"]["OptionalInstant"];
+            error_message: string | null;
+        };
+        DeletedDocument: {
+            doc_id: number;
+            message: string;
+        };
+        /** @description Segments joined by `/`, at most 500 characters; `/` is the root. No empty segment, `.` or `..`, no backslash and no control character. Outer slashes are dropped. */
+        FullPath: string;
+        PathDescription: string | null;
+        NewPath: {
+            full_path: components["schemas"]["FullPath"];
+            description?: components["schemas"]["PathDescription"];
+        };
+        PathUpdate: {
+            full_path?: components["schemas"]["FullPath"];
+            description?: components["schemas"]["PathDescription"];
+        };
+        Path: {
+            id: number;
+            full_path: string;
+            description: string | null;
+            /** @description The number of segments. */
+            depth: number;
+            created_at: components["schemas"]["Instant"];
+        };
+    };
+    responses: {
+        /** @description No access token, or one that is malformed, expired, of an ended session, or whose user is gone. */
+        Unauthorized: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The account is not active. */
+        ActiveOnly: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Your account is pending role assignment. Please contact an administrator."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The account is not active, or not an administrator's. */
+        AdminsOnly: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The account is not active. Told only to who has its password or its token. */
+        NotActive: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "User is not active"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description There is no such user. */
+        NoSuchUser: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "User not found"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description There is no such document, or it is somebody else's. */
+        NoSuchDocument: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Document with id 7 not found."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description There is no such path. */
+        NoSuchPath: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Path not found."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The body has more than 64 KiB. */
+        ContentTooLarge: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Request body too large"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The body has another media type than the operation reads, another charset than UTF-8, or a content coding. */
+        UnsupportedMediaType: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "The body must be application/json in UTF-8"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The input is not as described. Every fault is listed. */
+        ValidationFailed: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["ValidationError"];
+            };
+        };
+        /** @description Too many attempts from this address or on this account. */
+        TooManyRequests: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Too many requests. Please try again later."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description A fault in the server. The log has the cause under the request's id. */
+        InternalError: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Internal Server Error"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description A part that the operation needs can't be reached, or is too busy. */
+        Unavailable: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "The database is not available at the moment. Please try again."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /**
+         * @description What the HTTP layer itself refuses:
+         *
+         *     - 400: the request is malformed (bad percent-encoding, two `Host` or `Authorization` lines, a target that is no path, …);
+         *     - 405: the resource has no such method;
+         *     - 408: the request or its body stopped arriving;
+         *     - 431: the header is too large;
+         *     - 501: a transfer coding other than `chunked`.
+         */
+        Refused: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                Allow: components["headers"]["Allow"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Method Not Allowed"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The server runs with another `ENVIRONMENT` than `dev`. */
+        NotInDev: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "detail": "Not Found"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description A page for browsers. */
+        Page: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                "Content-Security-Policy": components["headers"]["Content-Security-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "text/html": string;
+            };
+        };
+        /** @description One page of documents, and how many there are on all pages together. */
+        DocumentPage: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "total": 1,
+                 *       "items": [
+                 *         {
+                 *           "doc_id": 1,
+                 *           "filename": "letter.txt",
+                 *           "path": "archive/letters",
+                 *           "uploaded_by_user_id": 2,
+                 *           "uploaded_at": "2026-02-26T14:30:00.123Z",
+                 *           "status": "Queued",
+                 *           "error_message": null
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["DocumentPage"];
+            };
+        };
+    };
+    parameters: {
+        /**
+         * @description The user's id.
+         * @example 2
+         */
+        user_id: number;
+        /**
+         * @description The document's id.
+         * @example 1
+         */
+        doc_id: number;
+        /**
+         * @description The virtual path's id.
+         * @example 3
+         */
+        path_id: number;
+        /**
+         * @description Leave out so many from the start.
+         * @example 0
+         */
+        skip: number;
+        /**
+         * @description At most so many.
+         * @example 20
+         */
+        limit: number;
+        /**
+         * @description Only documents in this state.
+         * @example Queued
+         */
+        status: components["schemas"]["ProcessingStatus"];
+        /**
+         * @description Only documents in exactly this virtual path, with or without outer slashes.
+         * @example archive/letters
+         */
+        path: string;
+        /**
+         * @description Only documents whose file name has this text in it, whatever the case of its letters.
+         * @example letter
+         */
+        q: string;
+    };
+    requestBodies: never;
+    headers: {
+        /**
+         * @description The request's id, also in the server's log.
+         * @example 0b9c6a5e-3c1f-4a63-9d3a-5d1f8a7c2e11
+         */
+        "X-Request-Id": string;
+        /**
+         * @description Nothing of the API may be stored by caches.
+         * @example no-store
+         */
+        "Cache-Control": "no-store";
+        /**
+         * @description Browsers must not guess another media type.
+         * @example nosniff
+         */
+        "X-Content-Type-Options": "nosniff";
+        /**
+         * @description As `Cache-Control`, for old caches (RFC 6749, section 5.1).
+         * @example no-cache
+         */
+        Pragma: "no-cache";
+        /**
+         * @description Where the new resource is.
+         * @example /api/v1/docs/1
+         */
+        Location: string;
+        /**
+         * @description How to authenticate (RFC 6750).
+         * @example Bearer
+         */
+        "WWW-Authenticate": "Bearer";
+        /**
+         * @description Try again after so many seconds.
+         * @example 5
+         */
+        "Retry-After": number;
+        /**
+         * @description How many there are on all pages together.
+         * @example 2
+         */
+        "X-Total-Count": number;
+        /**
+         * @description A strong entity tag, the SHA-256 of the file in quotes.
+         * @example "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
+         */
+        ETag: string;
+        /**
+         * @description Ranges of bytes may be asked for.
+         * @example bytes
+         */
+        "Accept-Ranges": "bytes";
+        /**
+         * @description The file's name, in ASCII and in UTF-8 (RFC 6266).
+         * @example attachment; filename="letter.txt"; filename*=UTF-8''letter.txt
+         */
+        "Content-Disposition": string;
+        /**
+         * @description How many bytes follow.
+         * @example 17
+         */
+        "Content-Length": number;
+        /**
+         * @description Which bytes of how many; of a 416, how many there are.
+         * @example bytes 0-3/17
+         */
+        "Content-Range": string;
+        /**
+         * @description What the page may load and run.
+         * @example default-src 'none'; script-src 'self'
+         */
+        "Content-Security-Policy": string;
+        /**
+         * @description With a 405, the methods that work here.
+         * @example GET, HEAD, OPTIONS
+         */
+        Allow: string;
+    };
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    isAlive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Alive. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    isReady: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every part answers. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "status": "ready",
+                     *       "checks": {
+                     *         "database": "ok",
+                     *         "storage": "ok",
+                     *         "broker": "ok",
+                     *         "content": "ok"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            500: components["responses"]["InternalError"];
+            /** @description Some part does not answer, or the server is stopping. */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "status": "unavailable",
+                     *       "checks": {
+                     *         "database": "ok",
+                     *         "storage": "ok",
+                     *         "broker": "unavailable",
+                     *         "content": "ok"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    register: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "full_name": "Salma Haddad",
+                 *       "email": "salma@example.org",
+                 *       "password": "كلمة مرور 7 طويلة"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Registration"];
+            };
+        };
+        responses: {
+            /** @description The new account. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": null,
+                     *       "role_id": null,
+                     *       "is_active": false,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description The address or the user name belongs to somebody, whatever the case of its letters. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "grant_type": "password",
+                 *       "username": "salma@example.org",
+                 *       "password": "كلمة مرور 7 طويلة"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["Login"];
+            };
+        };
+        responses: {
+            /** @description The tokens of a new session. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    Pragma: components["headers"]["Pragma"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIyIn0.mWuHr7jGyAyRyEjUWRaodC2Ka3oYP10jKB0yBnLd3aA",
+                     *       "refresh_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIyIn0.q1mjeDSSHTEl3v0Vw1CIHhK2ZBq5U5vFkWCcPmzwSxQ",
+                     *       "token_type": "bearer",
+                     *       "expires_in": 60
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Tokens"];
+                };
+            };
+            /** @description Unknown address or wrong password; which of the two is not told. */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Incorrect email or password"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: components["responses"]["NotActive"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    refresh: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description New tokens of the same session. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    Pragma: components["headers"]["Pragma"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIyIn0.mWuHr7jGyAyRyEjUWRaodC2Ka3oYP10jKB0yBnLd3aA",
+                     *       "refresh_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIyIn0.q1mjeDSSHTEl3v0Vw1CIHhK2ZBq5U5vFkWCcPmzwSxQ",
+                     *       "token_type": "bearer",
+                     *       "expires_in": 60
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Tokens"];
+                };
+            };
+            /** @description No refresh token, a bad or expired one, one of an ended session, or one whose user is gone. */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: components["responses"]["NotActive"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listUsers: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: components["parameters"]["limit"];
+                /**
+                 * @description Only active accounts, or only those that are not.
+                 * @example true
+                 */
+                is_active?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of accounts. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "X-Total-Count": components["headers"]["X-Total-Count"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "user_id": 1,
+                     *         "full_name": "Administrator",
+                     *         "email": "admin@example.org",
+                     *         "username": "admin_example",
+                     *         "role": "Admin",
+                     *         "role_id": 99,
+                     *         "is_active": true,
+                     *         "created_at": "2026-02-26T14:30:00.123Z"
+                     *       },
+                     *       {
+                     *         "user_id": 2,
+                     *         "full_name": "Salma Haddad-Nasser",
+                     *         "email": "salma@example.org",
+                     *         "username": "salma_example",
+                     *         "role": "User",
+                     *         "role_id": 1,
+                     *         "is_active": true,
+                     *         "created_at": "2026-02-26T14:30:00.123Z"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["User"][];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listPendingUsers: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of accounts. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "X-Total-Count": components["headers"]["X-Total-Count"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "user_id": 2,
+                     *         "full_name": "Salma Haddad",
+                     *         "email": "salma@example.org",
+                     *         "username": "salma_example",
+                     *         "role": null,
+                     *         "role_id": null,
+                     *         "is_active": false,
+                     *         "created_at": "2026-02-26T14:30:00.123Z"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["User"][];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The caller's account. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": "User",
+                     *       "role_id": 1,
+                     *       "is_active": true,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    updateMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "full_name": "Salma Haddad-Nasser"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SelfUpdate"];
+            };
+        };
+        responses: {
+            /** @description The account after the change. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad-Nasser",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": "User",
+                     *       "role_id": 1,
+                     *       "is_active": true,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description No field at all, or a user name that belongs to somebody. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    deleteUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted, and all sessions with it. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description One's own account, the last active administrator, or a user whose documents still exist. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchUser"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    updateUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "role_id": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["AdminUpdate"];
+            };
+        };
+        responses: {
+            /** @description The account after the change. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": "User",
+                     *       "role_id": 1,
+                     *       "is_active": false,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description No field at all, a name or an address that belongs to somebody, an unknown role, or the last administrator. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchUser"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    activateUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The active account. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": "User",
+                     *       "role_id": 1,
+                     *       "is_active": true,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description There was a body. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Request body is not allowed for this endpoint."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchUser"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listRoles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All roles. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "role_id": 1,
+                     *         "role_name": "User",
+                     *         "description": "Uploads and reads own documents"
+                     *       },
+                     *       {
+                     *         "role_id": 99,
+                     *         "role_name": "Admin",
+                     *         "description": "Manages accounts, paths and every document"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["Role"][];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    uploadDocument: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "full_path": "archive/letters",
+                 *       "description": "Letter of March",
+                 *       "file": "Dear colleagues,\n"
+                 *     }
+                 */
+                "multipart/form-data": components["schemas"]["Upload"];
+            };
+        };
+        responses: {
+            /** @description The queued document. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "doc_id": 1,
+                     *       "filename": "letter.txt",
+                     *       "path": "file:///data/blobs/3f1c9d1e-4a2b-4c6d-8e9f-0a1b2c3d4e5f/letter.txt",
+                     *       "ctype": "text/plain",
+                     *       "size": 17,
+                     *       "sha256": "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045",
+                     *       "status": "Queued",
+                     *       "metadata": {
+                     *         "description": "Letter of March",
+                     *         "full_path": "archive/letters"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["UploadedDocument"];
+                };
+            };
+            /** @description The file has no bytes. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Uploaded file is empty"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            /** @description The path does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Provided path doesn't exist."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is a document of this name in this path. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "A document with this filename already exists at the specified path."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The file is larger than the configured limit (`MAX_UPLOAD_SIZE_MB`, 50 unless set). */
+            413: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "File too large, max limit is 50 MB"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            /** @description The storage did not take the file, or a fault in the server. The log has the cause. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Storage upload failed"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listDocuments: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: components["parameters"]["limit"];
+                /**
+                 * @description Only documents in this state.
+                 * @example Queued
+                 */
+                status?: components["parameters"]["status"];
+                /**
+                 * @description Only documents in exactly this virtual path, with or without outer slashes.
+                 * @example archive/letters
+                 */
+                path?: components["parameters"]["path"];
+                /**
+                 * @description Only documents whose file name has this text in it, whatever the case of its letters.
+                 * @example letter
+                 */
+                q?: components["parameters"]["q"];
+                /**
+                 * @description Only what this user uploaded.
+                 * @example 2
+                 */
+                user_id?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["DocumentPage"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listMyDocuments: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: components["parameters"]["limit"];
+                /**
+                 * @description Only documents in this state.
+                 * @example Queued
+                 */
+                status?: components["parameters"]["status"];
+                /**
+                 * @description Only documents in exactly this virtual path, with or without outer slashes.
+                 * @example archive/letters
+                 */
+                path?: components["parameters"]["path"];
+                /**
+                 * @description Only documents whose file name has this text in it, whatever the case of its letters.
+                 * @example letter
+                 */
+                q?: components["parameters"]["q"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["DocumentPage"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getDocument: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document with every stage of its processing. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "doc_id": 1,
+                     *       "filename": "letter.txt",
+                     *       "path": "archive/letters",
+                     *       "uploaded_by_user_id": 2,
+                     *       "uploaded_at": "2026-02-26T14:30:00.123Z",
+                     *       "status": "Queued",
+                     *       "error_message": null,
+                     *       "size": 17,
+                     *       "content_type": "text/plain",
+                     *       "sha256": "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045",
+                     *       "description": "Letter of March",
+                     *       "stages": [
+                     *         {
+                     *           "stage_name": "OCR",
+                     *           "status": "Queued",
+                     *           "start_time": null,
+                     *           "end_time": null,
+                     *           "error_message": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DocumentDetail"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            404: components["responses"]["NoSuchDocument"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    deleteDocument: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Delete it even while it is queued or being processed.
+                 * @example true
+                 */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "doc_id": 1,
+                     *       "message": "Document deleted successfully."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeletedDocument"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            /** @description There is no such document. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Document not found"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It is queued or being processed, and `force` was not given. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The document is queued; delete it with ?force=true."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getDocumentStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The state of its OCR. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "doc_id": 1,
+                     *       "filename": "letter.txt",
+                     *       "stage_name": "OCR",
+                     *       "status": "Queued",
+                     *       "start_time": null,
+                     *       "end_time": null,
+                     *       "error_message": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DocumentStatus"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            404: components["responses"]["NoSuchDocument"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    downloadDocument: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description One range of bytes (RFC 9110, section 14). Several ranges, or another unit, get the whole file.
+                 * @example bytes=0-3
+                 */
+                Range?: string;
+                /**
+                 * @description The `Range` counts only if the file still has this entity tag.
+                 * @example "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
+                 */
+                "If-Range"?: string;
+                /**
+                 * @description Entity tags of copies that the client has; 304 if the file is one of these.
+                 * @example "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The whole file. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    ETag: components["headers"]["ETag"];
+                    "Accept-Ranges": components["headers"]["Accept-Ranges"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Length": components["headers"]["Content-Length"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": Blob;
+                };
+            };
+            /** @description The part that `Range` asked for. */
+            206: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    ETag: components["headers"]["ETag"];
+                    "Accept-Ranges": components["headers"]["Accept-Ranges"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Length": components["headers"]["Content-Length"];
+                    "Content-Range": components["headers"]["Content-Range"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": Blob;
+                };
+            };
+            /** @description The client has this file already. */
+            304: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    ETag: components["headers"]["ETag"];
+                    "Accept-Ranges": components["headers"]["Accept-Ranges"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            /** @description There is no such document for the caller, or its file is missing from the storage. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The file has no such range. */
+            416: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "Content-Range": components["headers"]["Content-Range"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The file does not have this range."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listPaths: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only paths of at least so many segments; the root has none.
+                 * @example 0
+                 */
+                minDepth?: number;
+                /**
+                 * @description Only paths of at most so many segments.
+                 * @example 5
+                 */
+                maxDepth?: number;
+                /**
+                 * @description Only paths that begin with this text, taken literally.
+                 * @example archive
+                 */
+                prefix?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The paths. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "id": 2,
+                     *         "full_path": "archive",
+                     *         "description": null,
+                     *         "depth": 1,
+                     *         "created_at": "2026-02-26T14:30:00.123Z"
+                     *       },
+                     *       {
+                     *         "id": 3,
+                     *         "full_path": "archive/correspondence",
+                     *         "description": "Letters in and out",
+                     *         "depth": 2,
+                     *         "created_at": "2026-02-26T14:30:00.123Z"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["Path"][];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    createPath: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "full_path": "/archive/correspondence/",
+                 *       "description": "Letters in and out"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewPath"];
+            };
+        };
+        responses: {
+            /** @description The new path. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 3,
+                     *       "full_path": "archive/correspondence",
+                     *       "description": "Letters in and out",
+                     *       "depth": 2,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Path"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            /** @description The path exists. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Path 'archive/correspondence' already exists."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    deletePath: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The virtual path's id.
+                 * @example 3
+                 */
+                path_id: components["parameters"]["path_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The root, or a path that documents or deeper paths are in. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchPath"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    updatePath: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The virtual path's id.
+                 * @example 3
+                 */
+                path_id: components["parameters"]["path_id"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "full_path": "archive/letters"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PathUpdate"];
+            };
+        };
+        responses: {
+            /** @description The path after the change. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 3,
+                     *       "full_path": "archive/letters",
+                     *       "description": "Letters in and out",
+                     *       "depth": 2,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Path"];
+                };
+            };
+            /** @description No field at all, or a new name for the root. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchPath"];
+            /** @description Another path has this name. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Path 'archive' already exists."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    showSwaggerUi: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["Page"];
+            404: components["responses"]["NotInDev"];
+            500: components["responses"]["InternalError"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    showRedoc: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["Page"];
+            404: components["responses"]["NotInDev"];
+            500: components["responses"]["InternalError"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getDescriptionAsJson: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An OpenAPI 3.1 description. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: components["responses"]["NotInDev"];
+            500: components["responses"]["InternalError"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getDescriptionAsYaml: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An OpenAPI 3.1 description. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/yaml": string;
+                };
+            };
+            404: components["responses"]["NotInDev"];
+            500: components["responses"]["InternalError"];
+            default: components["responses"]["Refused"];
+        };
+    };
+}

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
+import { describe, test } from "node:test";
+import type { Worker } from "node:worker_threads";
+import { AppError } from "../../src/errors.ts";
+import { createPasswords } from "../../src/security/passwords.ts";
+
+describe("password threads", () => {
+  const isUnavailable = (error: unknown) => {
+    assert.ok(error instanceof AppError);
+    assert.equal(error.code, "unavailable");
+    assert.match(error.headers["Retry-After"] ?? "", /^\d+$/);
+    return true;
+  };
+  /** Calls `heard` for every password thread that this process starts; the test runner's own compiler starts others. */
+  const watchThreads = (heard: (worker: Worker) => void) => {
+    const listen = (worker: Worker) => {
+      if (worker.threadName === "password") heard(worker);
+    };
+    process.on("worker", listen);
+    return () => process.off("worker", listen);
+  };
+  const nextThread = () =>
+    new Promise<Worker>((resolve) => {
+      const stop = watchThreads((worker) => {
+        stop();
+        resolve(worker);
+      });
+    });
+
+  test("no thread starts before it is needed, and no more than allowed", async () => {
+    const workers: Worker[] = [];
+    const stop = watchThreads((worker) => workers.push(worker));
+    const passwords = createPasswords({ cost: 4, threads: 2 });
+    try {
+      assert.equal(workers.length, 0);
+      await passwords.hash("x");
+      assert.equal(workers.length, 1);
+      await Promise.all(Array.from({ length: 8 }, () => passwords.hash("x")));
+      assert.equal(workers.length, 2);
+    } finally {
+      stop();
+      await passwords.close();
+    }
+  });
+
+  test("who finds the queue full is told to come back in a second, the others are served", async () => {
+    const passwords = createPasswords({ cost: 4, threads: 1, queueLimit: 3 });
+    try {
+      const results = await Promise.allSettled(
+        Array.from({ length: 6 }, () => passwords.hash("x")),
+      );
+      assert.deepEqual(
+        results.map((result) => result.status),
+        ["fulfilled", "fulfilled", "fulfilled", "fulfilled", "rejected", "rejected"],
+      );
+      for (const result of results.slice(4)) {
+        assert.ok(result.status === "rejected" && isUnavailable(result.reason));
+        assert.equal(result.reason.headers["Retry-After"], "1");
+      }
+      assert.match(await passwords.hash("x"), /^\$2b/);
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("jobs are answered in the order they came, each with its own result", async () => {
+    const passwords = createPasswords({ cost: 4, threads: 1 });
+    try {
+      const hash = await passwords.hash("right");
+      const finished: number[] = [];
+      const attempts = Array.from({ length: 12 }, async (_, index) => {
+        const matches = await passwords.verify(index % 3 === 0 ? "right" : "wrong", hash);
+        finished.push(index);
+        return matches;
+      });
+      assert.deepEqual(
+        await Promise.all(attempts),
+        attempts.map((_, index) => index % 3 === 0),
+      );
+      assert.deepEqual(
+        finished,
+        [...finished].sort((a, b) => a - b),
+      );
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("what Node itself sends from a thread, under `node --watch`, is no answer", async () => {
+    const passwords = createPasswords({ cost: 4, threads: 1 });
+    try {
+      const started = nextThread();
+      const hash = passwords.hash("x");
+      (await started).emit("message", { "watch:import": ["node:worker_threads"] });
+      assert.match(await hash, /^\$2b\$04\$/);
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("a thread that dies fails its own job only and is replaced", async () => {
+    const passwords = createPasswords({ cost: 12, threads: 1 });
+    try {
+      const started = nextThread();
+      const first = passwords.hash("x");
+      const second = passwords.verifyNothing("x");
+      const failed = assert.rejects(first, isUnavailable);
+      await (await started).terminate();
+      await failed;
+      assert.equal(await second, false);
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("an idle thread that dies is replaced when there is work", async () => {
+    const passwords = createPasswords({ cost: 4, threads: 1 });
+    try {
+      const started = nextThread();
+      await passwords.hash("x");
+      await (await started).terminate();
+      assert.match(await passwords.hash("x"), /^\$2b/);
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("closing fails what is running and what waits, then takes nothing more", async () => {
+    const passwords = createPasswords({ cost: 12, threads: 1 });
+    const jobs = [passwords.hash("x"), passwords.hash("x"), passwords.verifyNothing("x")];
+    const settled = Promise.allSettled(jobs);
+    await passwords.close();
+    for (const result of await settled) {
+      assert.ok(result.status === "rejected" && isUnavailable(result.reason));
+    }
+    await assert.rejects(passwords.verify("x", "y"), isUnavailable);
+    await passwords.close();
+  });
+
+  test("idle threads do not keep the process alive, busy ones do", async () => {
+    const program = `
+      import { createPasswords } from ${JSON.stringify(new URL("../../src/security/passwords.ts", import.meta.url).href)};
+      const passwords = createPasswords({ cost: 8, threads: 1 });
+      Promise.all([passwords.hash("x"), passwords.hash("x"), passwords.hash("x")]).then((all) => console.log(all.length));
+    `;
+    const child = spawn(
+      process.execPath,
+      ["--import", "tsx", "--input-type=module", "--eval", program],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+        timeout: 60_000,
+      },
+    );
+    const [output, [code, signal]] = await Promise.all([text(child.stdout), once(child, "exit")]);
+    assert.deepEqual([output, code, signal], ["3\n", 0, null]);
+  });
+});

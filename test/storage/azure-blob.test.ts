@@ -1,0 +1,423 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import {
+  createServer,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { PassThrough, Readable } from "node:stream";
+import { finished } from "node:stream/promises";
+import { after, before, describe, it } from "node:test";
+import { inspect } from "node:util";
+import {
+  AccountSASPermissions,
+  AccountSASResourceTypes,
+  AccountSASServices,
+  BlobServiceClient,
+  generateAccountSASQueryParameters,
+  StorageSharedKeyCredential,
+} from "@azure/storage-blob";
+import { AppError } from "../../src/errors.ts";
+import { createLogger, describeError } from "../../src/log.ts";
+import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
+import { InvalidBlobKey } from "../../src/storage/keys.ts";
+import { BlobExists } from "../../src/storage/storage.ts";
+import {
+  ACCOUNT,
+  ACCOUNT_KEY,
+  type Azurite,
+  connectionStringFor,
+  startAzurite,
+} from "../support/azurite.ts";
+
+const lines: string[] = [];
+const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
+const open = (connectionString: string, container: string) =>
+  AzureBlobStorage.open({ connectionString, container, log });
+
+const isUnavailable = (error: unknown) => error instanceof AppError && error.code === "unavailable";
+
+/** A SAS for the emulator's account: `resources` is any of `s`, `c` and `o` (service, container, object). */
+function sasConnectionString(
+  port: number,
+  resources: string,
+): { connectionString: string; signature: string } {
+  const query = generateAccountSASQueryParameters(
+    {
+      services: AccountSASServices.parse("b").toString(),
+      resourceTypes: AccountSASResourceTypes.parse(resources).toString(),
+      permissions: AccountSASPermissions.parse("rwdlc"),
+      expiresOn: new Date(Date.now() + 3_600_000),
+    },
+    new StorageSharedKeyCredential(ACCOUNT, ACCOUNT_KEY),
+  );
+  const endpoint = `http://127.0.0.1:${port}/${ACCOUNT}`;
+  return {
+    connectionString: `BlobEndpoint=${endpoint};SharedAccessSignature=${query.toString()}`,
+    signature: query.signature,
+  };
+}
+
+/** Everything of an error that a log or an inspection could show. */
+const shown = (error: unknown) =>
+  inspect(error, { depth: 20, showHidden: true }) +
+  JSON.stringify(error) +
+  JSON.stringify(describeError(error));
+
+async function listen(server: Server | ReturnType<typeof createTcpServer>): Promise<number> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+describe("AzureBlobStorage", () => {
+  let azurite: Azurite;
+  before(async () => {
+    azurite = await startAzurite();
+  });
+  after(() => azurite?.close());
+  const sdk = (container: string) =>
+    BlobServiceClient.fromConnectionString(azurite.connectionString).getContainerClient(container);
+
+  it("names the container's address as its description, without secrets", async () => {
+    const storage = await open(sasConnectionString(azurite.port, "sco").connectionString, "docs");
+    assert.equal(
+      storage.description,
+      `Azure Blob Storage http://127.0.0.1:${azurite.port}/${ACCOUNT}/docs`,
+    );
+  });
+
+  it("refuses a malformed connection string without repeating it", async () => {
+    for (const bad of [
+      "",
+      "secret",
+      "AccountName=a;AccountKey=secret",
+      "BlobEndpoint=secret;SharedAccessSignature=secret",
+    ]) {
+      await assert.rejects(open(bad, "docs"), (error) => !shown(error).includes("secret"));
+    }
+  });
+
+  it("creates the container with the first upload, and again when it is removed", async () => {
+    const storage = await open(azurite.connectionString, "created");
+    assert.equal(await sdk("created").exists(), false);
+    assert.deepEqual(await storage.list(""), []);
+    assert.equal(await storage.exists("early"), false);
+    await storage.upload(Readable.from(["1"]), "one");
+    assert.equal(await sdk("created").exists(), true);
+    await sdk("created").delete();
+    await storage.upload(Readable.from(["2"]), "two");
+    await sdk("created").delete();
+    await storage.upload(Readable.from([]), "empty");
+    assert.deepEqual(await storage.list(""), ["empty"]);
+    await sdk("created").delete();
+    await storage.ping();
+    assert.equal(await sdk("created").exists(), true);
+  });
+
+  it("keeps the content type as a property and the sha256 as metadata", async () => {
+    const storage = await open(azurite.connectionString, "properties");
+    await storage.upload(Readable.from(["%PDF"]), "a.pdf", { contentType: " application/pdf " });
+    const found = await sdk("properties").getBlobClient("a.pdf").getProperties();
+    assert.equal(found.contentType, "application/pdf");
+    assert.equal(found.metadata?.sha256, createHash("sha256").update("%PDF").digest("hex"));
+  });
+
+  it("stores a document whose content type no header can carry", async () => {
+    const storage = await open(azurite.connectionString, "types");
+    for (const [index, contentType] of [
+      "text/plain\r\nx-evil: 1",
+      "نص/عادي",
+      "",
+      "a\0b",
+    ].entries()) {
+      await storage.upload(Readable.from(["x"]), `odd-${index}`, { contentType });
+      assert.equal(
+        (await storage.properties(`odd-${index}`)).contentType,
+        "application/octet-stream",
+      );
+    }
+  });
+
+  it("refuses URLs of another account, container or host, and takes its own with a SAS behind it", async () => {
+    const storage = await open(azurite.connectionString, "own");
+    const url = await storage.upload(Readable.from(["x"]), "k");
+    assert.equal(url, `http://127.0.0.1:${azurite.port}/${ACCOUNT}/own/k`);
+    assert.equal(await storage.exists(`${url}?sv=2024&sig=abc`), true);
+    for (const [part, other] of [
+      ["/own/", "/other/"],
+      [ACCOUNT, "other"],
+      ["127.0.0.1", "localhost"],
+      ["/own/", "/own2/"],
+    ] as const) {
+      await assert.rejects(storage.download(url.replace(part, other)), InvalidBlobKey);
+    }
+  });
+
+  it("refuses a backslash at upload, since the service would make a slash of it", async () => {
+    const storage = await open(azurite.connectionString, "own");
+    await assert.rejects(storage.upload(Readable.from(["x"]), "a\\b"), InvalidBlobKey);
+  });
+
+  it("works with a SAS, also one that may not create containers, and shows it nowhere", async () => {
+    lines.length = 0;
+    await sdk("shared").createIfNotExists();
+    for (const resources of ["sco", "co", "o"]) {
+      const { connectionString, signature } = sasConnectionString(azurite.port, resources);
+      const storage = await open(connectionString, "shared");
+      const url = await storage.upload(Readable.from(["x"]), `by-${resources}`);
+      assert.equal(url, `http://127.0.0.1:${azurite.port}/${ACCOUNT}/shared/by-${resources}`);
+      assert.equal((await storage.download(url)).toString(), "x");
+      const missing = await storage.download("missing").catch((error: unknown) => error);
+      const taken = await storage
+        .upload(Readable.from(["x"]), `by-${resources}`)
+        .catch((error: unknown) => error);
+      assert.ok(taken instanceof BlobExists);
+      for (const text of [shown(missing), shown(taken), lines.join(""), inspect(storage)]) {
+        assert.ok(
+          !text.includes(signature) &&
+            !text.includes(encodeURIComponent(signature)) &&
+            !text.includes("sig="),
+        );
+      }
+    }
+    assert.match(lines.join(""), /No permission to create/);
+  });
+
+  it("reports a wrong key as unavailable, without the key or a signature", async () => {
+    const wrong = Buffer.from("wrong key").toString("base64");
+    const storage = await open(azurite.connectionString.replace(ACCOUNT_KEY, wrong), "docs");
+    const error = await storage.ping().catch((reason: unknown) => reason);
+    assert.ok(isUnavailable(error), shown(error));
+    assert.doesNotMatch(shown(error), /SharedKey|sig=/);
+    assert.ok(!shown(error).includes(wrong));
+  });
+
+  it("opens while the service is down, fails each call soon as unavailable, and heals by itself", async () => {
+    const probe = createTcpServer();
+    const port = await listen(probe);
+    probe.close();
+    await once(probe, "close");
+    const { connectionString, signature } = sasConnectionString(port, "sco");
+    for (const text of [connectionString, connectionStringFor(port)]) {
+      const storage = await open(text, "docs");
+      const source = Readable.from(["x"]);
+      const errors = await Promise.all(
+        [
+          storage.ping(),
+          storage.upload(source, "k"),
+          storage.download("k"),
+          storage.list(""),
+          storage.delete("k"),
+        ].map((promise) =>
+          promise.then(
+            () => undefined,
+            (reason: unknown) => reason,
+          ),
+        ),
+      );
+      for (const error of errors) {
+        assert.ok(isUnavailable(error), shown(error));
+        assert.ok(
+          !shown(error).includes(encodeURIComponent(signature)) && !shown(error).includes("sig="),
+        );
+      }
+      assert.equal(source.destroyed, true);
+    }
+  });
+
+  it("survives a service that stops during an upload, at the next upload after its return", async () => {
+    const own = await startAzurite();
+    try {
+      const storage = await open(own.connectionString, "docs");
+      await storage.upload(Readable.from(["x"]), "before");
+      const source = new PassThrough();
+      const rejected = assert.rejects(storage.upload(source, "midway"), isUnavailable);
+      for (let chunk = 0; chunk < 80; chunk += 1) {
+        if (!source.write(Buffer.alloc(64 * 1024))) await once(source, "drain");
+      }
+      await own.stop();
+      source.on("error", () => {});
+      while (!source.destroyed) {
+        source.write(Buffer.alloc(64 * 1024));
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      await rejected;
+      await assert.rejects(storage.ping(), isUnavailable);
+      await own.start();
+      await storage.ping();
+      assert.equal(await storage.exists("midway"), false);
+      await storage.upload(Readable.from(["second try"]), "midway");
+      assert.equal((await storage.download("midway")).toString(), "second try");
+    } finally {
+      await own.close();
+    }
+  });
+
+  it("leaves no blob when the client leaves while a block is on its way", async () => {
+    const blocks: Socket[] = [];
+    const { port, close } = await startProxy((incoming, answer, forward) => {
+      if (!incoming.url?.includes("comp=block&")) return forward();
+      blocks.push(incoming.socket);
+      incoming.resume();
+      answer.on("error", () => {});
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "leaving");
+      const source = new PassThrough();
+      const failure = new Error("gone");
+      const rejected = assert.rejects(storage.upload(source, "k"), (error) => error === failure);
+      source.write(Buffer.alloc(64 * 1024));
+      for (let chunk = 0; chunk < 70; chunk += 1) {
+        if (!source.write(Buffer.alloc(64 * 1024))) await once(source, "drain");
+      }
+      while (blocks.length === 0) await new Promise(setImmediate);
+      const closed = Promise.all(
+        blocks.map((socket) => new Promise((resolve) => socket.once("close", resolve))),
+      );
+      source.destroy(failure);
+      await rejected;
+      await closed;
+      assert.equal(await storage.exists("k"), false);
+    } finally {
+      await close();
+    }
+  });
+
+  it("recognises its own blob when the answer to the commit is lost", async () => {
+    let lost = 0;
+    const { port, close } = await startProxy((incoming, answer, forward) => {
+      forward(() => {
+        if (!incoming.url?.includes("comp=blocklist") || lost > 0) return true;
+        lost += 1;
+        answer.socket?.destroy();
+        return false;
+      });
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "lost");
+      const url = await storage.upload(Readable.from(["whole"]), "k");
+      assert.equal(lost, 1);
+      assert.equal((await storage.download(url)).toString(), "whole");
+      await assert.rejects(storage.upload(Readable.from(["other"]), "k"), BlobExists);
+    } finally {
+      await close();
+    }
+  });
+
+  it("ends a download with an error when the service goes away midway", async () => {
+    let cut = false;
+    const { port, close } = await startProxy((incoming, answer, forward) => {
+      if (incoming.method !== "GET") return forward();
+      if (cut) return answer.socket?.destroy();
+      cut = true;
+      answer.writeHead(200, {
+        "Content-Length": 1_000_000,
+        ETag: '"1"',
+        "Last-Modified": new Date().toUTCString(),
+      });
+      answer.write(Buffer.alloc(1000), () => answer.socket?.destroy());
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "cut");
+      const stream = await storage.downloadStream("k");
+      stream.resume();
+      await assert.rejects(finished(stream), isUnavailable);
+    } finally {
+      await close();
+    }
+  });
+
+  it("gives up a service that accepts connections and says nothing", async (test) => {
+    const sockets = new Set<Socket>();
+    const mute = createTcpServer((socket) => {
+      sockets.add(socket);
+      socket.on("error", () => {});
+      socket.resume();
+    });
+    const port = await listen(mute);
+    try {
+      const storage = await open(connectionStringFor(port), "docs");
+      const connected = once(mute, "connection");
+      test.mock.timers.enable({ apis: ["setTimeout"] });
+      const rejected = assert.rejects(storage.ping(), isUnavailable);
+      await connected;
+      test.mock.timers.tick(15_000);
+      await rejected;
+    } finally {
+      test.mock.timers.reset();
+      for (const socket of sockets) socket.destroy();
+      mute.close();
+    }
+  });
+
+  it("gives up a download that stalls, but waits for a reader that pauses", async (test) => {
+    let answered: ServerResponse | undefined;
+    const { port, close } = await startProxy((_incoming, answer) => {
+      answer.writeHead(200, {
+        "Content-Length": 1_000_000,
+        ETag: '"1"',
+        "Last-Modified": new Date().toUTCString(),
+      });
+      answer.write(Buffer.alloc(400_000));
+      answered = answer;
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "stall");
+      test.mock.timers.enable({ apis: ["setTimeout"] });
+      const stream = await storage.downloadStream("k");
+      const chunks = stream.iterator();
+      let size = ((await chunks.next()).value as Buffer).length;
+      while (stream.readableLength < stream.readableHighWaterMark) await new Promise(setImmediate);
+      test.mock.timers.tick(60_000);
+      while (size < 400_000) size += ((await chunks.next()).value as Buffer).length;
+      const last = assert.rejects(chunks.next(), isUnavailable);
+      await new Promise(setImmediate);
+      test.mock.timers.tick(30_000);
+      await last;
+      assert.ok(answered);
+      if (!answered.closed) await once(answered, "close");
+    } finally {
+      test.mock.timers.reset();
+      await close();
+    }
+  });
+
+  /** An HTTP proxy before Azurite. `handle` answers a request itself or forwards it; `deliver` may drop the answer. */
+  async function startProxy(
+    handle: (
+      incoming: IncomingMessage,
+      answer: ServerResponse,
+      forward: (deliver?: () => boolean) => void,
+    ) => unknown,
+  ): Promise<{ port: number; close: () => Promise<void> }> {
+    const server = createServer((incoming, answer) => {
+      handle(incoming, answer, (deliver = () => true) => {
+        const { method, url, headers } = incoming;
+        const onward = request(
+          { host: "127.0.0.1", port: azurite.port, method, path: url, headers },
+          (reply) => {
+            if (!deliver()) return reply.resume();
+            answer.writeHead(reply.statusCode ?? 502, reply.headers);
+            return reply.pipe(answer);
+          },
+        );
+        onward.on("error", () => answer.destroy());
+        incoming.pipe(onward);
+      });
+    });
+    const port = await listen(server);
+    return {
+      port,
+      async close() {
+        server.closeAllConnections();
+        server.close();
+        await once(server, "close");
+      },
+    };
+  }
+});

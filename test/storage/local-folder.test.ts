@@ -1,0 +1,238 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PassThrough, Readable } from "node:stream";
+import { text as textOf } from "node:stream/consumers";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { InvalidBlobKey } from "../../src/storage/keys.ts";
+import { publish } from "../../src/storage/local-files.ts";
+import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
+import { toKey, toPath } from "../../src/storage/local-names.ts";
+import { BlobExists, BlobNotFound } from "../../src/storage/storage.ts";
+
+const HOUR = 60 * 60 * 1000;
+
+describe("LocalFolderStorage", () => {
+  let outside: string;
+  let folder: string;
+  let storage: LocalFolderStorage;
+  const everything = () => readdir(folder, { recursive: true });
+
+  beforeEach(async () => {
+    outside = await realpath(await mkdtemp(join(tmpdir(), "storage-")));
+    folder = join(outside, "blobs");
+    storage = await LocalFolderStorage.open({ folder });
+  });
+  afterEach(async () => {
+    await storage.close();
+    await rm(outside, { recursive: true });
+  });
+
+  it("makes its folder, and names it in the description", async () => {
+    assert.equal((await stat(folder)).isDirectory(), true);
+    assert.equal(storage.description, `folder ${folder}`);
+  });
+
+  it("keeps a blob in a file of the same path, which its URL names", async () => {
+    const url = await storage.upload(Readable.from(["bytes"]), "3f1c/تقرير 1.pdf");
+    assert.equal(await readFile(join(folder, "3f1c", "تقرير 1.pdf"), "utf8"), "bytes");
+    assert.equal(url, pathToFileURL(join(folder, "3f1c", "تقرير 1.pdf")).href);
+  });
+
+  it("writes names that file systems refuse in a form that can be undone", async () => {
+    assert.equal(toPath("a/b:c?.txt"), join("a", "b%3Ac%3F.txt"));
+    assert.equal(toPath("100%/a\\b"), join("100%25", "a%5Cb"));
+    assert.equal(toPath(".hidden/.uploads"), join("%2Ehidden", "%2Euploads"));
+    assert.equal(toPath(`${"x".repeat(253)}..y`), join(`${"x".repeat(253)}%+`, "%2E.y"));
+    for (const key of [
+      "a\\b/c",
+      "%41",
+      "%+",
+      "x%+/y",
+      "ا".repeat(255),
+      `${"😀".repeat(200)}/${".".repeat(600)}`,
+    ]) {
+      assert.equal(toKey(toPath(key)), key);
+      for (const name of toPath(key).split("/")) assert.ok(Buffer.byteLength(name) <= 255, name);
+      const url = await storage.upload(Readable.from([key]), key);
+      assert.equal(await textOf(await storage.downloadStream(url)), key);
+      assert.equal((await stat(fileURLToPath(url))).size, Buffer.byteLength(key));
+      await storage.delete(url);
+    }
+    for (const foreign of ["100%", "a%2fb", "%41", ".DS_Store", "name%+", "x%+/", "a:b"]) {
+      assert.equal(toKey(foreign), undefined, foreign);
+    }
+    assert.deepEqual(await everything(), [".uploads"]);
+  });
+
+  it("passes over files that are no blobs of its making", async () => {
+    await storage.upload(Readable.from(["x"]), "u/mine");
+    await writeFile(join(folder, ".DS_Store"), "");
+    await writeFile(join(folder, "50%"), "");
+    await writeFile(join(folder, "u", "a:b"), "");
+    await writeFile(join(folder, ".uploads", "half.part"), "");
+    assert.deepEqual(await storage.list(""), ["u/mine"]);
+  });
+
+  it("leaves neither file nor folder behind when an upload fails", async () => {
+    const failure = new Error("connection lost");
+    const source = new PassThrough();
+    const rejected = assert.rejects(
+      storage.upload(source, "deep/er/file"),
+      (error) => error === failure,
+    );
+    source.write("some bytes");
+    while ((await everything()).filter((name) => name.endsWith(".part")).length === 0)
+      await new Promise(setImmediate);
+    assert.deepEqual(await storage.list(""), []);
+    source.destroy(failure);
+    await rejected;
+    assert.deepEqual(await everything(), [".uploads"]);
+    await assert.rejects(storage.upload(Readable.from(["x"]), "../escape"), InvalidBlobKey);
+    await storage.upload(Readable.from(["x"]), "taken");
+    await assert.rejects(storage.upload(Readable.from(["x"]), "taken"), BlobExists);
+    await assert.rejects(storage.upload(Readable.from(["x"]), "taken/below"), { syscall: "mkdir" });
+    assert.deepEqual(await everything(), [".uploads", "taken"]);
+  });
+
+  it("rejects with the system's error and cleans up when the disk takes no more", async () => {
+    // A limit on file sizes stands in for a full disk: both fail write(2) midway.
+    const script = `
+      import { Readable } from "node:stream";
+      import { LocalFolderStorage } from ${JSON.stringify(new URL("../../src/storage/local-folder.ts", import.meta.url).href)};
+      const storage = await LocalFolderStorage.open({ folder: ${JSON.stringify(folder)} });
+      const source = Readable.from((function* () { for (;;) yield Buffer.alloc(65536); })(), { objectMode: false });
+      await storage.upload(source, "too/large").catch((error) => process.stdout.write(error.code));
+    `;
+    const node = [process.execPath, "--import", "tsx", "--input-type=module", "--eval", script];
+    const child = spawn("sh", ["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$@\"", "sh", ...node], {
+      stdio: ["ignore", "pipe", "inherit"],
+      cwd: new URL("../..", import.meta.url),
+    });
+    const [printed] = await Promise.all([textOf(child.stdout), once(child, "exit")]);
+    assert.equal(printed, "EFBIG");
+    assert.deepEqual(await everything(), [".uploads"]);
+  });
+
+  it("removes folders that a deletion leaves empty, and no others", async () => {
+    await storage.upload(Readable.from(["x"]), "a/b/c/one");
+    await storage.upload(Readable.from(["x"]), "a/two");
+    await storage.delete("a/b/c/one");
+    assert.deepEqual((await everything()).sort(), [".uploads", "a", "a/two"]);
+    await storage.deleteDir("a");
+    assert.deepEqual(await everything(), [".uploads"]);
+  });
+
+  it("uploads into a folder that deletions beside it keep removing", async () => {
+    const rounds = Array.from({ length: 60 }, (_, round) => round);
+    await Promise.all(
+      [0, 1, 2, 3].map(async (worker) => {
+        for (const round of rounds) {
+          const key = `shared/folder/${worker}-${round}`;
+          await storage.upload(Readable.from([key]), key);
+          assert.equal(await textOf(await storage.downloadStream(key)), key);
+          await storage.delete(key);
+        }
+      }),
+    );
+    assert.deepEqual(await everything(), [".uploads"]);
+  });
+
+  it("follows no symbolic link out of the folder, nor takes one for a blob", async () => {
+    await mkdir(join(outside, "secret"));
+    await writeFile(join(outside, "secret", "file"), "secret");
+    await symlink(join(outside, "secret"), join(folder, "door"));
+    await symlink(join(outside, "secret", "file"), join(folder, "window"));
+    assert.deepEqual(await storage.list(""), []);
+    assert.equal(await storage.exists("window"), false);
+    await assert.rejects(storage.download("window"), BlobNotFound);
+    await assert.rejects(storage.download("door/file"), InvalidBlobKey);
+    await assert.rejects(storage.upload(Readable.from(["x"]), "door/new"), InvalidBlobKey);
+    await assert.rejects(storage.delete("door/file"), InvalidBlobKey);
+    await storage.deleteDir("door");
+    assert.deepEqual(await readdir(join(outside, "secret")), ["file"]);
+  });
+
+  it("removes temporary files of a crash an hour later, and no younger ones", async () => {
+    const uploads = join(folder, ".uploads");
+    await mkdir(uploads, { recursive: true });
+    for (const [name, age] of [
+      ["old.part", 2 * HOUR],
+      ["young.part", HOUR / 2],
+    ] as const) {
+      await writeFile(join(uploads, name), "half");
+      const then = new Date(Date.now() - age);
+      await utimes(join(uploads, name), then, then);
+    }
+    await (await LocalFolderStorage.open({ folder })).close();
+    assert.deepEqual(await readdir(uploads), ["young.part"]);
+  });
+
+  it("fails a ping and an upload when the folder is gone, and does not make it anew", async () => {
+    await rm(folder, { recursive: true });
+    await assert.rejects(storage.ping(), { code: "ENOENT" });
+    await assert.rejects(storage.upload(Readable.from(["x"]), "key"), { code: "ENOENT" });
+    await assert.rejects(stat(folder), { code: "ENOENT" });
+    await mkdir(folder);
+    await storage.ping();
+    assert.deepEqual(await everything(), [".uploads"]);
+  });
+
+  it("closes its files, whether a reader finishes, leaves or never begins", async (test) => {
+    const descriptors = await readdir("/proc/self/fd").catch(() => undefined);
+    if (!descriptors) return test.skip("this system has no /proc/self/fd to count open files in");
+    const open = async () => {
+      const targets = await Promise.all(
+        (await readdir("/proc/self/fd")).map((fd) =>
+          realpath(`/proc/self/fd/${fd}`).catch(() => ""),
+        ),
+      );
+      return targets.filter((target) => target.startsWith(folder)).length;
+    };
+    await storage.upload(Readable.from([Buffer.alloc(1024 * 1024)]), "file");
+    for (const leave of ["finish", "midway", "at once"]) {
+      const stream = await storage.downloadStream("file");
+      if (leave === "finish") stream.resume();
+      if (leave === "midway") stream.once("data", () => stream.destroy());
+      if (leave === "at once") stream.destroy();
+      await once(stream, "close");
+      assert.equal(await open(), 0, leave);
+    }
+    await storage.exists("file");
+    await storage.properties("file");
+    await assert.rejects(storage.downloadStream("file", { start: 2 ** 30, end: 2 ** 31 }));
+    await assert.rejects(storage.upload(Readable.from([1, 2] as never), "bad/chunks"));
+    assert.equal(await open(), 0);
+    assert.deepEqual((await everything()).sort(), [".uploads", "file"]);
+  });
+
+  it("publishes without overwriting where the file system has no hard links", async () => {
+    const noLinks = async () => {
+      throw Object.assign(new Error("not supported"), { code: "EPERM" });
+    };
+    const target = join(outside, "target");
+    for (const name of ["one", "two"]) await writeFile(join(outside, name), name);
+    await publish(join(outside, "one"), target, noLinks);
+    await assert.rejects(publish(join(outside, "two"), target, noLinks), { code: "EEXIST" });
+    assert.equal(await readFile(target, "utf8"), "one");
+    await assert.rejects(publish(join(outside, "missing"), join(outside, "other"), noLinks), {
+      code: "ENOENT",
+    });
+    assert.deepEqual((await readdir(outside)).sort(), ["blobs", "target", "two"]);
+  });
+});
