@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { createDocsRoutes } from "../../src/routes/docs.ts";
-import { devTable, type Handlers, table } from "../../src/routes/index.ts";
+import { devTable, type Handlers, table } from "../../src/routes/table.ts";
 import {
   below,
   type Documented,
