@@ -75,7 +75,7 @@ const ARROWS: Record<string, string[]> = {
     "data/",
     "storage/storage",
   ],
-  "config-variables": ["domain/credentials", "domain/text"],
+  "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
   app: [
     "config",
