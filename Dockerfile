@@ -25,8 +25,6 @@ WORKDIR /app
 COPY --from=builder /app/node_modules ./node_modules
 COPY --from=builder /app/dist ./dist
 COPY --from=builder /app/package.json /app/openapi.yaml ./
-# For `node dist/cli.js demo`.
-COPY test/samples ./test/samples
 ENV ENVIRONMENT=production \
     HOST=0.0.0.0 \
     PORT=8000 \
@@ -36,5 +34,5 @@ USER user14
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s --retries=3 \
-  CMD ["node", "dist/healthcheck.js"]
+  CMD ["node", "dist/cli/healthcheck.js"]
 CMD ["node", "--enable-source-maps", "dist/main.js"]

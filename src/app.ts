@@ -19,11 +19,11 @@ import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
-import { createDocsRoutes } from "./routes/docs.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
-import { devTable, RESERVED, table } from "./routes/index.ts";
 import { createPathRoutes } from "./routes/paths.ts";
+import { createReferenceRoutes } from "./routes/reference.ts";
+import { devTable, RESERVED, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
@@ -153,7 +153,7 @@ async function compose(
   const server: HttpServer = createHttpServer({
     routes: [
       ...table(handlers),
-      ...(config.environment === "dev" ? devTable(createDocsRoutes()) : []),
+      ...(config.environment === "dev" ? devTable(createReferenceRoutes()) : []),
     ],
     reserved: RESERVED,
     authorize: createGuard({ database, sessions, now }),

@@ -75,11 +75,8 @@ const ARROWS: Record<string, string[]> = {
     "data/",
     "storage/storage",
   ],
-  "config-variables": ["domain/credentials", "domain/text"],
+  "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
-  "demo-client": [],
-  demo: ["app", "config", "log", "demo-client", "data/users", "domain/", "security/passwords"],
-  healthcheck: [],
   app: [
     "config",
     "errors",
@@ -93,10 +90,23 @@ const ARROWS: Record<string, string[]> = {
     "broker/",
     "content/",
   ],
-  commands: ["app", "config", "errors", "log", "http/validate", "domain/", "security/", "data/"],
-  cli: ["commands", "config", "demo", "errors", "log", "data/database"],
+  "cli/commands": [
+    "app",
+    "config",
+    "errors",
+    "log",
+    "http/validate",
+    "domain/",
+    "security/",
+    "data/",
+  ],
+  "cli/cli": ["cli/commands", "config", "errors", "data/database"],
+  "cli/healthcheck": [],
   main: ["app", "config", "log", "data/database"],
 };
+
+/** What is run. */
+const PROGRAMS = ["main.ts", "cli/cli.ts", "cli/healthcheck.ts"];
 
 /** The implementations of a port, by the beginning of their files' names: none knows another. */
 const FAMILIES = [
@@ -119,7 +129,7 @@ const OWNERS: Record<string, RegExp> = {
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
   "@fastify/busboy": /^http\/multipart/,
-  valibot: /^(config|config-variables|(domain|routes|http)\/.*|commands)\.ts$/,
+  valibot: /^(config|config-variables|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
 
@@ -174,10 +184,9 @@ test("every import follows an arrow of the design", () => {
 });
 
 test("nothing imports a program, and only programs and the composition root see the configuration", () => {
-  const programs = ["main.ts", "cli.ts", "healthcheck.ts"];
-  assert.deepEqual(inner.filter(({ to }) => programs.includes(to)).map(show), []);
+  assert.deepEqual(inner.filter(({ to }) => PROGRAMS.includes(to)).map(show), []);
   const readers = new Set(inner.filter(({ to }) => to === "config.ts").map(({ from }) => from));
-  const allowed = [...programs, "app.ts", "commands.ts", "demo.ts"];
+  const allowed = [...PROGRAMS, "app.ts", "cli/commands.ts"];
   assert.deepEqual(
     [...readers].filter((file) => !allowed.includes(file)),
     [],
@@ -199,7 +208,7 @@ test("a driver is imported by its adapter alone, and loaded only when it is aske
     assert.ok(OWNERS[to], `${from} imports ${to}, which nobody owns`);
     assert.match(from, OWNERS[to], `${from} imports ${to}`);
   }
-  for (const program of ["main.ts", "cli.ts", "healthcheck.ts"]) {
+  for (const program of PROGRAMS) {
     const reached = new Set<string>([program]);
     for (const file of reached) {
       for (const found of imports) {
@@ -250,7 +259,9 @@ test("the dependencies at run time are the seven that were agreed, pinned, and a
   const used = new Set(packages.filter(({ isType }) => !isType).map(({ to }) => to));
   // The one package of development that source code may use, where the compiled description of the API is missing.
   const development = packages.filter(({ to }) => to === "yaml");
-  assert.ok(development.every(({ from, isDynamic }) => isDynamic && from === "routes/docs.ts"));
+  assert.ok(
+    development.every(({ from, isDynamic }) => isDynamic && from === "routes/reference.ts"),
+  );
   assert.deepEqual([...used].filter((name) => name !== "yaml").sort(), agreed);
 });
 
@@ -258,6 +269,6 @@ test("the environment is read in one place", () => {
   const readers = [...sources]
     .filter(([, source]) => /\bprocess\.env\b/.test(source))
     .map(([file]) => file);
-  // The demo hands it on to the configuration; the health check is a program of its own that must not load one.
-  assert.deepEqual(readers.sort(), ["config.ts", "demo.ts", "healthcheck.ts"]);
+  // The health check must run without a configuration that is complete.
+  assert.deepEqual(readers.sort(), ["cli/healthcheck.ts", "config.ts"]);
 });

@@ -1,3 +1,4 @@
+import { within } from "../errors.ts";
 import { json, noContent, type Reply } from "../http/replies.ts";
 import type { Logger } from "../log.ts";
 
@@ -19,50 +20,34 @@ export function createHealthRoutes({
 }) {
   const down = new Set<string>();
 
+  /** Anybody may ask, as often as they like: a line in the log tells of a change only. */
+  async function stateOf(part: string, check: Check): Promise<"ok" | "unavailable"> {
+    try {
+      await within(check.ping(), CHECK_TIMEOUT, "No answer");
+      if (down.delete(part)) log.info("a part is ready again", { part });
+      return "ok";
+    } catch (error) {
+      if (!down.has(part)) log.warn("a part is not ready", { part, error });
+      down.add(part);
+      return "unavailable";
+    }
+  }
+
   return {
     /** Liveness: the process answers. Touches no dependency. */
     live: () => noContent(),
 
     /** Readiness: 503 names what is down, and while the server stops. */
     async ready(): Promise<Reply> {
-      const results = await Promise.all(
-        Object.entries(checks).map(async ([name, check]) => {
-          const error = await failureOf(check);
-          // Anybody may ask, as often as they like: a line tells of a change only.
-          if (error !== undefined && !down.has(name))
-            log.warn("a part is not ready", { part: name, error });
-          if (error === undefined && down.has(name))
-            log.info("a part is ready again", { part: name });
-          if (error === undefined) down.delete(name);
-          else down.add(name);
-          return [name, error === undefined ? "ok" : "unavailable"] as const;
-        }),
+      const states = await Promise.all(
+        Object.entries(checks).map(
+          async ([part, check]) => [part, await stateOf(part, check)] as const,
+        ),
       );
-      const status = isStopping()
-        ? "stopping"
-        : results.every(([, state]) => state === "ok")
-          ? "ready"
-          : "unavailable";
-      const body = { status, checks: Object.fromEntries(results) };
+      const isReady = states.every(([, state]) => state === "ok");
+      const status = isStopping() ? "stopping" : isReady ? "ready" : "unavailable";
+      const body = { status, checks: Object.fromEntries(states) };
       return status === "ready" ? json(body) : json(body, 503, { "Retry-After": "5" });
     },
   };
-}
-
-async function failureOf(check: Check): Promise<unknown> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`No answer within ${CHECK_TIMEOUT} ms`)),
-      CHECK_TIMEOUT,
-    );
-  });
-  try {
-    await Promise.race([check.ping(), late]);
-    return undefined;
-  } catch (error) {
-    return error;
-  } finally {
-    clearTimeout(timer);
-  }
 }

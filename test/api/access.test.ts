@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Level } from "../../src/routes/access.ts";
-import { type Handlers, table } from "../../src/routes/index.ts";
+import { type Handlers, table } from "../../src/routes/table.ts";
 import { apiSuite, type CallOptions, type TestApp } from "../support/app.ts";
 import { ROUTES } from "./routes.ts";
 import { play } from "./scenarios.ts";

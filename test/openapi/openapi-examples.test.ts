@@ -284,7 +284,7 @@ test("no example is left that did not happen, but for faults of the machine", ()
   }
   assert.deepEqual(
     [...unplayed],
-    // A blob that somebody removed by hand; and the pages' 404 outside dev: test/openapi/docs.test.ts.
+    // A blob that somebody removed by hand; and the pages' 404 outside dev: test/openapi/reference.test.ts.
     [
       "/paths/~1api~1v1~1docs~1{doc_id}~1download/get/responses/404 file",
       "/components/responses/NotInDev",

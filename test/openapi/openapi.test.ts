@@ -5,8 +5,8 @@ import { createRequire } from "node:module";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { createDocsRoutes } from "../../src/routes/docs.ts";
-import { devTable, type Handlers, table } from "../../src/routes/index.ts";
+import type { createReferenceRoutes } from "../../src/routes/reference.ts";
+import { devTable, type Handlers, table } from "../../src/routes/table.ts";
 import {
   below,
   type Documented,
@@ -24,7 +24,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 function rows() {
   const anything = new Proxy({}, { get: () => () => ({ status: 204, headers: {} }) });
   const handlers = new Proxy({}, { get: () => anything }) as Handlers;
-  return [...table(handlers), ...devTable(anything as ReturnType<typeof createDocsRoutes>)];
+  return [...table(handlers), ...devTable(anything as ReturnType<typeof createReferenceRoutes>)];
 }
 
 test("the table of routes and openapi.yaml have the same operations with the same access levels", () => {

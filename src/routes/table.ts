@@ -3,10 +3,10 @@ import type { Reply } from "../http/replies.ts";
 import type { Method, Request, Route } from "../http/request.ts";
 import type { Level } from "./access.ts";
 import type { createAuthRoutes } from "./auth.ts";
-import type { createDocsRoutes } from "./docs.ts";
 import type { createDocumentRoutes } from "./documents.ts";
 import type { createHealthRoutes } from "./health.ts";
 import type { createPathRoutes } from "./paths.ts";
+import type { createReferenceRoutes } from "./reference.ts";
 import type { createUserRoutes } from "./users.ts";
 
 /** The handlers of every noun. */
@@ -71,13 +71,13 @@ export function table({ health, auth, users, documents, paths }: Handlers): AppR
 }
 
 /** The rows that only a server with `ENVIRONMENT=dev` has. */
-export function devTable(docs: ReturnType<typeof createDocsRoutes>): AppRoute[] {
+export function devTable(reference: ReturnType<typeof createReferenceRoutes>): AppRoute[] {
   return [
-    route("GET", "/docs", "public", docs.swaggerUi),
-    route("GET", "/docs/:file", "public", docs.swaggerUiFile),
-    route("GET", "/redoc", "public", docs.redoc),
-    route("GET", "/redoc/:file", "public", docs.redocFile),
-    route("GET", "/openapi.json", "public", docs.json),
-    route("GET", "/openapi.yaml", "public", docs.yaml),
+    route("GET", "/docs", "public", reference.swaggerUi),
+    route("GET", "/docs/:file", "public", reference.swaggerUiFile),
+    route("GET", "/redoc", "public", reference.redoc),
+    route("GET", "/redoc/:file", "public", reference.redocFile),
+    route("GET", "/openapi.json", "public", reference.json),
+    route("GET", "/openapi.yaml", "public", reference.yaml),
   ];
 }

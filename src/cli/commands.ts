@@ -1,20 +1,19 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import { openDatabase, prepareSchema } from "./app.ts";
-import { type Config, ConfigError, describeConfig, loadConfig } from "./config.ts";
-import type { Database } from "./data/database.ts";
-import { migrationScript } from "./data/migrations/index.ts";
-import { createRegistration, newAccount } from "./domain/registration.ts";
-import { validate } from "./http/validate.ts";
-import { createLogger, type Logger } from "./log.ts";
-import { createPasswords } from "./security/passwords.ts";
+import { openDatabase, prepareSchema } from "../app.ts";
+import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
+import type { Database } from "../data/database.ts";
+import { migrationScript } from "../data/migrations/index.ts";
+import { createRegistration, newAccount } from "../domain/registration.ts";
+import { validate } from "../http/validate.ts";
+import { createLogger, type Logger } from "../log.ts";
+import { createPasswords } from "../security/passwords.ts";
 
-/** Prints one line. */
-export type Print = (line: string) => void;
+const print = (line: string) => process.stdout.write(`${line}\n`);
 
-async function withDatabase<Result>(
-  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
-): Promise<Result> {
+async function withDatabase(
+  work: (database: Database, config: Config, log: Logger) => Promise<void>,
+): Promise<void> {
   const config = loadConfig();
   const log = createLogger({
     level: "warn",
@@ -23,55 +22,48 @@ async function withDatabase<Result>(
   });
   const database = await openDatabase(config, log);
   try {
-    return await work(database, config, log);
+    await work(database, config, log);
   } finally {
     await database.close();
   }
 }
 
 /** Brings the schema up to date, or prints the SQL of what has not run yet. */
-export function migrate(options: { dryRun: boolean }, print: Print): Promise<void> {
+export function migrate(options: { dryRun: boolean }): Promise<void> {
   return withDatabase(async (database, { database: { kind } }) => {
     if (options.dryRun) {
       const pending = await database.pendingMigrations();
-      print(
-        pending.length === 0
-          ? "-- nothing to do"
-          : migrationScript(kind === "embedded" ? "sqlite" : kind, pending),
-      );
+      const engine = kind === "embedded" ? "sqlite" : kind;
+      print(pending.length > 0 ? migrationScript(engine, pending) : "-- nothing to do");
       return;
     }
     const applied = await database.migrate();
     for (const name of applied) print(`applied ${name}`);
-    print(applied.length === 0 ? "The database is up to date." : "The database is up to date now.");
+    print(`The database is up to date${applied.length > 0 ? " now" : ""}.`);
   });
 }
 
 /**
- * Makes an active admin. Asks for the password without echo on a terminal, else takes the first line of standard input. Throws
- * what `validate` throws, and `bad_request` when the address or the name is taken.
+ * Makes an active admin. Asks for the password without echo on a terminal, else takes the first
+ * line of standard input. Throws `validation_failed`, and `bad_request` when the address or the
+ * name is taken.
  */
-export async function createAdmin(
-  admin: { email: string; fullName: string | undefined; username: string | undefined },
-  print: Print,
-): Promise<void> {
+export async function createAdmin(admin: {
+  email: string;
+  fullName: string | undefined;
+  username: string | undefined;
+}): Promise<void> {
+  const { email, fullName = "Administrator", username } = admin;
   const password = process.stdin.isTTY ? await askSecretly("Password: ") : await readLine();
-  const input = validate(
-    newAccount,
-    {
-      email: admin.email,
-      full_name: admin.fullName ?? "Administrator",
-      password,
-      ...(admin.username === undefined ? {} : { username: admin.username }),
-    },
-    "body",
-  );
+  const named = username === undefined ? {} : { username };
+  const fields = { email, full_name: fullName, password, ...named };
+  const account = validate(newAccount, fields, "body");
   await withDatabase(async (database, config, log) => {
     await prepareSchema(config, database, log);
     const passwords = createPasswords();
     try {
       const registration = createRegistration({ database, passwords, now: () => new Date() });
-      const user = await registration.createAdmin(input);
+      const user = await registration.createAdmin(account);
       print(`Made the administrator ${user.email} (user ${user.userId}, ${user.username}).`);
     } finally {
       await passwords.close();
@@ -103,8 +95,8 @@ function askSecretly(prompt: string): Promise<string> {
   return promise.finally(() => process.stderr.write("\n"));
 }
 
-/** Prints the effective configuration, secrets masked, then what is wrong with it. Whether it can be used. */
-export function checkConfig(print: Print): boolean {
+/** Prints the configuration, secrets masked, then what is wrong with it. Whether it can be used. */
+export function checkConfig(): boolean {
   for (const line of describeConfig()) print(line);
   try {
     loadConfig();

@@ -3,7 +3,7 @@ import { get } from "node:http";
 /** How long the answer may take, in milliseconds: less than the image's HEALTHCHECK --timeout. */
 const TIMEOUT = 4_000;
 
-/** The image's health check: exit code 0 when `GET /` of this container's server answers 204 in time, else 1. */
+/** The image's health check: exit code 0 when `GET /` answers 204 in time, else 1. */
 function check(host: string, port: number): void {
   // A connection of its own: the global agent may be told to use a proxy (NODE_USE_ENV_PROXY).
   const request = get({ host, port, path: "/", agent: false }, ({ statusCode }) => {

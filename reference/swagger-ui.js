@@ -1,0 +1,7 @@
+SwaggerUIBundle({
+  dom_id: "#swagger-ui",
+  url: "/openapi.json",
+  deepLinking: true,
+  showExtensions: true,
+  validatorUrl: null,
+});

@@ -1,0 +1,98 @@
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { ConfigError, loadEnvFile } from "../config.ts";
+import { DatabaseUnreachable } from "../data/database.ts";
+import { AppError } from "../errors.ts";
+import { checkConfig, createAdmin, migrate } from "./commands.ts";
+
+const HELP = `Usage: node dist/cli/cli.js <command> [options]
+
+Commands:
+  create-admin --email ADDRESS [--full-name NAME] [--username NAME]
+                       makes an active administrator; asks for the password, or reads it from
+                       standard input
+  migrate [--dry-run]  brings the database up to date and says what it did; --dry-run prints
+                       the SQL instead
+  config [--check]     prints the effective configuration, secrets masked, and everything that
+                       is wrong with it
+
+Options:
+  -h, --help           prints this
+
+Exit codes: 0 done, 1 failed, 64 wrong usage, 69 database unreachable, 78 wrong configuration
+`;
+
+// sysexits.h
+const EX_USAGE = 64;
+const EX_UNAVAILABLE = 69;
+const EX_CONFIG = 78;
+
+const TEXT = { type: "string" } as const;
+const FLAG = { type: "boolean" } as const;
+
+class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** The values of the options; UsageError for anything else among the arguments. */
+function read<const Options extends ParseArgsConfig["options"]>(args: string[], options: Options) {
+  try {
+    return parseArgs({ args, options }).values;
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+async function run([command, ...args]: string[]): Promise<number> {
+  loadEnvFile(".env");
+  switch (command) {
+    case "create-admin": {
+      const values = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
+      const { email, username, "full-name": fullName } = values;
+      if (!email) throw new UsageError("'create-admin' needs --email.");
+      await createAdmin({ email, fullName, username });
+      return 0;
+    }
+    case "migrate": {
+      const { "dry-run": dryRun = false } = read(args, { "dry-run": FLAG });
+      await migrate({ dryRun });
+      return 0;
+    }
+    case "config":
+      read(args, { check: FLAG });
+      return checkConfig() ? 0 : EX_CONFIG;
+    case undefined:
+      throw new UsageError("A command is missing.");
+    default:
+      throw new UsageError(`There is no command '${command}'.`);
+  }
+}
+
+function exitCode(error: unknown): number {
+  if (error instanceof UsageError) return EX_USAGE;
+  if (error instanceof ConfigError) return EX_CONFIG;
+  return error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
+}
+
+/** A line for each fault of a field; never a stack, never a value. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error instanceof AppError && typeof error.detail !== "string") {
+    return error.detail.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("\n");
+  }
+  // An AggregateError of the network has none.
+  return error.message || String((error as NodeJS.ErrnoException).code ?? error.name);
+}
+
+// `config | head`: nobody reads any more.
+process.stdout.on("error", () => {});
+const words = process.argv.slice(2);
+if (words.includes("--help") || words.includes("-h")) process.stdout.write(HELP);
+else {
+  try {
+    process.exitCode = await run(words);
+  } catch (error) {
+    const help = error instanceof UsageError ? `\n${HELP}` : "";
+    process.stderr.write(`${messageOf(error)}\n${help}`);
+    process.exitCode = exitCode(error);
+  }
+}
