@@ -162,15 +162,15 @@ export function createSessions(options: {
     },
 
     /**
-     * New tokens for a current or pending refresh token. Throws 401 for a bad token, a token of another type, an unknown user
-     * and an ended session, and 403 for an inactive user. Any other token of a live session revokes it.
+     * New tokens for a current or pending refresh token. Throws 401 for a bad token, a token of another type, an unknown or
+     * inactive user and an ended session. Any other token of a live session revokes it.
      */
     async refresh(database: Database, token: string, hooks: RefreshHooks): Promise<Tokens> {
       const claims = verifyRefresh(token);
       const userId = Number(claims.sub);
       const user = await hooks.findUser(database, userId);
       if (!user) throw new AppError("not_authenticated", "User not found");
-      if (!user.isActive) throw new AppError("forbidden", "User is not active");
+      if (!user.isActive) throw new AppError("not_authenticated", "User is not active");
 
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
         const at = now();

@@ -265,7 +265,7 @@ describe("what refresh refuses, and in which order", () => {
     const { refresh_token, session_id } = await open();
     await updateUser(database, user.userId, { is_active: false });
     await sessions.revokeAll(database, user.userId, "deactivated");
-    const inactive = refusal("forbidden", "User is not active");
+    const inactive = refusal("not_authenticated", "User is not active");
     await assert.rejects(sessions.refresh(refresh_token), inactive);
     await updateUser(database, user.userId, { is_active: true });
     await assert.rejects(sessions.refresh(refresh_token), invalid);

@@ -797,7 +797,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The account is not active. Told only to who has its password or its token. */
+        /** @description The account is not active. Told only to who has its password. */
         NotActive: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1420,7 +1420,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tokens"];
                 };
             };
-            /** @description No refresh token, a bad or expired one, one of an ended session, or one whose user is gone. */
+            /** @description No refresh token, a bad or expired one, one of an ended session, or one whose user is gone or not active. */
             401: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1433,7 +1433,6 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            403: components["responses"]["NotActive"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
