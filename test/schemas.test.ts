@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import * as v from "valibot";
+import type { User } from "../src/data/users.ts";
 import {
   email,
   freeUsername,
@@ -231,6 +232,20 @@ describe("credentials", () => {
 
 const ACCOUNT = { full_name: "Amina Haddad", email: "amina@example.com", password: "passw0rd!" };
 
+/** A user of an old database, whose names and address today's rules refuse. */
+const OLD: User = {
+  userId: 7,
+  fullName: "Al\u0007",
+  email: `${"a".repeat(78)}@example.com`,
+  username: "o".repeat(40),
+  passwordHash: "",
+  createdAt: new Date(0),
+  isActive: true,
+  roleId: 1,
+  roleName: "User",
+};
+const OLD_NAMES = { full_name: OLD.fullName, username: OLD.username };
+
 describe("bodies", () => {
   rule(
     "a registration",
@@ -258,8 +273,9 @@ describe("bodies", () => {
   );
   rule(
     "a change of one's own",
-    selfUpdate,
+    selfUpdate(OLD),
     [
+      OLD_NAMES,
       {},
       { full_name: "Amina Haddad" },
       { username: "amina" },
@@ -278,12 +294,16 @@ describe("bodies", () => {
       { username: null },
       { full_name: "short" },
       { username: "ab" },
+      { full_name: `${OLD.fullName}o` },
+      { username: OLD.username.toUpperCase() },
+      { username: OLD.fullName },
     ],
   );
   rule(
     "a change by an admin",
-    adminUpdate,
+    adminUpdate(OLD),
     [
+      { ...OLD_NAMES, email: OLD.email },
       {},
       { role_id: null },
       { role_id: 1 },
@@ -307,6 +327,8 @@ describe("bodies", () => {
       { is_active: null },
       { email: null },
       { email: "" },
+      { email: ` ${OLD.email}` },
+      { username: `${OLD.username}o` },
       { user_id: 1 },
       { password: "passw0rd!" },
       { created_at: "now" },

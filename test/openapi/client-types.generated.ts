@@ -165,7 +165,7 @@ export interface paths {
         head?: never;
         /**
          * Change one's own name
-         * @description Only the fields that are given change.
+         * @description Only the fields that are given change. A value that the account has already is never an error, also where an old one breaks the rules of today.
          */
         patch: operations["updateMe"];
         trace?: never;
@@ -195,7 +195,7 @@ export interface paths {
         head?: never;
         /**
          * Change an account
-         * @description Only the fields that are given change; `role_id: null` takes the role away. Deactivating an account ends its sessions. The last active administrator can be neither demoted nor deactivated.
+         * @description Only the fields that are given change; `role_id: null` takes the role away. A value that the account has already is never an error, also where an old one breaks the rules of today. Deactivating an account ends its sessions. The last active administrator can be neither demoted nor deactivated.
          */
         patch: operations["updateUser"];
         trace?: never;
@@ -620,13 +620,18 @@ export interface components {
             created_at: components["schemas"]["Instant"];
         };
         SelfUpdate: {
-            full_name?: components["schemas"]["FullName"];
-            username?: components["schemas"]["Username"];
+            /** @description The account's own, or one as `FullName`. */
+            full_name?: string;
+            /** @description The account's own, or one as `Username`. */
+            username?: string;
         };
         AdminUpdate: {
-            full_name?: components["schemas"]["FullName"];
-            email?: components["schemas"]["Email"];
-            username?: components["schemas"]["Username"];
+            /** @description The account's own, or one as `FullName`. */
+            full_name?: string;
+            /** @description The account's own, or one as `Email`. */
+            email?: string;
+            /** @description The account's own, or one as `Username`. */
+            username?: string;
             role_id?: number | null;
             is_active?: boolean;
         };
