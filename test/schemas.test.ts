@@ -59,6 +59,8 @@ describe("credentials", () => {
       "李小龙先生们",
       ["  Amina Haddad\t", "Amina Haddad"],
       ["cafe\u0301 de la paix", "café de la paix"],
+      ["Ａｍｉｎａ\u3000ﬁsch", "Amina fisch"],
+      ["\u00a0Amina Haddad", "Amina Haddad"],
       `O'Brien-Smith, Jr. "${EMOJI}"`,
     ],
     [
@@ -133,6 +135,10 @@ describe("credentials", () => {
       "٣٤٥",
       "...",
       ["e\u0301lise", "élise"],
+      ["ａｂｃｄ_x", "abcd_x"],
+      ["ﬁsch", "fisch"],
+      ["\ufee3\ufeae\ufea3\ufe92\ufe8e", "مرحبا"],
+      "كتـاب_x", // a tatweel is a letter of its own
       "हिन्दी",
     ],
     [
@@ -150,6 +156,8 @@ describe("credentials", () => {
       "a\u200bbc",
       "a\nbc",
       "abc\n",
+      "abc\u00a8", // a blank and a mark in NFKC
+      `${"ﷺ".repeat(2)}`, // 36 characters in NFKC
       null,
     ],
   );
@@ -392,7 +400,7 @@ describe("text", () => {
   rule(
     "a line",
     line,
-    ["", ["e\u0301", "é"], "a b"],
+    ["", "e\u0301", "a b"],
     ["a\nb", "\t", "\u007f", "\u0085", "\0", HALF, null],
   );
   rule(

@@ -26,6 +26,7 @@ const MAX_LENGTH = 500;
 /** Any spelling of a virtual path → its canonical form: segments joined by `/` without outer slashes, the root as `/`. */
 export const virtualPath = v.pipe(
   line,
+  v.normalize("NFC"),
   v.check((value) => !value.includes("//"), "Must not contain an empty segment"),
   v.check((value) => !value.includes("\\"), "Must not contain a backslash"),
   v.transform((value) => value.replace(/^\/|\/$/g, "") || ROOT),

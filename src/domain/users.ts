@@ -6,6 +6,7 @@ import { findRole } from "../data/roles.ts";
 import {
   countActiveInRole,
   deleteUser,
+  emailExists,
   findUser,
   findUserByEmail,
   findUserByUsername,
@@ -90,8 +91,10 @@ export function createUsers({
       });
     } catch (error) {
       if (!(error instanceof UniqueViolation)) throw error;
-      await refuseTaken(database, userId, input);
-      throw error;
+      // Somebody was faster, or the collation holds names equal that are not the same to code.
+      const { email: address, username: name } = input;
+      const isAddress = address !== undefined && (await emailExists(database, address, userId));
+      throw isAddress || name === undefined ? emailTaken() : usernameTaken();
     }
   }
 
@@ -153,15 +156,18 @@ async function getUser(q: Queryable, userId: number): Promise<User> {
 
 const userNotFound = () => new AppError("not_found", "User not found");
 
+const emailTaken = () => new AppError("bad_request", "Email already exists");
+
+const usernameTaken = () => new AppError("bad_request", "Username already exists");
+
 async function refuseTaken(q: Queryable, userId: number, changes: UserChanges): Promise<void> {
   if (changes.email !== undefined) {
     const other = await findUserByEmail(q, changes.email);
-    if (other && other.userId !== userId) throw new AppError("bad_request", "Email already exists");
+    if (other && other.userId !== userId) throw emailTaken();
   }
   if (changes.username !== undefined) {
     const other = await findUserByUsername(q, changes.username);
-    if (other && other.userId !== userId)
-      throw new AppError("bad_request", "Username already exists");
+    if (other && other.userId !== userId) throw usernameTaken();
   }
 }
 

@@ -231,6 +231,31 @@ function registration({ test }: Suite): void {
     }
   });
 
+  test("names are kept and compared in NFKC", async (app) => {
+    for (const [username, look] of [
+      ["abcd_x", "ａｂｃｄ_x"],
+      ["fisch", "ﬁsch"],
+      ["مرحبا", "\ufee3\ufeae\ufea3\ufe92\ufe8e"],
+    ] as const) {
+      await play(app, {
+        title: look,
+        at: REGISTER,
+        json: newcomer({ username: look, full_name: "Ａｍｉｎａ Haddad" }),
+        status: 201,
+        has: { username, full_name: "Amina Haddad" },
+      });
+      for (const again of [username, look]) {
+        await play(app, {
+          title: again,
+          at: REGISTER,
+          json: newcomer({ username: again }),
+          status: 400,
+          detail: "Username already taken",
+        });
+      }
+    }
+  });
+
   test("a user name is made of the address, with a number appended until it is free", async (app) => {
     const names = [];
     for (const email of [

@@ -561,14 +561,14 @@ export interface components {
         };
         /** @enum {string} */
         PartState: "ok" | "unavailable";
-        /** @description 6 to 60 characters after trimming. */
+        /** @description 6 to 60 characters after trimming, kept in Unicode's NFKC. */
         FullName: string;
         /**
          * Format: email
          * @description An ASCII address, kept in lower case.
          */
         Email: string;
-        /** @description 3 to 20 letters, digits, `_`, `.` or `-` of any script. */
+        /** @description 3 to 20 letters, digits, `_`, `.` or `-` of any script, kept in Unicode's NFKC. */
         Username: string;
         /**
          * Format: date-time
