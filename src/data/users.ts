@@ -159,7 +159,8 @@ export function updateUser(q: Queryable, userId: number, changes: UserChanges): 
 }
 
 /**
- * Removes the user and what hangs on them, but not their documents; their audit rows stay, without the reference. False when another
+ * Removes the user and what hangs on them, but not their documents; their audit rows stay, without the
+ * reference. Throws `ForeignKeyViolation` while other rows reference them. False when another
  * transaction has removed them since they were read.
  */
 export async function deleteUser(q: Queryable, userId: number): Promise<boolean> {

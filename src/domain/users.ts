@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { Database, Queryable } from "../data/database.ts";
-import { ForeignKeyViolation, UniqueViolation } from "../data/database.ts";
+import { UniqueViolation } from "../data/database.ts";
 import { countDocuments } from "../data/documents.ts";
 import { findRole } from "../data/roles.ts";
 import {
@@ -19,6 +19,7 @@ import { AppError } from "../errors.ts";
 import type { Sessions } from "../security/sessions.ts";
 import { type Action, type Actor, record } from "./audit.ts";
 import { email, fullName, username } from "./credentials.ts";
+import { removing } from "./references.ts";
 import { fields } from "./text.ts";
 
 export const ADMIN_ROLE = 99;
@@ -111,12 +112,15 @@ export function createUsers({
     activate: (userId: number, actor: Actor) =>
       change(userId, { is_active: true }, "user_activate", actor),
 
-    /** 400 for oneself, for the last active admin, and while documents of theirs exist. */
+    /**
+     * 400 for oneself, for the last active admin, and while documents of theirs exist; 409 while an
+     * unknown table references them.
+     */
     async remove(userId: number, actor: Actor): Promise<void> {
       if (userId === actor.userId)
         throw new AppError("bad_request", "Cannot delete your own account.");
-      try {
-        await database.transaction(async (tx) => {
+      await removing("user", () =>
+        database.transaction(async (tx) => {
           const user = await getUser(tx, userId);
           await refuseLastAdmin(tx, user);
           if ((await countDocuments(tx, { userId })) > 0) throw hasDocuments();
@@ -125,10 +129,8 @@ export function createUsers({
             email: user.email,
             username: user.username,
           });
-        });
-      } catch (error) {
-        throw error instanceof ForeignKeyViolation ? hasDocuments() : error;
-      }
+        }),
+      );
     },
   };
 }
