@@ -22,20 +22,15 @@ export function findUser(q: Queryable, userId: number): Promise<User | undefined
   return q.first<User>(`${SELECT_USER} ${FROM_USERS} WHERE u.user_id = @userId`, { userId });
 }
 
-/** A user and what their session row says; `sessionExpiresAt` is null when there is no such session of theirs. */
-export interface UserWithSession extends User {
-  sessionExpiresAt: Date | null;
-  sessionRevokedAt: Date | null;
-}
-
-export function findUserWithSession(
+/** The user; `sessionEnd` is null unless they have that session and it was not revoked. */
+export function findUserInSession(
   q: Queryable,
   userId: number,
   sessionId: string,
-): Promise<UserWithSession | undefined> {
-  return q.first<UserWithSession>(
-    `${SELECT_USER}, s.expires_at AS sessionExpiresAt, s.revoked_at AS sessionRevokedAt ${FROM_USERS}
-     LEFT JOIN Sessions s ON s.user_id = u.user_id AND s.session_id = @sessionId
+): Promise<(User & { sessionEnd: Date | null }) | undefined> {
+  return q.first(
+    `${SELECT_USER}, s.expires_at AS sessionEnd ${FROM_USERS} LEFT JOIN Sessions s
+     ON s.user_id = u.user_id AND s.session_id = @sessionId AND s.revoked_at IS NULL
      WHERE u.user_id = @userId`,
     { userId, sessionId },
   );

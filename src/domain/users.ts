@@ -16,10 +16,10 @@ import {
   updateUser,
 } from "../data/users.ts";
 import { AppError } from "../errors.ts";
-import type { Sessions } from "../security/sessions.ts";
 import { type Action, type Actor, record } from "./audit.ts";
 import { email, fullName, username } from "./credentials.ts";
 import { removing } from "./references.ts";
+import type { Sessions } from "./sessions.ts";
 import { fields } from "./text.ts";
 
 export const ADMIN_ROLE = 99;

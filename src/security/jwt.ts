@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import { type Claims, InvalidToken, parseClaims } from "./claims.ts";
 
-export { InvalidToken };
+export { type Claims, InvalidToken };
 
 /** Signs and checks compact JWTs, HS256 only (RFC 7515, RFC 7519, RFC 8725). */
 export interface Jwt {
@@ -9,8 +9,6 @@ export interface Jwt {
   sign(claims: Claims): string;
   /** The claims of a token signed with the current or a previous key. Throws `InvalidToken`, nothing else. */
   verify(token: string, now: Date): Claims;
-  /** HMAC-SHA256 of `text` with a key for `purpose` alone, derived from the current secret: 32 bytes. */
-  derive(purpose: string, text: string): Buffer;
 }
 
 interface Key {
@@ -27,15 +25,11 @@ function hmac(key: KeyObject | Buffer, text: string): Buffer {
   return createHmac("sha256", key).update(text).digest();
 }
 
-/** Signing inputs always have a dot in them, purposes never: a derived key can't be had by getting something signed. */
-function deriveWith(secret: KeyObject, purpose: string, text: string): Buffer {
-  return hmac(hmac(secret, `nassaq-server/${purpose}`), text);
-}
-
 function importKey(secret: Buffer | string): Key {
   if (secret.length === 0) throw new TypeError("a JWT secret must not be empty");
   const key = createSecretKey(typeof secret === "string" ? Buffer.from(secret, "utf8") : secret);
-  return { id: deriveWith(key, "kid", "").toString("hex").slice(0, 16), secret: key };
+  // What is signed always has a dot in it: the id can't be had by getting something signed.
+  return { id: hmac(key, "nassaq-server/kid").toString("hex").slice(0, 16), secret: key };
 }
 
 function encode(value: object): string {
@@ -110,7 +104,5 @@ export function createJwt(options: { secret: Buffer | string; previous: readonly
       if (!keysFor(header.kid).some(isSignedWith)) throw new InvalidToken("signature");
       return parseClaims(decodeObject(payloadPart), now);
     },
-
-    derive: (purpose, text) => deriveWith(current.secret, purpose, text),
   };
 }

@@ -96,8 +96,9 @@ export interface paths {
          * Get a new access token
          * @description Takes the refresh token, not the access token, as `Authorization: Bearer`. The answer has a new refresh token as well.
          *
-         *     A client may go on with its first refresh token until the session ends. A client that uses the new one is protected from
-         *     theft: from then on an older refresh token of the session ends the session, whoever sends it.
+         *     The new refresh token stays the same until it is used. A client may go on with its first one until the session ends. A
+         *     client that uses the new one is protected from theft: the one before is answered for ten seconds more, then it ends the
+         *     session, whoever sends it, as any older one does at once. Tabs that use new ones share the newest.
          */
         post: operations["refresh"];
         delete?: never;
