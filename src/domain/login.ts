@@ -28,9 +28,7 @@ export function createLogin({
      */
     async login(address: string, secret: string, actor: Actor): Promise<Tokens> {
       const known = await findUserByEmail(database, address);
-      const proved = known
-        ? await passwords.verify(secret, known.passwordHash)
-        : await passwords.verifyNothing(secret);
+      const proved = await passwords.verify(secret, known?.passwordHash);
       // A refusal is returned, not thrown: its audit row is to be committed.
       const outcome = await database.transaction(async (tx) => {
         const user = known && (await findUser(tx, known.userId));
