@@ -11,6 +11,7 @@ import { startJanitor } from "./domain/janitor.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
+import { createSessions } from "./domain/sessions.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
@@ -28,7 +29,6 @@ import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
-import { createSessions } from "./security/sessions.ts";
 import type { Storage } from "./storage/storage.ts";
 
 /** What tests replace; a process leaves it out. */
@@ -106,6 +106,7 @@ async function compose(
     previous: config.jwtPreviousSecrets,
   });
   const sessions = createSessions({
+    database,
     jwt,
     accessTtlSeconds: config.accessTokenMinutes * 60,
     refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
@@ -131,6 +132,7 @@ async function compose(
     auth: createAuthRoutes({
       registration,
       login: createLogin({ database, passwords, sessions, now }),
+      sessions,
       perAddress: createThrottle({ perMinute: config.authRatePerAddress }),
       perAccount: createThrottle({ perMinute: config.authRatePerAccount }),
     }),
@@ -156,7 +158,7 @@ async function compose(
       ...(config.environment === "dev" ? devTable(createReferenceRoutes()) : []),
     ],
     reserved: RESERVED,
-    authorize: createGuard({ database, sessions, now }),
+    authorize: createGuard(sessions),
     log,
     corsOrigins: config.corsOrigins,
     trustProxy: config.trustProxy,

@@ -54,7 +54,7 @@ const ARROWS: Record<string, string[]> = {
   "broker/dispatcher": ["errors", "log", "broker/broker", "data/database", "data/outbox"],
   "content/": ["errors", "log", "content/"],
   "content/embedded": ["errors", "log", "content/content-store", "data/database"],
-  "security/": ["errors", "log", "security/", "data/"],
+  "security/": ["errors", "log", "security/"],
   "domain/": [
     "errors",
     "log",

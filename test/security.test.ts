@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
+import crypto, { createHmac } from "node:crypto";
+import { syncBuiltinESMExports } from "node:module";
 import { after, describe, test } from "node:test";
 import type { Worker } from "node:worker_threads";
 import bcrypt from "bcryptjs";
@@ -115,20 +116,7 @@ describe("JWT creation", () => {
 
   test("an empty secret is refused, current or previous", () => {
     assert.throws(() => createJwt({ secret: "", previous: [] }), TypeError);
-    assert.throws(() => createJwt({ secret: Buffer.alloc(0), previous: [] }), TypeError);
     assert.throws(() => createJwt({ secret: SECRET, previous: [""] }), TypeError);
-  });
-
-  test("derived keys differ by secret, purpose and text", () => {
-    const other = createJwt({ secret: `${SECRET}!`, previous: [SECRET] });
-    const values = [
-      jwt.derive("a", "x"),
-      jwt.derive("a", "y"),
-      jwt.derive("b", "x"),
-      other.derive("a", "x"),
-    ].map((value) => value.toString("hex"));
-    assert.equal(new Set(values).size, values.length);
-    assert.equal(jwt.derive("a", "x").toString("hex"), values[0]);
   });
 });
 
@@ -145,13 +133,10 @@ describe("JWT decoding", () => {
     assert.deepEqual(jwt.verify(mint(access, { alg: "HS256" }), NOW), { ...old, sid });
   });
 
-  test("a secret may be given as text or as its bytes, in any script", () => {
+  test("the key is the secret's text in UTF-8, in any script", () => {
     const secret = "مفتاح سري طويل بما يكفي للتوقيع";
-    const token = createJwt({ secret, previous: [] }).sign(access);
-    assert.deepEqual(
-      createJwt({ secret: Buffer.from(secret), previous: [] }).verify(token, NOW),
-      access,
-    );
+    const arabic = createJwt({ secret, previous: [] });
+    assert.deepEqual(arabic.verify(mint(access, undefined, secret), NOW), access);
   });
 
   test("a previous key verifies, with and without a key id, and never signs", () => {
@@ -357,6 +342,23 @@ describe("token type validation", () => {
 
 describe("tamper detection", () => {
   const jwt = createJwt({ secret: SECRET, previous: ["a previous secret"] });
+
+  test("signatures are compared in constant time", (t) => {
+    const compare = t.mock.method(crypto, "timingSafeEqual");
+    syncBuiltinESMExports();
+    try {
+      const token = mint(access);
+      assert.deepEqual(jwt.verify(token, NOW), access);
+      assert.throws(() => jwt.verify(mint(access, undefined, "x"), NOW), refusal("signature"));
+      const signature = Buffer.from(token.split(".")[2] as string, "base64url");
+      assert.deepEqual(compare.mock.calls[0]?.arguments, [signature, signature]);
+      // The second one with each of the two keys.
+      assert.equal(compare.mock.callCount(), 3);
+    } finally {
+      compare.mock.restore();
+      syncBuiltinESMExports();
+    }
+  });
   const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
   test("every other character in every place of a token is noticed", () => {
@@ -578,8 +580,8 @@ describe("password hashing", () => {
     try {
       // The spy hears of a thread only after its first job.
       await standard.hash("x");
-      assert.equal(await standard.verifyNothing("x"), false);
-      assert.equal(await standard.verifyNothing("é".repeat(100)), false);
+      assert.equal(await standard.verify("x", undefined), false);
+      assert.equal(await standard.verify("é".repeat(100), undefined), false);
       assert.equal(await standard.verify("x", "no hash"), false);
       assert.equal(await standard.verify("é".repeat(100), salted), false);
     } finally {

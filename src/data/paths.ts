@@ -86,7 +86,7 @@ export async function updatePath(
   await q.run(`UPDATE Virtual_Paths SET ${set} WHERE path_id = @pathId`, { ...params, pathId });
 }
 
-/** Throws `ForeignKeyViolation` while documents reference the path. False when it is not there any more. */
+/** Throws `ForeignKeyViolation` while rows reference the path. False when it is not there any more. */
 export async function deletePath(q: Queryable, pathId: number): Promise<boolean> {
   return (await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId })) === 1;
 }

@@ -1,4 +1,4 @@
-import type { Params, Queryable } from "./database.ts";
+import type { Queryable } from "./database.ts";
 
 /** One login. Of refresh tokens only the SHA-256 of their ids is kept, in hex. */
 export interface Session {
@@ -7,61 +7,60 @@ export interface Session {
   currentTokenHash: string;
   pendingTokenHash: string | null;
   pendingIssuedAt: Date | null;
-  createdAt: Date;
-  lastUsedAt: Date;
   expiresAt: Date;
-  revokedAt: Date | null;
-  revokedReason: string | null;
 }
 
 export async function insertSession(
   q: Queryable,
-  session: Pick<Session, "sessionId" | "userId" | "currentTokenHash" | "createdAt" | "expiresAt">,
+  session: Pick<Session, "sessionId" | "userId" | "currentTokenHash" | "expiresAt"> & {
+    createdAt: Date;
+  },
 ): Promise<void> {
-  const { sessionId, userId, currentTokenHash, createdAt, expiresAt } = session;
   await q.run(
-    `INSERT INTO Sessions (session_id, user_id, current_token_hash, created_at, last_used_at, expires_at)
+    `INSERT INTO Sessions
+       (session_id, user_id, current_token_hash, created_at, last_used_at, expires_at)
      VALUES (@sessionId, @userId, @currentTokenHash, @createdAt, @createdAt, @expiresAt)`,
-    { sessionId, userId, currentTokenHash, createdAt, expiresAt },
+    { ...session },
   );
 }
 
-export function findSession(q: Queryable, sessionId: string): Promise<Session | undefined> {
+/** The user's session if it has neither expired nor been revoked. */
+export function findLiveSession(
+  q: Queryable,
+  sessionId: string,
+  userId: number,
+  now: Date,
+): Promise<Session | undefined> {
   return q.first<Session>(
     `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
-       pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt, created_at AS createdAt,
-       last_used_at AS lastUsedAt, expires_at AS expiresAt, revoked_at AS revokedAt, revoked_reason AS revokedReason
-     FROM Sessions WHERE session_id = @sessionId`,
-    { sessionId },
+       pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
+       expires_at AS expiresAt
+     FROM Sessions WHERE session_id = @sessionId AND user_id = @userId
+       AND revoked_at IS NULL AND expires_at > @now`,
+    { sessionId, userId, now },
   );
-}
-
-/** The refresh tokens that a session is to know from `pendingIssuedAt` on. */
-export interface TokenHashes {
-  currentTokenHash: string;
-  pendingTokenHash: string;
-  pendingIssuedAt: Date;
 }
 
 /**
- * Replaces the token hashes of a live session if they still are those of `seen`: compare and swap in one statement. False when
- * somebody else was faster; the caller reads again.
+ * Replaces the tokens of a live session if they still are those of `seen`: compare and swap in one
+ * statement. False when somebody else was faster; the caller reads again.
  */
 export async function swapTokens(
   q: Queryable,
   seen: Session,
-  next: TokenHashes,
+  next: { currentTokenHash: string; pendingTokenHash: string; pendingIssuedAt: Date },
   now: Date,
 ): Promise<boolean> {
+  const { currentTokenHash, pendingTokenHash, pendingIssuedAt } = next;
   const changed = await q.run(
-    `UPDATE Sessions SET current_token_hash = @currentTokenHash, pending_token_hash = @pendingTokenHash,
-       pending_issued_at = @pendingIssuedAt, last_used_at = @now
+    `UPDATE Sessions SET current_token_hash = @currentTokenHash, last_used_at = @now,
+       pending_token_hash = @pendingTokenHash, pending_issued_at = @pendingIssuedAt
      WHERE session_id = @sessionId AND current_token_hash = @seenCurrent
        AND COALESCE(pending_token_hash, '') = @seenPending AND revoked_at IS NULL`,
     {
-      currentTokenHash: next.currentTokenHash,
-      pendingTokenHash: next.pendingTokenHash,
-      pendingIssuedAt: next.pendingIssuedAt,
+      currentTokenHash,
+      pendingTokenHash,
+      pendingIssuedAt,
       now,
       sessionId: seen.sessionId,
       seenCurrent: seen.currentTokenHash,
@@ -71,44 +70,18 @@ export async function swapTokens(
   return changed === 1;
 }
 
-function revokeWhere(
+/** Ends the live one of the sessions, or all live ones of the user; returns how many. */
+export function revokeSessions(
   q: Queryable,
-  condition: string,
-  params: Params,
+  which: { sessionId: string } | { userId: number },
   reason: string,
   now: Date,
 ): Promise<number> {
+  const condition = "userId" in which ? "user_id = @userId" : "session_id = @sessionId";
   return q.run(
-    `UPDATE Sessions SET revoked_at = @now, revoked_reason = @reason WHERE ${condition} AND revoked_at IS NULL`,
-    { ...params, reason, now },
-  );
-}
-
-/** False when the session is absent or was revoked before. */
-export async function revokeSession(
-  q: Queryable,
-  sessionId: string,
-  reason: string,
-  now: Date,
-): Promise<boolean> {
-  return (await revokeWhere(q, "session_id = @sessionId", { sessionId }, reason, now)) === 1;
-}
-
-/** Revokes the user's live sessions but `exceptSessionId`; returns how many. */
-export function revokeSessionsOfUser(
-  q: Queryable,
-  userId: number,
-  reason: string,
-  now: Date,
-  exceptSessionId: string | undefined,
-): Promise<number> {
-  const params = { userId, exceptSessionId: exceptSessionId ?? "" };
-  return revokeWhere(
-    q,
-    "user_id = @userId AND session_id <> @exceptSessionId",
-    params,
-    reason,
-    now,
+    `UPDATE Sessions SET revoked_at = @now, revoked_reason = @reason
+     WHERE ${condition} AND revoked_at IS NULL`,
+    { ...which, reason, now },
   );
 }
 

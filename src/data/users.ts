@@ -1,4 +1,4 @@
-import { type Params, type Queryable, sameText } from "./database.ts";
+import { escapeLike, type Params, type Queryable, sameText } from "./database.ts";
 import { assignments, filters } from "./filters.ts";
 
 export interface User {
@@ -22,20 +22,15 @@ export function findUser(q: Queryable, userId: number): Promise<User | undefined
   return q.first<User>(`${SELECT_USER} ${FROM_USERS} WHERE u.user_id = @userId`, { userId });
 }
 
-/** A user and what their session row says; `sessionExpiresAt` is null when there is no such session of theirs. */
-export interface UserWithSession extends User {
-  sessionExpiresAt: Date | null;
-  sessionRevokedAt: Date | null;
-}
-
-export function findUserWithSession(
+/** The user; `sessionEnd` is null unless they have that session and it was not revoked. */
+export function findUserInSession(
   q: Queryable,
   userId: number,
   sessionId: string,
-): Promise<UserWithSession | undefined> {
-  return q.first<UserWithSession>(
-    `${SELECT_USER}, s.expires_at AS sessionExpiresAt, s.revoked_at AS sessionRevokedAt ${FROM_USERS}
-     LEFT JOIN Sessions s ON s.user_id = u.user_id AND s.session_id = @sessionId
+): Promise<(User & { sessionEnd: Date | null }) | undefined> {
+  return q.first(
+    `${SELECT_USER}, s.expires_at AS sessionEnd ${FROM_USERS} LEFT JOIN Sessions s
+     ON s.user_id = u.user_id AND s.session_id = @sessionId AND s.revoked_at IS NULL
      WHERE u.user_id = @userId`,
     { userId, sessionId },
   );
@@ -52,27 +47,46 @@ export async function findUserByEmail(q: Queryable, email: string): Promise<User
   return user && sameText(user.email, email) ? user : undefined;
 }
 
-/** The user of a name, without case in any script. SQLite's NOCASE folds ASCII only, so other names are folded, which no index serves. */
+/**
+ * Whether the database holds an address equal to `email`, of another user than `exceptUserId`. It may
+ * where `findUserByEmail` does not: this asks what a unique index would say.
+ */
+export async function emailExists(q: Queryable, email: string, exceptUserId = 0): Promise<boolean> {
+  const row = await q.first(
+    "SELECT u.user_id AS userId FROM Users u WHERE u.email = @email AND u.user_id <> @exceptUserId",
+    { email, exceptUserId },
+  );
+  return row !== undefined;
+}
+
+/**
+ * The user of a name, compared in NFKC, without case in any script. SQLite's NOCASE folds ASCII only,
+ * so other names are folded, which no index serves.
+ */
 export async function findUserByUsername(
   q: Queryable,
   username: string,
 ): Promise<User | undefined> {
-  const lower = username.toLowerCase();
-  const isAscii = /^[\x20-\x7e]*$/.test(username);
-  const column = isAscii ? "u.username" : "LOWER(u.username)";
-  const users = await q.all<User>(`${SELECT_USER} ${FROM_USERS} WHERE ${column} = @lower`, {
-    lower,
+  const folded = foldName(username);
+  const column = /^[\x20-\x7e]*$/.test(folded) ? "u.username" : "LOWER(u.username)";
+  const users = await q.all<User>(`${SELECT_USER} ${FROM_USERS} WHERE ${column} = @folded`, {
+    folded,
   });
-  return users.find((user) => sameText(user.username, username));
+  return users.find((user) => foldName(user.username) === folded);
 }
 
-/** Names that begin with `prefix`, lower-case, to find a free one. */
-export async function usernamesStartingWith(q: Queryable, pattern: string): Promise<Set<string>> {
+/** Names that begin with `prefix`, folded, to find a free one. */
+export async function usernamesStartingWith(q: Queryable, prefix: string): Promise<Set<string>> {
   const rows = await q.all<{ username: string }>(
     "SELECT u.username AS username FROM Users u WHERE u.username LIKE @pattern ESCAPE '\\'",
-    { pattern },
+    { pattern: `${escapeLike(prefix)}%` },
   );
-  return new Set(rows.map((row) => row.username.toLowerCase()));
+  return new Set(rows.map((row) => foldName(row.username)));
+}
+
+/** User names are equal when they are so in NFKC and lower case. */
+function foldName(username: string): string {
+  return username.normalize("NFKC").toLowerCase();
 }
 
 export interface UserFilter {
@@ -140,7 +154,8 @@ export function updateUser(q: Queryable, userId: number, changes: UserChanges): 
 }
 
 /**
- * Removes the user and what hangs on them, but not their documents; their audit rows stay, without the reference. False when another
+ * Removes the user and what hangs on them, but not their documents; their audit rows stay, without the
+ * reference. Throws `ForeignKeyViolation` while other rows reference them. False when another
  * transaction has removed them since they were read.
  */
 export async function deleteUser(q: Queryable, userId: number): Promise<boolean> {

@@ -4,9 +4,13 @@ import { line, text } from "./text.ts";
 /** bcrypt reads no more than 72 bytes of a password. */
 const BCRYPT_BYTES = 72;
 
-/** 6 to 60 characters after trimming, in at most the 100 UTF-16 code units of the column. */
+/**
+ * 6 to 60 characters after trimming, in at most the 100 UTF-16 code units of the column. People's
+ * names are kept in NFKC, so that letters which only look different (full width, ligatures) are the same.
+ */
 export const fullName = v.pipe(
   text,
+  v.normalize("NFKC"),
   v.trim(),
   line,
   v.minCodePoints(6),
@@ -27,9 +31,10 @@ export const email = v.pipe(
   v.toLowerCase(),
 );
 
-/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script. */
+/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC. */
 export const username = v.pipe(
   line,
+  v.normalize("NFKC"),
   v.regex(/^[\p{L}\p{M}\p{Nd}_.-]{3,20}$/u, "Must be 3 to 20 letters, digits, '_', '.' or '-'"),
 );
 
@@ -56,7 +61,7 @@ export function usernameFromEmail(address: string): string {
   return base.slice(0, USERNAME_LENGTH);
 }
 
-/** The base itself, or the base with the first number that makes it free. `taken` holds lower-case names. */
+/** The base itself, or the base with the first number that makes it free. `taken` holds lower-case names in NFKC. */
 export function freeUsername(base: string, taken: ReadonlySet<string>): string {
   let candidate = base;
   for (let number = 1; taken.has(candidate); number++) {

@@ -3,9 +3,9 @@ import type { Database } from "../data/database.ts";
 import { findUser, findUserByEmail } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
-import type { Sessions, Tokens } from "../security/sessions.ts";
 import { type Actor, record } from "./audit.ts";
 import { email } from "./credentials.ts";
+import type { Sessions, Tokens } from "./sessions.ts";
 
 export type Login = ReturnType<typeof createLogin>;
 
@@ -28,9 +28,7 @@ export function createLogin({
      */
     async login(address: string, secret: string, actor: Actor): Promise<Tokens> {
       const known = await findUserByEmail(database, address);
-      const proved = known
-        ? await passwords.verify(secret, known.passwordHash)
-        : await passwords.verifyNothing(secret);
+      const proved = await passwords.verify(secret, known?.passwordHash);
       // A refusal is returned, not thrown: its audit row is to be committed.
       const outcome = await database.transaction(async (tx) => {
         const user = known && (await findUser(tx, known.userId));
@@ -50,18 +48,6 @@ export function createLogin({
       });
       if (outcome instanceof AppError) throw outcome;
       return outcome;
-    },
-
-    /** New tokens for a refresh token; `admit` is asked, once the token proved genuine, whether its user may have them now. */
-    refresh(token: string, admit: (userId: number) => void, actor: Actor): Promise<Tokens> {
-      return sessions.refresh(database, token, {
-        findUser: (q, userId) => {
-          admit(userId);
-          return findUser(q, userId);
-        },
-        onReuse: (tx, userId, sessionId) =>
-          record(tx, "token_reuse", { ...actor, userId }, userId, now(), { session_id: sessionId }),
-      });
     },
   };
 }

@@ -1,10 +1,5 @@
 import * as v from "valibot";
-import {
-  type Database,
-  ForeignKeyViolation,
-  type Queryable,
-  UniqueViolation,
-} from "../data/database.ts";
+import { type Database, type Queryable, UniqueViolation } from "../data/database.ts";
 import { countDocuments, keepBlobKeys } from "../data/documents.ts";
 import {
   deletePath,
@@ -18,6 +13,7 @@ import {
 } from "../data/paths.ts";
 import { AppError } from "../errors.ts";
 import { type Actor, record } from "./audit.ts";
+import { removing } from "./references.ts";
 import { description, fields, line } from "./text.ts";
 
 export const ROOT = "/";
@@ -26,6 +22,7 @@ const MAX_LENGTH = 500;
 /** Any spelling of a virtual path → its canonical form: segments joined by `/` without outer slashes, the root as `/`. */
 export const virtualPath = v.pipe(
   line,
+  v.normalize("NFC"),
   v.check((value) => !value.includes("//"), "Must not contain an empty segment"),
   v.check((value) => !value.includes("\\"), "Must not contain a backslash"),
   v.transform((value) => value.replace(/^\/|\/$/g, "") || ROOT),
@@ -99,10 +96,13 @@ export function createPaths({ database, now }: { database: Database; now: () => 
       );
     },
 
-    /** 404; 400 for the root and while documents or deeper paths reference the path. */
+    /**
+     * 404; 400 for the root and while documents or deeper paths reference the path; 409 while an
+     * unknown table does.
+     */
     async remove(pathId: number, actor: Actor): Promise<void> {
-      try {
-        await database.transaction(async (tx) => {
+      await removing("path", () =>
+        database.transaction(async (tx) => {
           const path = await getPath(tx, pathId);
           if (path.fullPath === ROOT)
             throw new AppError("bad_request", "The root path cannot be deleted.");
@@ -112,10 +112,8 @@ export function createPaths({ database, now }: { database: Database; now: () => 
             throw inUse("documents are stored in it");
           if (!(await deletePath(tx, pathId))) throw pathNotFound();
           await record(tx, "path_delete", actor, pathId, now(), { full_path: path.fullPath });
-        });
-      } catch (error) {
-        throw error instanceof ForeignKeyViolation ? inUse("documents are stored in it") : error;
-      }
+        }),
+      );
     },
   };
 }

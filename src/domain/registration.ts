@@ -1,9 +1,10 @@
 import { randomBytes, randomInt } from "node:crypto";
 import * as v from "valibot";
-import { type Database, escapeLike, type Queryable, UniqueViolation } from "../data/database.ts";
+import { type Database, type Queryable, UniqueViolation } from "../data/database.ts";
 import {
   countActiveInRole,
   countUsers,
+  emailExists,
   findUser,
   findUserByEmail,
   findUserByUsername,
@@ -33,6 +34,11 @@ export const newAccount = fields({
   username: v.exactOptional(username),
 });
 
+type NewAccount = v.InferOutput<typeof newAccount>;
+
+/** So many names made of one address are tried; then the person has to choose one. */
+const MAX_REFUSED = 20;
+
 export type Registration = ReturnType<typeof createRegistration>;
 
 /** How accounts come to be: people register, administrators are made at the first start or from the command line. */
@@ -45,35 +51,45 @@ export function createRegistration({
   passwords: Passwords;
   now: () => Date;
 }) {
-  /** A new user without a role; 400 when the address or the chosen name is taken. */
+  /** 400 when the address or the name is taken, in code's eyes or in the database's. */
   async function insert(
-    input: v.InferOutput<typeof newAccount>,
+    input: NewAccount,
     account: { roleId: number | null; isActive: boolean },
     actor: Actor,
   ): Promise<User> {
     await refuseTaken(database, input);
     const passwordHash = await passwords.hash(input.password);
-    return retryingTakenNames(database, input, () =>
-      database.transaction(async (tx) => {
-        const name = input.username ?? (await freeUsernameFor(tx, input.email));
-        await refuseTaken(tx, input);
-        const userId = await insertUser(tx, {
-          fullName: input.full_name,
-          email: input.email,
-          username: name,
-          passwordHash,
-          createdAt: now(),
-          ...account,
+    const refused = new Set<string>();
+    for (;;) {
+      let name = "";
+      try {
+        return await database.transaction(async (tx) => {
+          await refuseTaken(tx, input);
+          name = input.username ?? (await freeUsernameFor(tx, input.email, refused));
+          const userId = await insertUser(tx, {
+            fullName: input.full_name,
+            email: input.email,
+            username: name,
+            passwordHash,
+            createdAt: now(),
+            ...account,
+          });
+          await record(tx, "user_register", { ...actor, userId }, userId, now(), {
+            email: input.email,
+          });
+          return (await findUser(tx, userId)) as User;
         });
-        await record(tx, "user_register", { ...actor, userId }, userId, now(), {
-          email: input.email,
-        });
-        return (await findUser(tx, userId)) as User;
-      }),
-    );
+      } catch (error) {
+        if (!(error instanceof UniqueViolation)) throw error;
+        // Somebody was faster, or the collation holds names equal that are not the same to code.
+        if (await emailExists(database, input.email)) throw emailTaken();
+        if (input.username !== undefined || refused.size === MAX_REFUSED) throw usernameTaken();
+        refused.add(name);
+      }
+    }
   }
 
-  const createAdmin = (input: v.InferOutput<typeof newAccount>) =>
+  const createAdmin = (input: NewAccount) =>
     insert(input, { roleId: ADMIN_ROLE, isActive: true }, SYSTEM);
 
   const hasAdmin = async () => (await countActiveInRole(database, ADMIN_ROLE, 0)) > 0;
@@ -86,7 +102,7 @@ export function createRegistration({
     createAdmin,
 
     /** An inactive user without a role, whom an admin lets in later. */
-    register: (input: v.InferOutput<typeof newAccount>, actor: Actor) =>
+    register: (input: NewAccount, actor: Actor) =>
       insert(input, { roleId: null, isActive: false }, actor),
 
     /**
@@ -118,33 +134,23 @@ async function refuseTaken(
   q: Queryable,
   input: { email: string; username?: string },
 ): Promise<void> {
-  if (await findUserByEmail(q, input.email))
-    throw new AppError("bad_request", "Email already registered");
-  if (input.username !== undefined && (await findUserByUsername(q, input.username))) {
-    throw new AppError("bad_request", "Username already taken");
-  }
+  if (await findUserByEmail(q, input.email)) throw emailTaken();
+  if (input.username !== undefined && (await findUserByUsername(q, input.username)))
+    throw usernameTaken();
 }
 
-async function freeUsernameFor(q: Queryable, address: string): Promise<string> {
+const emailTaken = () => new AppError("bad_request", "Email already registered");
+
+const usernameTaken = () => new AppError("bad_request", "Username already taken");
+
+/** A name made of the address that nobody has, and that is not among the `refused` ones. */
+async function freeUsernameFor(
+  q: Queryable,
+  address: string,
+  refused: ReadonlySet<string>,
+): Promise<string> {
   const base = usernameFromEmail(address);
   // Room for the digits that a taken name gets appended.
-  const taken = await usernamesStartingWith(q, `${escapeLike(base.slice(0, 12))}%`);
-  return freeUsername(base, taken);
-}
-
-/** Two that register at once may both find an address or a name free: the database refuses one, who is told or tries the next name. */
-async function retryingTakenNames<Result>(
-  database: Database,
-  input: { email: string; username?: string },
-  work: () => Promise<Result>,
-): Promise<Result> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof UniqueViolation)) throw error;
-      await refuseTaken(database, input);
-      if (attempt === 10) throw error;
-    }
-  }
+  const taken = await usernamesStartingWith(q, base.slice(0, 12));
+  return freeUsername(base, new Set([...taken, ...refused]));
 }

@@ -12,11 +12,10 @@ export const text = v.pipe(
   ),
 );
 
-/** A one-line name: as `text`, without control characters, in Unicode's canonical form so that equal letters are equal. */
+/** One line of it: as `text`, without control characters. */
 export const line = v.pipe(
   text,
   v.check((value) => !CONTROL_CHARACTERS.test(value), "Must not contain control characters"),
-  v.normalize("NFC"),
 );
 
 /** A free description, at most 4,000 UTF-16 code units, or null. */

@@ -1,11 +1,12 @@
 import * as v from "valibot";
 import type { Database, Queryable } from "../data/database.ts";
-import { ForeignKeyViolation, UniqueViolation } from "../data/database.ts";
+import { UniqueViolation } from "../data/database.ts";
 import { countDocuments } from "../data/documents.ts";
 import { findRole } from "../data/roles.ts";
 import {
   countActiveInRole,
   deleteUser,
+  emailExists,
   findUser,
   findUserByEmail,
   findUserByUsername,
@@ -15,9 +16,10 @@ import {
   updateUser,
 } from "../data/users.ts";
 import { AppError } from "../errors.ts";
-import type { Sessions } from "../security/sessions.ts";
 import { type Action, type Actor, record } from "./audit.ts";
 import { email, fullName, username } from "./credentials.ts";
+import { removing } from "./references.ts";
+import type { Sessions } from "./sessions.ts";
 import { fields } from "./text.ts";
 
 export const ADMIN_ROLE = 99;
@@ -26,20 +28,30 @@ export const ADMIN_ROLE = 99;
 export const PENDING_ACCOUNT =
   "Your account is pending role assignment. Please contact an administrator.";
 
-/** What users may change of themselves. */
-export const selfUpdate = fields({
-  full_name: v.exactOptional(fullName),
-  username: v.exactOptional(username),
-});
+/** What `user` may change of themselves. */
+export const selfUpdate = (user: User) =>
+  fields({
+    full_name: sameOr(user.fullName, fullName),
+    username: sameOr(user.username, username),
+  });
 
-/** What an admin may change of a user; `role_id: null` takes the role away. */
-export const adminUpdate = fields({
-  full_name: v.exactOptional(fullName),
-  email: v.exactOptional(email),
-  username: v.exactOptional(username),
-  role_id: v.exactOptional(v.nullable(v.pipe(v.number(), v.safeInteger(), v.minValue(1)))),
-  is_active: v.exactOptional(v.boolean()),
-});
+/** What an admin may change of `user`; `role_id: null` takes the role away. */
+export const adminUpdate = (user: User) =>
+  fields({
+    full_name: sameOr(user.fullName, fullName),
+    email: sameOr(user.email, email),
+    username: sameOr(user.username, username),
+    role_id: v.exactOptional(v.nullable(v.pipe(v.number(), v.safeInteger(), v.minValue(1)))),
+    is_active: v.exactOptional(v.boolean()),
+  });
+
+/**
+ * The current value, or one that follows the rule. Clients send back what they were given, and old
+ * databases hold values that today's rules refuse.
+ */
+function sameOr<Rule extends v.GenericSchema<string, string>>(current: string, rule: Rule) {
+  return v.exactOptional(v.lazy((input) => (input === current ? v.string() : rule)));
+}
 
 export type Users = ReturnType<typeof createUsers>;
 
@@ -53,17 +65,19 @@ export function createUsers({
   sessions: Sessions;
   now: () => Date;
 }) {
+  /** 400 for no field at all, a name or an address in use, an unknown role, the last admin. */
   async function change(
     userId: number,
-    changes: UserChanges,
+    input: UserChanges,
     action: Action,
     actor: Actor,
   ): Promise<User> {
     try {
       return await database.transaction(async (tx) => {
         const before = await getUser(tx, userId);
-        if (Object.keys(changes).length === 0)
+        if (Object.keys(input).length === 0)
           throw new AppError("bad_request", "No fields to update");
+        const changes = differences(before, input);
         await refuseTaken(tx, userId, changes);
         if (changes.role_id != null && !(await findRole(tx, changes.role_id))) {
           throw new AppError("bad_request", `Role with id ${changes.role_id} does not exist`);
@@ -71,34 +85,42 @@ export function createUsers({
         const roleId = changes.role_id === undefined ? before.roleId : changes.role_id;
         const isActive = changes.is_active ?? before.isActive;
         if (roleId !== ADMIN_ROLE || !isActive) await refuseLastAdmin(tx, before);
-        await updateUser(tx, userId, changes);
-        if (!isActive && before.isActive) await sessions.revokeAll(tx, userId, "deactivated");
+        if (Object.keys(changes).length > 0) await updateUser(tx, userId, changes);
+        if (input.is_active === false) await sessions.revokeAll(tx, userId, "deactivated");
         await record(tx, action, actor, userId, now(), { fields: Object.keys(changes) });
         return getUser(tx, userId);
       });
     } catch (error) {
       if (!(error instanceof UniqueViolation)) throw error;
-      await refuseTaken(database, userId, changes);
-      throw error;
+      // Somebody was faster, or the collation holds names equal that are not the same to code.
+      const { email: address, username: name } = input;
+      const isAddress = address !== undefined && (await emailExists(database, address, userId));
+      throw isAddress || name === undefined ? emailTaken() : usernameTaken();
     }
   }
 
   return {
-    updateSelf: (userId: number, changes: v.InferOutput<typeof selfUpdate>, actor: Actor) =>
+    /** 404 when there is none. */
+    get: (userId: number): Promise<User> => getUser(database, userId),
+
+    updateSelf: (userId: number, changes: UserChanges, actor: Actor) =>
       change(userId, changes, "user_self_update", actor),
 
-    updateByAdmin: (userId: number, changes: v.InferOutput<typeof adminUpdate>, actor: Actor) =>
+    updateByAdmin: (userId: number, changes: UserChanges, actor: Actor) =>
       change(userId, changes, "user_admin_update", actor),
 
     activate: (userId: number, actor: Actor) =>
       change(userId, { is_active: true }, "user_activate", actor),
 
-    /** 400 for oneself, for the last active admin, and while documents of theirs exist. */
+    /**
+     * 400 for oneself, for the last active admin, and while documents of theirs exist; 409 while an
+     * unknown table references them.
+     */
     async remove(userId: number, actor: Actor): Promise<void> {
       if (userId === actor.userId)
         throw new AppError("bad_request", "Cannot delete your own account.");
-      try {
-        await database.transaction(async (tx) => {
+      await removing("user", () =>
+        database.transaction(async (tx) => {
           const user = await getUser(tx, userId);
           await refuseLastAdmin(tx, user);
           if ((await countDocuments(tx, { userId })) > 0) throw hasDocuments();
@@ -107,12 +129,25 @@ export function createUsers({
             email: user.email,
             username: user.username,
           });
-        });
-      } catch (error) {
-        throw error instanceof ForeignKeyViolation ? hasDocuments() : error;
-      }
+        }),
+      );
     },
   };
+}
+
+/** What of `input` is another value than the user has. */
+function differences(user: User, input: UserChanges): UserChanges {
+  const current: UserChanges = {
+    full_name: user.fullName,
+    email: user.email,
+    username: user.username,
+    role_id: user.roleId,
+    is_active: user.isActive,
+  };
+  const changed = Object.entries(input).filter(
+    ([column, value]) => current[column as keyof UserChanges] !== value,
+  );
+  return Object.fromEntries(changed);
 }
 
 async function getUser(q: Queryable, userId: number): Promise<User> {
@@ -123,15 +158,18 @@ async function getUser(q: Queryable, userId: number): Promise<User> {
 
 const userNotFound = () => new AppError("not_found", "User not found");
 
+const emailTaken = () => new AppError("bad_request", "Email already exists");
+
+const usernameTaken = () => new AppError("bad_request", "Username already exists");
+
 async function refuseTaken(q: Queryable, userId: number, changes: UserChanges): Promise<void> {
   if (changes.email !== undefined) {
     const other = await findUserByEmail(q, changes.email);
-    if (other && other.userId !== userId) throw new AppError("bad_request", "Email already exists");
+    if (other && other.userId !== userId) throw emailTaken();
   }
   if (changes.username !== undefined) {
     const other = await findUserByUsername(q, changes.username);
-    if (other && other.userId !== userId)
-      throw new AppError("bad_request", "Username already exists");
+    if (other && other.userId !== userId) throw usernameTaken();
   }
 }
 

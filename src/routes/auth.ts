@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { Login } from "../domain/login.ts";
 import { newAccount, type Registration } from "../domain/registration.ts";
+import type { Sessions, Tokens } from "../domain/sessions.ts";
 import { text } from "../domain/text.ts";
 import { readForm, readJson } from "../http/body.ts";
 import { created, json, type Reply } from "../http/replies.ts";
@@ -20,11 +21,13 @@ const NO_STORE = { "Cache-Control": "no-store", Pragma: "no-cache" };
 export function createAuthRoutes({
   registration,
   login,
+  sessions,
   perAddress,
   perAccount,
 }: {
   registration: Registration;
   login: Login;
+  sessions: Sessions;
   perAddress: Throttle;
   perAccount: Throttle;
 }) {
@@ -49,26 +52,13 @@ export function createAuthRoutes({
 
     async refresh(request: Request): Promise<Reply> {
       perAddress.take(`refresh ${request.address}`);
-      const token = bearerToken(request);
-      const admit = (userId: number) => perAccount.take(`refresh ${userId}`);
-      return tokenReply(await login.refresh(token, admit, actorOf(request, null)));
+      const presented = await sessions.verifyRefresh(bearerToken(request));
+      perAccount.take(`refresh ${presented.session.sessionId}`);
+      return tokenReply(await sessions.rotate(presented, actorOf(request, null)));
     },
   };
 }
 
-function tokenReply(tokens: {
-  access_token: string;
-  refresh_token: string;
-  expires_in: number;
-}): Reply {
-  return json(
-    {
-      access_token: tokens.access_token,
-      refresh_token: tokens.refresh_token,
-      token_type: "bearer",
-      expires_in: tokens.expires_in,
-    },
-    200,
-    NO_STORE,
-  );
+function tokenReply({ session_id: _, ...tokens }: Tokens): Reply {
+  return json({ ...tokens, token_type: "bearer" }, 200, NO_STORE);
 }

@@ -47,7 +47,7 @@ export function createUserRoutes({ database, users }: { database: Database; user
     me: (_request: Request, caller: User) => json(userResponse(caller)),
 
     async updateMe(request: Request, caller: User): Promise<Reply> {
-      const changes = await readJson(request, selfUpdate);
+      const changes = await readJson(request, selfUpdate(caller));
       return json(
         userResponse(
           await users.updateSelf(caller.userId, changes, actorOf(request, caller.userId)),
@@ -57,7 +57,7 @@ export function createUserRoutes({ database, users }: { database: Database; user
 
     async update(request: Request, caller: User): Promise<Reply> {
       const { user_id } = readParams(request, userId);
-      const changes = await readJson(request, adminUpdate);
+      const changes = await readJson(request, adminUpdate(await users.get(user_id)));
       return json(
         userResponse(await users.updateByAdmin(user_id, changes, actorOf(request, caller.userId))),
       );

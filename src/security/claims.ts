@@ -21,7 +21,12 @@ export class InvalidToken extends Error {
   }
 }
 
-/** `sub` is the user id in decimal; `iat` and `exp` are seconds since 1970. Tokens of the reference system have no `sid`. */
+/** Throws `InvalidToken` unless `condition` holds. */
+export function ensure(condition: boolean, reason: Refusal): asserts condition {
+  if (!condition) throw new InvalidToken(reason);
+}
+
+/** `sub` is the user id in decimal; `iat` and `exp` are seconds since 1970. */
 export interface AccessClaims {
   sub: string;
   /** The role when the token was made; clients read it, the server asks the database. */
@@ -29,6 +34,7 @@ export interface AccessClaims {
   type: "access";
   iat: number;
   exp: number;
+  /** Tokens of the reference system have none. */
   sid?: string;
 }
 
@@ -49,51 +55,30 @@ const MAX_SKEW = 60;
 /** `user_id` is an SQL INT; nothing larger may reach a statement. */
 const MAX_USER_ID = 2_147_483_647;
 
-function numericDate(value: unknown): number {
-  if (typeof value !== "number" || !Number.isFinite(value)) throw new InvalidToken("claims");
-  return value;
-}
+const isTime = (value: unknown): value is number => Number.isFinite(value);
+const isId = (value: unknown): value is string =>
+  typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
+const isUserId = (value: unknown): value is string =>
+  typeof value === "string" && /^[1-9]\d{0,9}$/.test(value) && Number(value) <= MAX_USER_ID;
+const isRole = (value: unknown): value is number | null =>
+  value === null || Number.isSafeInteger(value);
 
-function hexId(value: unknown): string {
-  if (typeof value !== "string" || !/^[0-9a-f]{32}$/.test(value)) throw new InvalidToken("claims");
-  return value;
-}
-
-function subject(value: unknown): string {
-  if (
-    typeof value !== "string" ||
-    !/^[1-9][0-9]{0,9}$/.test(value) ||
-    Number(value) > MAX_USER_ID
-  ) {
-    throw new InvalidToken("claims");
-  }
-  return value;
-}
-
-function roleId(value: unknown): number | null {
-  if (value === undefined || value === null) return null;
-  if (!Number.isSafeInteger(value)) throw new InvalidToken("claims");
-  return value as number;
-}
-
-/** The claims of a payload whose signature is proven. Throws `InvalidToken` (RFC 7519 §4.1.4–4.1.6, RFC 8725 §3.11). */
+/**
+ * The claims of a payload whose signature is proven; others than these are left out. Throws
+ * `InvalidToken` (RFC 7519 §4.1.4–4.1.6, RFC 8725 §3.11).
+ */
 export function parseClaims(payload: Readonly<Record<string, unknown>>, now: Date): Claims {
+  const { sub, rid = null, type, iat, exp, nbf = iat, sid, jti } = payload;
   const seconds = now.getTime() / 1000;
-  const exp = numericDate(payload.exp);
-  const iat = numericDate(payload.iat);
-  const notBefore = payload.nbf === undefined ? iat : numericDate(payload.nbf);
-  if (exp <= seconds) throw new InvalidToken("expired");
-  if (Math.max(iat, notBefore) > seconds + MAX_SKEW) throw new InvalidToken("not_yet_valid");
-
-  const sub = subject(payload.sub);
-  switch (payload.type) {
-    case "access": {
-      const session = payload.sid === undefined ? {} : { sid: hexId(payload.sid) };
-      return { sub, rid: roleId(payload.rid), type: "access", iat, exp, ...session };
-    }
-    case "refresh":
-      return { sub, type: "refresh", iat, exp, sid: hexId(payload.sid), jti: hexId(payload.jti) };
-    default:
-      throw new InvalidToken("type");
+  ensure(isTime(exp) && isTime(iat) && isTime(nbf), "claims");
+  ensure(exp > seconds, "expired");
+  ensure(Math.max(iat, nbf) <= seconds + MAX_SKEW, "not_yet_valid");
+  ensure(type === "access" || type === "refresh", "type");
+  ensure(isUserId(sub), "claims");
+  if (type === "refresh") {
+    ensure(isId(sid) && isId(jti), "claims");
+    return { sub, type, iat, exp, sid, jti };
   }
+  ensure(isRole(rid) && (sid === undefined || isId(sid)), "claims");
+  return { sub, rid, type, iat, exp, ...(sid === undefined ? {} : { sid }) };
 }

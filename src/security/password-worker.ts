@@ -12,9 +12,7 @@ export interface Answer {
 }
 
 parentPort?.on("message", (job: Job) => {
-  const answer: Answer = {
-    result:
-      job.kind === "hash" ? hashSync(job.password, job.cost) : compareSync(job.password, job.hash),
-  };
-  parentPort?.postMessage(answer);
+  const { kind, password } = job;
+  const result = kind === "hash" ? hashSync(password, job.cost) : compareSync(password, job.hash);
+  parentPort?.postMessage({ result } satisfies Answer);
 });

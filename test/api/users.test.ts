@@ -288,6 +288,61 @@ function changes({ test }: Suite): void {
     );
   });
 
+  test("a value that stays as it is is no error, whatever today's rules say", async (app) => {
+    const old = {
+      full_name: "Al",
+      email: `${"a".repeat(78)}@example.com`,
+      username: "o".repeat(40),
+    };
+    const person = await app.person();
+    await app.app.database.run(
+      "UPDATE Users SET full_name = @full_name, email = @email, username = @username WHERE user_id = @id",
+      { ...old, id: person.id },
+    );
+    const mine = { full_name: old.full_name, username: old.username };
+    const me = { at: "PATCH /api/v1/users/me", as: person };
+    const theirs = { at: `PATCH /api/v1/users/${person.id}`, ...admin };
+    await play(app, { title: "nothing new", ...me, json: mine, status: 200, has: old });
+    await play(app, { title: "nothing new", ...theirs, json: old, status: 200, has: old });
+    await play(app, {
+      title: "a new name beside the old one",
+      ...me,
+      json: { ...mine, full_name: "Alexander" },
+      status: 200,
+      has: { ...old, full_name: "Alexander" },
+    });
+    await play(app, {
+      title: "a new role beside the old names",
+      ...theirs,
+      json: { ...old, full_name: "Alexander", role_id: null, is_active: true },
+      status: 200,
+      has: { ...old, full_name: "Alexander", role_id: null },
+    });
+    const rows = await app.app.database.all<{ details: string }>(
+      "SELECT details FROM Logs WHERE entity_id = @id AND action_type LIKE 'user%update' ORDER BY log_id",
+      { id: person.id },
+    );
+    assert.deepEqual(
+      rows.map(({ details }) => JSON.parse(details).fields),
+      [[], [], ["full_name"], ["role_id"]],
+    );
+    const changed = { email: `a${old.email}`, username: `o${old.username}` };
+    await play(app, {
+      title: "a change is held to today's rules",
+      ...theirs,
+      json: changed,
+      status: 422,
+      issues: ["max_length body.email", "regex body.username"],
+    });
+    await play(app, {
+      title: "a change is held to today's rules",
+      ...me,
+      json: { ...mine, full_name: "Ale" },
+      status: 422,
+      issues: ["min_length body.full_name"],
+    });
+  });
+
   test("an admin is told what is wrong with a change", async (app) => {
     const { id } = await app.person();
     const other = await app.as("other");

@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
-import type { Database, Queryable } from "../../src/data/database.ts";
-import { findSession } from "../../src/data/sessions.ts";
+import type { Database } from "../../src/data/database.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
-import { findUser, insertUser } from "../../src/data/users.ts";
+import { insertUser } from "../../src/data/users.ts";
+import { createSessions, type Tokens } from "../../src/domain/sessions.ts";
 import { AppError, type Code } from "../../src/errors.ts";
 import { createJwt } from "../../src/security/jwt.ts";
-import { createSessions, type Tokens } from "../../src/security/sessions.ts";
 
 export const START = Date.parse("2026-02-26T14:30:00.700Z");
 export const ACCESS = 60;
 export const REFRESH = 7 * 24 * 3600;
+/** So long the token before the current one is answered, in milliseconds. */
+export const LATE = 10_000;
 export const SECRET = "a secret that is long enough for a test";
 
 export function refusal(code: Code, detail: string) {
@@ -26,6 +27,8 @@ export function payload(token: string): Record<string, unknown> {
   return JSON.parse(atob(token.split(".")[1] as string));
 }
 
+const ACTOR = { userId: null, address: "127.0.0.1", requestId: "r" };
+
 /** A user, a clock and the sessions of one server process; `process()` is a further one on the same database. */
 export async function setUp(database: Database) {
   await database.migrate();
@@ -40,36 +43,52 @@ export async function setUp(database: Database) {
   });
   const clock = { time: START };
   const jwt = createJwt({ secret: SECRET, previous: [] });
-  const reuses: string[] = [];
-  const hooks = {
-    findUser,
-    onReuse: async (tx: Queryable, user: number, sessionId: string) => {
-      assert.equal(user, userId);
-      await tx.run("UPDATE Users SET full_name = @name WHERE user_id = @user", {
-        name: "robbed",
-        user,
-      });
-      reuses.push(sessionId);
-    },
-  };
   function process(on: Database = database, key = jwt) {
     const sessions = createSessions({
+      database: on,
       jwt: key,
       accessTtlSeconds: ACCESS,
       refreshTtlSeconds: REFRESH,
       now: () => new Date(clock.time),
     });
-    return { ...sessions, refresh: (token: string) => sessions.refresh(on, token, hooks) };
+    return {
+      ...sessions,
+      refresh: async (token: string) => sessions.rotate(await sessions.verifyRefresh(token), ACTOR),
+    };
   }
   const user = { userId, roleId: 99 };
   const sessions = process();
   const open = () => database.transaction((tx) => sessions.open(tx, user));
+  /** The ids of the sessions in the audit trail that ended by a replayed token, each by its user. */
+  const reuses = async (): Promise<string[]> => {
+    const rows = await database.all<{ details: string; entityId: number; userId: number }>(
+      `SELECT details, entity_id AS entityId, user_id AS userId FROM Logs
+       WHERE action_type = 'token_reuse' ORDER BY log_id`,
+    );
+    return rows.map((row) => {
+      const details = JSON.parse(row.details);
+      assert.deepEqual([row.entityId, row.userId, details.actor_id], [userId, userId, userId]);
+      assert.deepEqual([details.address, details.request_id], [ACTOR.address, ACTOR.requestId]);
+      return details.session_id;
+    });
+  };
   const row = async (tokens: Tokens) => {
-    const session = await findSession(database, tokens.session_id);
+    const session = await database.first<{
+      expiresAt: Date;
+      lastUsedAt: Date;
+      pendingTokenHash: string | null;
+      revokedAt: Date | null;
+      revokedReason: string | null;
+    }>(
+      `SELECT expires_at AS expiresAt, last_used_at AS lastUsedAt, revoked_at AS revokedAt,
+         pending_token_hash AS pendingTokenHash, revoked_reason AS revokedReason
+       FROM Sessions WHERE session_id = @id`,
+      { id: tokens.session_id },
+    );
     assert.ok(session);
     return session;
   };
-  return { database, clock, jwt, reuses, hooks, process, user, sessions, open, row };
+  return { database, clock, jwt, reuses, process, user, sessions, open, row };
 }
 
 export async function inMemory(t: TestContext) {

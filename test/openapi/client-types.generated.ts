@@ -96,8 +96,9 @@ export interface paths {
          * Get a new access token
          * @description Takes the refresh token, not the access token, as `Authorization: Bearer`. The answer has a new refresh token as well.
          *
-         *     A client may go on with its first refresh token until the session ends. A client that uses the new one is protected from
-         *     theft: from then on an older refresh token of the session ends the session, whoever sends it.
+         *     The new refresh token stays the same until it is used. A client may go on with its first one until the session ends. A
+         *     client that uses the new one is protected from theft: the one before is answered for ten seconds more, then it ends the
+         *     session, whoever sends it, as any older one does at once. Tabs that use new ones share the newest.
          */
         post: operations["refresh"];
         delete?: never;
@@ -165,7 +166,7 @@ export interface paths {
         head?: never;
         /**
          * Change one's own name
-         * @description Only the fields that are given change.
+         * @description Only the fields that are given change. A value that the account has already is never an error, also where an old one breaks the rules of today.
          */
         patch: operations["updateMe"];
         trace?: never;
@@ -195,7 +196,7 @@ export interface paths {
         head?: never;
         /**
          * Change an account
-         * @description Only the fields that are given change; `role_id: null` takes the role away. Deactivating an account ends its sessions. The last active administrator can be neither demoted nor deactivated.
+         * @description Only the fields that are given change; `role_id: null` takes the role away. A value that the account has already is never an error, also where an old one breaks the rules of today. Deactivating an account ends its sessions. The last active administrator can be neither demoted nor deactivated.
          */
         patch: operations["updateUser"];
         trace?: never;
@@ -561,14 +562,14 @@ export interface components {
         };
         /** @enum {string} */
         PartState: "ok" | "unavailable";
-        /** @description 6 to 60 characters after trimming. */
+        /** @description 6 to 60 characters after trimming, kept in Unicode's NFKC. */
         FullName: string;
         /**
          * Format: email
          * @description An ASCII address, kept in lower case.
          */
         Email: string;
-        /** @description 3 to 20 letters, digits, `_`, `.` or `-` of any script. */
+        /** @description 3 to 20 letters, digits, `_`, `.` or `-` of any script, kept in Unicode's NFKC. */
         Username: string;
         /**
          * Format: date-time
@@ -620,13 +621,18 @@ export interface components {
             created_at: components["schemas"]["Instant"];
         };
         SelfUpdate: {
-            full_name?: components["schemas"]["FullName"];
-            username?: components["schemas"]["Username"];
+            /** @description The account's own, or one as `FullName`. */
+            full_name?: string;
+            /** @description The account's own, or one as `Username`. */
+            username?: string;
         };
         AdminUpdate: {
-            full_name?: components["schemas"]["FullName"];
-            email?: components["schemas"]["Email"];
-            username?: components["schemas"]["Username"];
+            /** @description The account's own, or one as `FullName`. */
+            full_name?: string;
+            /** @description The account's own, or one as `Email`. */
+            email?: string;
+            /** @description The account's own, or one as `Username`. */
+            username?: string;
             role_id?: number | null;
             is_active?: boolean;
         };
@@ -797,7 +803,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The account is not active. Told only to who has its password or its token. */
+        /** @description The account is not active. Told only to who has its password. */
         NotActive: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -828,6 +834,18 @@ export interface components {
                  *       "detail": "User not found"
                  *     }
                  */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description Another table of the platform, which this server does not know, references it. */
+        Referenced: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
                 "application/json": components["schemas"]["Error"];
             };
         };
@@ -1420,7 +1438,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tokens"];
                 };
             };
-            /** @description No refresh token, a bad or expired one, one of an ended session, or one whose user is gone. */
+            /** @description No refresh token, a bad or expired one, one of an ended session, or one whose user is gone or not active. */
             401: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1433,7 +1451,6 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            403: components["responses"]["NotActive"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1708,6 +1725,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["AdminsOnly"];
             404: components["responses"]["NoSuchUser"];
+            409: components["responses"]["Referenced"];
             422: components["responses"]["ValidationFailed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2599,6 +2617,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["AdminsOnly"];
             404: components["responses"]["NoSuchPath"];
+            409: components["responses"]["Referenced"];
             422: components["responses"]["ValidationFailed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];

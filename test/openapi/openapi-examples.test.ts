@@ -241,14 +241,15 @@ test("the examples of refusals are what happens", async () => {
     parameters: { user_id: 3 },
     body: { is_active: true },
   });
-  const othersToken = (await login(other.email, other.password)).access_token;
+  const others = await login(other.email, other.password);
   await send(operationOf("updateUser"), {
     ...asAdmin,
     parameters: { user_id: 3 },
     body: { is_active: false },
   });
-  await play("updateMe", 403, { token: othersToken });
-  await play("listUsers", 403, { token: othersToken }, "notActive");
+  await play("updateMe", 403, { token: others.access_token });
+  await play("listUsers", 403, { token: others.access_token }, "notActive");
+  await play("refresh", 401, { token: others.refresh_token }, "inactive");
   await expectExample(await server.request("PUT", "/ready"), "Refused", "");
 });
 

@@ -106,7 +106,7 @@ describe("password threads", () => {
     try {
       const started = nextThread();
       const first = passwords.hash("x");
-      const second = passwords.verifyNothing("x");
+      const second = passwords.verify("x");
       const failed = assert.rejects(first, isUnavailable);
       await (await started).terminate();
       await failed;
@@ -130,7 +130,7 @@ describe("password threads", () => {
 
   test("closing fails what is running and what waits, then takes nothing more", async () => {
     const passwords = createPasswords({ cost: 12, threads: 1 });
-    const jobs = [passwords.hash("x"), passwords.hash("x"), passwords.verifyNothing("x")];
+    const jobs = [passwords.hash("x"), passwords.hash("x"), passwords.verify("x")];
     const settled = Promise.allSettled(jobs);
     await passwords.close();
     for (const result of await settled) {

@@ -9,10 +9,10 @@ import { type App, startApp } from "../../src/app.ts";
 import type { Delivery } from "../../src/broker/broker.ts";
 import { loadConfig } from "../../src/config.ts";
 import { insertUser } from "../../src/data/users.ts";
+import { createSessions } from "../../src/domain/sessions.ts";
 import { createLogger } from "../../src/log.ts";
 import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
-import { createSessions } from "../../src/security/sessions.ts";
 import { assertDocumented } from "../openapi/openapi-validator.ts";
 import { type Answer, open, type SendOptions, send } from "./client.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
@@ -109,12 +109,6 @@ export async function startTestApp(
     ...options.env,
   });
   const jwt = createJwt({ secret: config.jwtSecret ?? readOrMakeSecret(folder), previous: [] });
-  const sessions = createSessions({
-    jwt,
-    accessTtlSeconds: config.accessTokenMinutes * 60,
-    refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
-    now,
-  });
   const log = createLogger({
     level: config.logLevel,
     readable: false,
@@ -124,6 +118,13 @@ export async function startTestApp(
     now,
     passwordCost: options.passwordCost ?? 4,
     ...(options.folder === undefined ? { databaseFile: ":memory:" } : {}),
+  });
+  const sessions = createSessions({
+    database: app.database,
+    jwt,
+    accessTtlSeconds: config.accessTokenMinutes * 60,
+    refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
+    now,
   });
   const people = new Map<Role, Promise<Person>>();
   const secrets = new Set<string>([PASSWORD, PASSWORD_HASH, SECRET]);
