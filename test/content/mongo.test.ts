@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createServer, type Socket } from "node:net";
-import { type TestContext, test } from "node:test";
+import { describe, it, type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { BSON, MongoClient } from "mongodb";
 import type { ExtractedText } from "../../src/content/content-store.ts";
@@ -38,12 +38,7 @@ const TEXT: ExtractedText = {
 function storeAt(t: TestContext, url: string) {
   const lines: string[] = [];
   const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
-  const store = new MongoContentStore({
-    url,
-    database: "sdmsdb",
-    log,
-    timeouts: { connect: 1_000, answer: 2_000 },
-  });
+  const store = new MongoContentStore({ url, database: "sdmsdb", log });
   t.after(() => store.close());
   return { store, lines };
 }
@@ -196,7 +191,7 @@ test("an index that the server refuses keeps nobody from working", async (t) => 
   assert.equal(peer.commands.filter((name) => name === "createIndexes").length, 1);
 });
 
-test("what a worker wrote is read: its extra fields left out, its newest text where it wrote two", async (t) => {
+test("what a worker wrote is read, with more in it than ours, its newest text where it wrote two", async (t) => {
   const { peer, store } = await withPeer(t);
   const older = {
     ...TEXT,
@@ -204,16 +199,24 @@ test("what a worker wrote is read: its extra fields left out, its newest text wh
     doc_id: BSON.Long.fromNumber(7),
     extracted_text: "older",
   };
-  const classification = { category: "invoice", confidence: 0.5 };
+  const ocr = { ...TEXT.ocr, cost_usd: 0.01, chunks_used: 2 };
+  const classification = {
+    category: "invoice",
+    confidence: 0.5,
+    reasoning: "…",
+    tokens_used: 9,
+    cost_usd: 1,
+    error: null,
+  };
   const newer = {
     ...TEXT,
     _id: new BSON.ObjectId("1".repeat(24)),
-    ocr: { ...TEXT.ocr, cost_usd: 0.01, chunks_used: 2 },
-    classification: { ...classification, reasoning: "…", tokens_used: 9, cost_usd: 1, error: null },
+    ocr,
+    classification,
     schema: "2",
   };
   peer.collections.set("sdmsdb.ocr_results", [BSON.serialize(older), BSON.serialize(newer)]);
-  assert.deepEqual(await store.get(7), { ...TEXT, classification });
+  assert.deepEqual(await store.get(7), { ...TEXT, ocr, classification });
   assert.equal(await store.put({ ...TEXT, extracted_text: "newest" }), String(newer._id));
   assert.equal((await store.get(7))?.extracted_text, "newest");
   await store.delete(7);
@@ -254,10 +257,12 @@ test("what a worker left out is read as empty", async (t) => {
   }
 });
 
-test("a connection that breaks during a write is replaced and the write repeated", async (t) => {
+test("a connection that breaks is replaced: a read is repeated, a write told as unavailable", async (t) => {
   const { peer, store } = await withPeer(t);
   peer.failures.push({ command: "findAndModify", reply: "hang up" });
+  await assert.rejects(store.put(TEXT), isUnavailable);
   await store.put(TEXT);
+  peer.failures.push({ command: "find", reply: "hang up" });
   assert.deepEqual(await store.get(7), TEXT);
 });
 
@@ -274,73 +279,76 @@ test("a server that refuses for now is unavailable by its code; a bad write is n
   await assert.rejects(store.put(TEXT), (error) => !isUnavailable(error));
 });
 
-test("a server lost while running is unavailable, and all heals when it is back", async (t) => {
-  const { peer, store } = await withPeer(t);
-  await store.put(TEXT);
-  await peer.stop();
-  await assert.rejects(store.get(7), isUnavailable);
-  await assert.rejects(store.ping(), isUnavailable);
-  await peer.start();
-  assert.deepEqual(await store.get(7), TEXT);
-  await store.ping();
-});
-
-test("a server that is down at start: connect returns, and all heals when it comes", async (t) => {
-  const { peer, store, lines } = await withPeer(t);
-  await peer.stop();
-  await store.connect();
-  assert.equal(lines.filter((line) => line.includes("not reachable")).length, 1);
-  await peer.start();
-  await store.ping();
-  await store.put(TEXT);
-  assert.deepEqual(await store.get(7), TEXT);
-});
-
-test("a server that takes connections and never answers is unavailable within bounds, and so is closing", async (t) => {
-  const port = await silentEndpoint(t);
-  const url = mongoConnectionString({
-    ...SETTINGS,
-    host: "127.0.0.1",
-    port,
-    password: "s3cret",
-    tls: false,
-  });
-  const { store, lines } = storeAt(t, url);
-  await store.connect();
-  const [rejection] = await Promise.allSettled([store.ping()]);
-  assert.ok(rejection?.status === "rejected" && isUnavailable(rejection.reason));
-  await store.close();
-  await assert.rejects(store.get(7), isUnavailable);
-  assert.ok(!lines.join().includes("s3cret"));
-});
-
-test("an answer that never comes is given up", async (t) => {
-  const { peer, store } = await withPeer(t);
-  await store.connect();
-  peer.failures.push({ command: "ping", reply: "silence" });
-  await assert.rejects(store.ping(), isUnavailable);
-  await store.ping();
-});
-
 test("close ends what is waiting for an answer", async (t) => {
   const { peer, store } = await withPeer(t);
   await store.put(TEXT);
   for (const command of ["find", "endSessions"]) peer.failures.push({ command, reply: "silence" });
   const waiting = assert.rejects(store.get(7), isUnavailable);
-  while (!peer.commands.includes("find")) await new Promise((resolve) => setImmediate(resolve));
+  await eventually("the command", () => peer.commands.includes("find"));
   await store.close();
   await waiting;
 });
 
-test("a port where nobody listens is unavailable", async (t) => {
-  const { store } = storeAt(t, `mongodb://127.0.0.1:${await closedPort()}/`);
-  await store.connect();
-  await assert.rejects(store.put(TEXT), isUnavailable);
-});
+// They wait for the driver's real time-outs: together.
+describe("a server that is down or silent", { concurrency: true }, () => {
+  it("a server lost while running is unavailable, and all heals when it is back", async (t) => {
+    const { peer, store } = await withPeer(t);
+    await store.put(TEXT);
+    await peer.stop();
+    await assert.rejects(store.get(7), isUnavailable);
+    await assert.rejects(store.ping(), isUnavailable);
+    await peer.start();
+    assert.deepEqual(await store.get(7), TEXT);
+    await store.ping();
+  });
 
-test("a server too old for the driver is unavailable and does not end the process", async (t) => {
-  const { peer, store } = await withPeer(t);
-  peer.hello = { maxWireVersion: 2 };
-  await store.connect();
-  await assert.rejects(store.ping(), isUnavailable);
+  it("a server that is down at start: connect returns, and all heals when it comes", async (t) => {
+    const { peer, store, lines } = await withPeer(t);
+    await peer.stop();
+    await store.connect();
+    assert.equal(lines.filter((line) => line.includes("not reachable")).length, 1);
+    await peer.start();
+    await store.ping();
+    await store.put(TEXT);
+    assert.deepEqual(await store.get(7), TEXT);
+  });
+
+  it("a server that takes connections and never answers is unavailable within bounds, and so is closing", async (t) => {
+    const port = await silentEndpoint(t);
+    const url = mongoConnectionString({
+      ...SETTINGS,
+      host: "127.0.0.1",
+      port,
+      password: "s3cret",
+      tls: false,
+    });
+    const { store, lines } = storeAt(t, url);
+    await store.connect();
+    const [rejection] = await Promise.allSettled([store.ping()]);
+    assert.ok(rejection?.status === "rejected" && isUnavailable(rejection.reason));
+    await store.close();
+    await assert.rejects(store.get(7), isUnavailable);
+    assert.ok(!lines.join().includes("s3cret"));
+  });
+
+  it("an answer that never comes is given up", async (t) => {
+    const { peer, store } = await withPeer(t);
+    await store.connect();
+    peer.failures.push({ command: "ping", reply: "silence" });
+    await assert.rejects(store.ping(), isUnavailable);
+    await store.ping();
+  });
+
+  it("a port where nobody listens is unavailable", async (t) => {
+    const { store } = storeAt(t, `mongodb://127.0.0.1:${await closedPort()}/`);
+    await store.connect();
+    await assert.rejects(store.put(TEXT), isUnavailable);
+  });
+
+  it("a server too old for the driver is unavailable and does not end the process", async (t) => {
+    const { peer, store } = await withPeer(t);
+    peer.hello = { maxWireVersion: 2 };
+    await store.connect();
+    await assert.rejects(store.ping(), isUnavailable);
+  });
 });
