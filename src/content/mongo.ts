@@ -1,36 +1,26 @@
 import { isIPv6 } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
-import {
-  type Collection,
-  type Db,
-  MongoAPIError,
-  MongoClient,
-  MongoClientClosedError,
-  MongoError,
-  MongoNetworkError,
-  MongoNetworkTimeoutError,
-  MongoNotConnectedError,
-  MongoServerError,
-  MongoTopologyClosedError,
-} from "mongodb";
-import { unavailable } from "../errors.ts";
+import { type Collection, MongoClient, MongoError, MongoServerError } from "mongodb";
+import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { ContentStore, ExtractedText } from "./content-store.ts";
 
-/** Milliseconds: to find a server and connect to it, and for its answer to one command. */
-const TIMEOUTS = { connect: 5_000, answer: 10_000 };
-const CLOSE_MS = 5_000;
-const DUPLICATE_KEY = 11000;
+/** Milliseconds to find a server and connect to it, or to close; and for one answer. */
+const CONNECT_TIMEOUT = 5_000;
+const ANSWER_TIMEOUT = 10_000;
 
-/**
- * Answers of a server that can't serve us now: https://www.mongodb.com/docs/manual/reference/error-codes/, and 16500, the
- * throttling of Cosmos DB. Refused credentials (13, 18) are among them: no request can mend those.
- */
-const UNAVAILABLE_CODES = new Set<unknown>([
-  6, 7, 13, 18, 50, 64, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 16500,
-]);
+/** Codes that refuse the document itself (mongodb.com/docs/manual/reference/error-codes). */
+const REFUSALS = new Set<unknown>([2, 10334, 121]);
 
-/** The computed connection string; any character in user and password survives it. It is a secret. */
+/** What `ocr` is where a worker left it out, or a part of it. */
+const NO_OCR: ExtractedText["ocr"] = {
+  page_count: 0,
+  word_count: 0,
+  avg_confidence: 0,
+  primary_language: "",
+  elapsed_seconds: 0,
+};
+
+/** The computed connection string; any character in user and password survives. It is a secret. */
 export function mongoConnectionString(settings: {
   host: string;
   port: number;
@@ -40,65 +30,61 @@ export function mongoConnectionString(settings: {
   tlsInsecure: boolean;
 }): string {
   const { port, tls, tlsInsecure } = settings;
-  const credentials = `${encodeURIComponent(settings.user)}:${encodeURIComponent(settings.password)}`;
+  const user = encodeURIComponent(settings.user);
+  const password = encodeURIComponent(settings.password);
   const host = isIPv6(settings.host) ? `[${settings.host}]` : settings.host;
   return (
-    `mongodb://${credentials}@${host}:${port}/?tls=${tls}&tlsInsecure=${tlsInsecure}` +
+    `mongodb://${user}:${password}@${host}:${port}/?tls=${tls}&tlsInsecure=${tlsInsecure}` +
     "&authMechanism=SCRAM-SHA-256&retrywrites=false&maxIdleTimeMS=120000"
   );
 }
 
-/** Extracted texts in MongoDB (or Cosmos DB's Mongo API), collection `ocr_results`, one document per `doc_id`. */
+/**
+ * Extracted texts in MongoDB (or Cosmos DB's Mongo API), collection `ocr_results`, shared with
+ * workers that insert one each time they process a document: the newest counts.
+ */
 export class MongoContentStore implements ContentStore {
   readonly description: string;
   readonly #client: MongoClient;
-  readonly #database: Db;
   readonly #texts: Collection<ExtractedText>;
   readonly #log: Logger;
   #index: Promise<void> | undefined;
   #closed = false;
 
   /** `url` is a secret. Throws when it is malformed, without repeating it. */
-  constructor(options: { url: string; database: string; log: Logger; timeouts?: typeof TIMEOUTS }) {
-    const { url, database, log, timeouts = TIMEOUTS } = options;
-    this.#client = openClient(url, timeouts);
-    // The driver reports an incompatible server as an event, and an `error` that nobody listens to ends the process.
+  constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
+    this.#client = openClient(url);
+    // The driver tells of an incompatible server by an event; unheard it would end the process.
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
-    this.#database = this.#client.db(database);
-    this.#texts = this.#database.collection<ExtractedText>("ocr_results");
+    this.#texts = this.#client.db(database).collection<ExtractedText>("ocr_results");
     this.#log = log;
     this.description = `MongoDB (${this.#client.options.hosts.join(", ")})`;
   }
 
   async connect(): Promise<void> {
     try {
-      await this.#client.connect();
+      await this.ping();
     } catch (error) {
       this.#log.warn("MongoDB is not reachable; every use tries again", { error });
     }
   }
 
   async put(text: ExtractedText): Promise<string> {
-    return this.#call(async () => {
-      await this.#ensureIndex();
-      const stored = await this.#texts.findOneAndReplace({ doc_id: text.doc_id }, pick(text), {
+    const stored = await this.#call(() =>
+      this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
         upsert: true,
         returnDocument: "after",
         sort: { _id: -1 },
         projection: { _id: 1 },
-      });
-      return String(stored?._id);
-    });
+      }),
+    );
+    return String(stored?._id);
   }
 
   async get(docId: number): Promise<ExtractedText | undefined> {
-    return this.#call(async () => {
-      void this.#ensureIndex();
-      // Should a worker have written one doc_id twice, the newest counts, here and in `put`.
-      const options = { projection: { _id: 0 }, sort: { _id: -1 } } as const;
-      const found = await this.#texts.findOne({ doc_id: docId }, options);
-      return found === null ? undefined : pick(found);
-    });
+    const newest = { sort: { _id: -1 } } as const;
+    const stored = await this.#call(() => this.#texts.findOne({ doc_id: docId }, newest));
+    return stored === null ? undefined : toText(stored);
   }
 
   async delete(docId: number): Promise<void> {
@@ -106,64 +92,54 @@ export class MongoContentStore implements ContentStore {
   }
 
   async ping(): Promise<void> {
-    await this.#call(() => this.#database.command({ ping: 1 }));
+    await this.#call(() => this.#client.db(this.#texts.dbName).command({ ping: 1 }));
   }
 
-  /** Bounded: what a silent server holds up is abandoned. */
   async close(): Promise<void> {
     this.#closed = true;
-    const timer = new AbortController();
-    const tooLate = delay(CLOSE_MS, undefined, { signal: timer.signal });
-    await Promise.race([this.#client.close(), tooLate])
-      .catch((error) => this.#log.warn("MongoDB did not close cleanly", { error }))
-      .finally(() => timer.abort());
+    await within(this.#client.close(), CONNECT_TIMEOUT, "MongoDB did not close");
   }
 
-  /**
-   * Runs `operation` on a connected client. All operations here may be repeated, and are, once, after a lost connection or
-   * when another process inserted the same document first.
-   */
+  /** Runs `operation` on a connected client. */
   async #call<Result>(operation: () => Promise<Result>): Promise<Result> {
-    for (let attempt = 1; ; attempt++) {
-      if (this.#closed) throw unavailable("The content store");
-      try {
-        // Returns at once when connected. Without it a client whose first connect failed stays closed for ever.
-        await this.#client.connect();
-        return await operation();
-      } catch (error) {
-        const repeatable =
-          (error instanceof MongoNetworkError && !(error instanceof MongoNetworkTimeoutError)) ||
-          (error instanceof MongoServerError && error.code === DUPLICATE_KEY);
-        if (attempt === 1 && repeatable) continue;
-        throw isUnavailable(error) ? unavailable("The content store", error) : error;
-      }
+    if (this.#closed) throw unavailable("The content store");
+    try {
+      // At once when connected. A client whose first connect failed is opened by no other call.
+      await this.#client.connect();
+      this.#index ??= this.#makeIndex();
+      return await operation();
+    } catch (error) {
+      const refused = error instanceof MongoServerError && REFUSALS.has(error.code);
+      if (refused || !(error instanceof MongoError)) throw error;
+      throw unavailable("The content store", error);
     }
   }
 
-  /** Never rejects: without the index all still works, only slower. What the server refused is not asked again. */
-  #ensureIndex(): Promise<void> {
-    this.#index ??= this.#texts.createIndex({ doc_id: 1 }, { unique: true }).then(
-      () => {},
-      (error) => {
-        if (!(error instanceof MongoServerError)) this.#index = undefined;
-        if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
-      },
-    );
-    return this.#index;
+  /**
+   * Makes a plain index on `doc_id`, in place of the unique one of older versions: workers insert
+   * a second text when they process a document again, and would fail for ever. Tried once a
+   * process; never rejects, since without it all still works.
+   */
+  async #makeIndex(): Promise<void> {
+    try {
+      const indexes = await this.#texts.indexes().catch(() => []);
+      if (indexes.some(({ name, unique }) => name === "doc_id_1" && unique)) {
+        await this.#texts.dropIndex("doc_id_1");
+      }
+      await this.#texts.createIndex({ doc_id: 1 });
+    } catch (error) {
+      if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
+    }
   }
 }
 
-function openClient(url: string, timeouts: typeof TIMEOUTS): MongoClient {
+function openClient(url: string): MongoClient {
   try {
     return new MongoClient(url, {
-      appName: "nassaq-server",
-      maxPoolSize: 20,
-      serverSelectionTimeoutMS: timeouts.connect,
-      connectTimeoutMS: timeouts.connect,
-      waitQueueTimeoutMS: timeouts.connect,
-      socketTimeoutMS: timeouts.answer,
-      // #call repeats, reads and writes alike.
-      retryReads: false,
+      serverSelectionTimeoutMS: CONNECT_TIMEOUT,
+      connectTimeoutMS: CONNECT_TIMEOUT,
+      waitQueueTimeoutMS: CONNECT_TIMEOUT,
+      socketTimeoutMS: ANSWER_TIMEOUT,
     });
   } catch {
     // The driver's own message may quote parts of the URL.
@@ -171,25 +147,17 @@ function openClient(url: string, timeouts: typeof TIMEOUTS): MongoClient {
   }
 }
 
-/** The fields of the contract and no others: workers may write more. */
-function pick(text: ExtractedText): ExtractedText {
+/** The fields of the contract: workers write more, and may leave some out. */
+function toText(stored: Partial<ExtractedText>): ExtractedText {
+  const { ocr, classification } = stored;
   return {
-    doc_id: text.doc_id,
-    filename: text.filename,
-    file_type: text.file_type,
-    blob_path: text.blob_path,
-    extracted_text: text.extracted_text,
-    ocr: text.ocr,
-    classification: text.classification ?? null,
-    processed_at: text.processed_at,
+    doc_id: stored.doc_id ?? 0,
+    filename: stored.filename ?? "",
+    file_type: stored.file_type ?? "",
+    blob_path: stored.blob_path ?? "",
+    extracted_text: stored.extracted_text ?? "",
+    ocr: { ...NO_OCR, ...ocr },
+    classification: classification?.category ? classification : null,
+    processed_at: new Date(stored.processed_at ?? 0),
   };
-}
-
-function isUnavailable(error: unknown): boolean {
-  if (error instanceof MongoServerError) return UNAVAILABLE_CODES.has(error.code);
-  if (error instanceof MongoAPIError) {
-    const closed = [MongoNotConnectedError, MongoTopologyClosedError, MongoClientClosedError];
-    return closed.some((type) => error instanceof type);
-  }
-  return error instanceof MongoError;
 }

@@ -7,7 +7,7 @@ import {
   StorageRetryPolicyType,
 } from "@azure/storage-blob";
 import type { Logger } from "../log.ts";
-import { CALL_TIMEOUT, call, inParallel, statusOf } from "./azure-call.ts";
+import { CALL_TIMEOUT, call, repeatedly, statusOf } from "./azure-call.ts";
 import { withoutStalls } from "./azure-download.ts";
 import { sendBlocks } from "./azure-upload.ts";
 import {
@@ -39,7 +39,8 @@ const DOWNLOAD_RETRIES = 3;
 /** The largest page that the service gives (learn.microsoft.com, "List Blobs"). */
 const PAGE_SIZE = 5_000;
 
-const PARALLEL_DELETES = 16;
+/** Deletions sent at once. The next are sent when all have their answer, so that none waits behind many others. */
+const BATCH = 4;
 
 /**
  * Blobs in a container of Azure Blob Storage, which is created when missing. Each keeps its content type and, as metadata,
@@ -129,9 +130,12 @@ export class AzureBlobStorage implements Storage {
   async deleteDir(prefix: string): Promise<void> {
     const folder = isUrl(prefix) ? this.#keyOf(prefix) : checkKey(prefix.replace(/\/$/, ""));
     for await (const names of this.#pages(`${folder}/`)) {
-      await inParallel(names, PARALLEL_DELETES, (name) =>
-        this.#delete(this.#container.getBlockBlobClient(name)),
-      );
+      for (let at = 0; at < names.length; at += BATCH) {
+        const blobs = names
+          .slice(at, at + BATCH)
+          .map((name) => this.#container.getBlockBlobClient(name));
+        await Promise.all(blobs.map((blob) => repeatedly(() => this.#delete(blob))));
+      }
     }
   }
 
@@ -253,7 +257,7 @@ export class AzureBlobStorage implements Storage {
     let next: string | undefined;
     do {
       try {
-        const page = await this.#page(prefix, PAGE_SIZE, next);
+        const page = await repeatedly(() => this.#page(prefix, PAGE_SIZE, next));
         yield page.names;
         next = page.next;
       } catch (error) {

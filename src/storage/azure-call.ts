@@ -1,4 +1,4 @@
-import { unavailable } from "../errors.ts";
+import { AppError, TimedOut, unavailable, within } from "../errors.ts";
 import { BlobNotFound } from "./storage.ts";
 import { rangeNotSatisfiable } from "./streaming.ts";
 
@@ -26,6 +26,7 @@ export function statusOf(error: unknown): number | undefined {
  * is made: no link to the old one, and nothing after a `?` of its message.
  */
 export function toFailure(error: unknown): Error {
+  if (error instanceof TimedOut) return unavailable("The document storage", error);
   const { message, name } = error instanceof Error ? error : new Error(String(error));
   const { statusCode: status, code, response } = error as RestErrorLike;
   const line = message.split("\n", 1)[0]?.replace(/\?\S*/g, "") || `Status ${status}`;
@@ -48,35 +49,27 @@ export async function call<Result>(
   cancel?: AbortSignal,
 ): Promise<Result> {
   const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(), milliseconds);
+  const signal = cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal;
   try {
-    return await work(cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal);
+    return await within(work(signal), milliseconds, "The storage did not answer");
   } catch (error) {
+    limit.abort();
     if (cancel?.aborted) throw cancel.reason;
-    throw toFailure(
-      limit.signal.aborted ? new Error(`No answer within ${milliseconds} ms`) : error,
-    );
-  } finally {
-    clearTimeout(timer);
+    throw toFailure(error);
   }
 }
 
-/** Runs `work` for every item, at most `limit` at a time; rejects with the first failure and then starts no more. */
-export async function inParallel<Item>(
-  items: readonly Item[],
-  limit: number,
-  work: (item: Item) => Promise<void>,
-): Promise<void> {
-  const queue = items.values();
-  let failed = false;
-  const worker = async () => {
-    for (const item of queue) {
-      if (failed) return;
-      await work(item).catch((error: unknown) => {
-        failed = true;
-        throw error;
-      });
+/** How often one call of a bulk operation is sent when its answer does not come in time. */
+const ATTEMPTS = 3;
+
+/** Runs a call of a bulk operation, which must be safe to repeat, again when its time ran out. */
+export async function repeatedly<Result>(run: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await run();
+    } catch (error) {
+      const late = error instanceof AppError && error.cause instanceof TimedOut;
+      if (!late || attempt === ATTEMPTS) throw error;
     }
-  };
-  await Promise.all(Array.from({ length: limit }, worker));
+  }
 }

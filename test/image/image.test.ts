@@ -286,8 +286,12 @@ test("compose.yaml sets all that the server needs in production", async () => {
   );
   assert.ok(config.broker.kind === "rabbitmq" && config.storage.kind === "azure");
   hosts.push(new URL(config.broker.url).hostname);
-  hosts.push(/BlobEndpoint=http:\/\/(\w+):/.exec(config.storage.connectionString)?.[1] ?? "");
   for (const host of hosts) assert.ok(host in services, `${host} is a service`);
+  const { connectionString } = config.storage;
+  const blobHost = /BlobEndpoint=http:\/\/([\w.]+):10000;/.exec(connectionString)?.[1] ?? "";
+  assert.ok(services.azurite.networks.default.aliases.includes(blobHost), `${blobHost} is Azurite`);
+  const account = /AccountName=(\w+);/.exec(connectionString)?.[1] ?? "";
+  assert.ok(services.azurite.environment.AZURITE_ACCOUNTS.startsWith(`${account}:`));
   assert.ok(Number.parseInt(services.server.stop_grace_period, 10) > config.shutdownTimeoutSeconds);
 });
 

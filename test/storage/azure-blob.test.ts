@@ -387,6 +387,44 @@ describe("AzureBlobStorage", () => {
     }
   });
 
+  it("repeats a list or a deletion of a folder's that has no answer in time, few at once", async (test) => {
+    const swallowed = new Set<string>();
+    let swallow: (() => void) | undefined;
+    let inFlight = 0;
+    let peak = 0;
+    const { port, close } = await startProxy((incoming, _answer, forward) => {
+      const { method = "", url = "" } = incoming;
+      const kind = method === "DELETE" ? method : url.includes("comp=list") ? "LIST" : undefined;
+      if (kind !== undefined && !swallowed.has(kind)) {
+        swallowed.add(kind);
+        incoming.resume();
+        return swallow?.();
+      }
+      if (method !== "DELETE") return forward();
+      inFlight += 1;
+      peak = Math.max(peak, inFlight);
+      return forward(() => {
+        inFlight -= 1;
+        return true;
+      });
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "bulk");
+      const keys = Array.from({ length: 40 }, (_, index) => `many/${index}`);
+      for (const key of keys) await storage.upload(Readable.from(["x"]), key);
+      test.mock.timers.enable({ apis: ["setTimeout"] });
+      swallow = () => setImmediate(() => test.mock.timers.tick(15_000));
+      await storage.deleteDir("many");
+      assert.deepEqual([...swallowed], ["LIST", "DELETE"]);
+      // Four, and the four that the clock of the first overtook.
+      assert.ok(peak <= 8, `${peak} deletions in flight at once`);
+      assert.deepEqual(await storage.list(""), []);
+    } finally {
+      test.mock.timers.reset();
+      await close();
+    }
+  });
+
   /** An HTTP proxy before Azurite. `handle` answers a request itself or forwards it; `deliver` may drop the answer. */
   async function startProxy(
     handle: (

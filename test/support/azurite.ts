@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import dns from "node:dns";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -25,19 +26,23 @@ export interface Azurite {
 
 /** The connection string of the emulator's account at `port` of this machine. */
 export function connectionStringFor(port: number): string {
-  return (
-    `DefaultEndpointsProtocol=http;AccountName=${ACCOUNT};AccountKey=${ACCOUNT_KEY};` +
-    `BlobEndpoint=http://127.0.0.1:${port}/${ACCOUNT};`
-  );
+  return connectionString(ACCOUNT, `http://127.0.0.1:${port}/${ACCOUNT}`);
 }
 
-/** Starts Azurite's blob service, the npm package, on a free port of 127.0.0.1 with its data in a temporary folder. */
-export async function startAzurite(): Promise<Azurite> {
+/**
+ * Starts Azurite's blob service, the npm package, on a free port of 127.0.0.1 with its data in a temporary folder. Its URLs are
+ * path-style, `http://127.0.0.1:port/account/container/key`. With a `host` they are host-style, as the platform's workers need them:
+ * `http://host:port/container/key`, where the host's first label is the account; this process finds that host without DNS.
+ */
+export async function startAzurite({ host }: { host?: string } = {}): Promise<Azurite> {
   const folder = await mkdtemp(join(tmpdir(), "azurite-"));
   const script = join(
     createRequire(import.meta.url).resolve("azurite/package.json"),
     "../dist/src/blob/main.js",
   );
+  const account = host?.split(".")[0] ?? ACCOUNT;
+  const env = { ...process.env, AZURITE_ACCOUNTS: `${account}:${ACCOUNT_KEY}` };
+  if (host !== undefined) findAtLoopback(host);
   let child: ChildProcess | undefined;
   let port = 0;
 
@@ -46,6 +51,7 @@ export async function startAzurite(): Promise<Azurite> {
     const flags = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"];
     const where = ["--blobHost", "127.0.0.1", "--blobPort", String(port), "--location", folder];
     const started = spawn(process.execPath, [script, ...flags, ...where], {
+      env,
       stdio: ["ignore", "pipe", "pipe"],
     });
     child = started;
@@ -63,7 +69,10 @@ export async function startAzurite(): Promise<Azurite> {
   await start();
   return {
     port,
-    connectionString: connectionStringFor(port),
+    connectionString:
+      host === undefined
+        ? connectionStringFor(port)
+        : connectionString(account, `http://${host}:${port}`),
     start,
     stop,
     async close() {
@@ -71,6 +80,26 @@ export async function startAzurite(): Promise<Azurite> {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+function connectionString(account: string, endpoint: string): string {
+  return (
+    `DefaultEndpointsProtocol=http;AccountName=${account};AccountKey=${ACCOUNT_KEY};` +
+    `BlobEndpoint=${endpoint};`
+  );
+}
+
+const atLoopback = new Set<string>();
+const { lookup } = dns;
+
+/** Makes this process find `host` at 127.0.0.1, on any machine: no name of a test's own is known to a resolver. */
+function findAtLoopback(host: string): void {
+  atLoopback.add(host);
+  dns.lookup = ((name: string, ...others: unknown[]) =>
+    Reflect.apply(lookup, dns, [
+      atLoopback.has(name) ? "127.0.0.1" : name,
+      ...others,
+    ])) as typeof lookup;
 }
 
 /** Waits for the line that tells the port; fails with what the process printed when it ends instead. */
