@@ -271,7 +271,7 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
     }
     case "rabbitmq": {
       const { RabbitMQBroker } = await import("./broker/rabbitmq.ts");
-      return new RabbitMQBroker({ url: config.broker.url, log });
+      return new RabbitMQBroker({ url: config.broker.url, queue: config.queueName, log });
     }
     case "service-bus": {
       const { AzureServiceBusBroker } = await import("./broker/service-bus.ts");

@@ -43,33 +43,45 @@ interface Declaration {
 }
 
 /**
- * RabbitMQ over AMQP 0-9-1. Queues are declared durable and with no argument, as every other party declares them. A failed
- * message goes to the end of its queue with a count in its headers, and at last to `<queue>.failed`.
+ * RabbitMQ over AMQP 0-9-1. Queues are declared durable and with no argument, as every other party
+ * declares them; the server's own queue as soon as there is a connection, because RabbitMQ writes a
+ * declaration to disk some seconds later. A failed message goes to the end of its queue with a
+ * count in its headers, and at last to `<queue>.failed`.
  */
 export class RabbitMQBroker implements Broker {
   readonly description: string;
   readonly #connection: RabbitMQConnection;
   readonly #log: Logger;
+  readonly #queue: string;
   readonly #retryDelay: number;
   readonly #consumers = new Set<RabbitMQConsumer>();
   readonly #declarations = new Map<string, Declaration>();
   #publisher: Promise<Publisher> | undefined;
 
-  /** `url` is `amqp://` or `amqps://`; `retryDelay`, in milliseconds, is `RETRY_DELAY` unless told. */
-  constructor(options: { url: string; log: Logger; retryDelay?: number }) {
+  /**
+   * `url` is `amqp://` or `amqps://`; `queue` is declared at each connection; `retryDelay`, in
+   * milliseconds, is `RETRY_DELAY` unless told.
+   */
+  constructor(options: { url: string; queue: string; log: Logger; retryDelay?: number }) {
     this.#log = options.log;
+    this.#queue = options.queue;
     this.#retryDelay = options.retryDelay ?? RETRY_DELAY;
     const onChange = (connected: boolean) => {
       this.#publisher = undefined;
       this.#declarations.clear();
-      if (connected) for (const consumer of this.#consumers) consumer.attach();
+      if (!connected) return;
+      this.#declare(options.queue).catch((error: unknown) =>
+        this.#log.warn("The queue can't be declared", { queue: options.queue, error }),
+      );
+      for (const consumer of this.#consumers) consumer.attach();
     };
     this.#connection = createRabbitMQConnection({ url: options.url, log: options.log, onChange });
     this.description = this.#connection.description;
   }
 
-  connect(): Promise<void> {
-    return this.#connection.connect();
+  async connect(): Promise<void> {
+    await this.#connection.connect();
+    await this.#declare(this.#queue).catch(() => {}); // told already: see `onChange`
   }
 
   async publish(queue: string, message: Message): Promise<void> {

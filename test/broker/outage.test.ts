@@ -48,8 +48,20 @@ describe("outbox and a RabbitMQ that goes away", () => {
     const queue = `outage_${how}`;
     const database = openSqlite({ file: ":memory:" });
     await database.migrate();
-    const broker = new RabbitMQBroker({ url: server.url, log: silent });
+    const broker = new RabbitMQBroker({ url: server.url, queue, log: silent });
     await broker.connect();
+    // RabbitMQ writes a declaration to disk some seconds after it confirmed it, or when it stops in
+    // order. Killed before, it loses the queue and with it all messages that it confirmed.
+    await server.stop();
+    await server.start();
+    await until(
+      () =>
+        broker.ping().then(
+          () => true,
+          () => false,
+        ),
+      "a ping",
+    );
     const dispatcher = createDispatcher({ database, broker, log: silent });
     dispatcher.start();
     const left = async () => (await database.all("SELECT outbox_id FROM Outbox")).length;

@@ -14,7 +14,7 @@ async function withBroker(
   work: (broker: RabbitMQBroker) => Promise<void>,
   log = silent,
 ) {
-  const broker = new RabbitMQBroker({ url, log, retryDelay: 10 });
+  const broker = new RabbitMQBroker({ url, queue: "jobs", log, retryDelay: 10 });
   try {
     await work(broker);
   } finally {
@@ -43,7 +43,7 @@ describe("RabbitMQ's address", () => {
     assert.ok(lines.length > 0);
     assert.doesNotMatch(lines.join(""), /s3cr/);
     assert.throws(
-      () => new RabbitMQBroker({ url: "amqp://a:s3cr:et@:x", log }),
+      () => new RabbitMQBroker({ url: "amqp://a:s3cr:et@:x", queue: "jobs", log }),
       (error: Error) => {
         assert.doesNotMatch(
           `${error.stack} ${JSON.stringify(error)} ${String(error.cause)}`,

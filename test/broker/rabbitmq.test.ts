@@ -14,10 +14,11 @@ const isUnavailable = { name: "AppError", code: "unavailable" };
 
 async function withBroker(
   url: string,
+  queue: string,
   work: (broker: RabbitMQBroker) => Promise<void>,
   log = silent,
 ) {
-  const broker = new RabbitMQBroker({ url, log, retryDelay: 10 });
+  const broker = new RabbitMQBroker({ url, queue, log, retryDelay: 10 });
   try {
     await work(broker);
   } finally {
@@ -70,10 +71,17 @@ describe("RabbitMQ that is there", () => {
     });
   }
 
+  check("its queue is declared when it connects, before any message", async () => {
+    await withBroker(url, queue, async (broker) => {
+      await broker.connect();
+      assert.deepEqual(await plain.checkQueue(queue), { queue, messageCount: 0, consumerCount: 0 });
+    });
+  });
+
   check(
     "a consumer without our code reads the exact body, persistent, with a type and an id",
     async () => {
-      await withBroker(url, async (broker) => {
+      await withBroker(url, queue, async (broker) => {
         await broker.connect();
         const body = {
           doc_id: 42,
@@ -98,7 +106,7 @@ describe("RabbitMQ that is there", () => {
   check(
     "a parked message says why, how often it failed and where, and keeps its other properties",
     async () => {
-      await withBroker(url, async (broker) => {
+      await withBroker(url, queue, async (broker) => {
         await broker.connect();
         const consumer = await broker.consume(
           queue,
@@ -136,7 +144,7 @@ describe("RabbitMQ that is there", () => {
   );
 
   check("after a broken connection it publishes again, and its consumers go on", async () => {
-    await withBroker(url, async (broker) => {
+    await withBroker(url, queue, async (broker) => {
       await broker.connect();
       const seen: string[] = [];
       await broker.consume(queue, async ({ body }) => void seen.push(body), { prefetch: 2 });
@@ -165,7 +173,7 @@ describe("RabbitMQ that is there", () => {
   });
 
   check("a message that ends its consumer each time is given up too", async () => {
-    await withBroker(url, async (broker) => {
+    await withBroker(url, queue, async (broker) => {
       await broker.connect();
       const seen: Delivery[] = [];
       await broker.consume(
@@ -191,7 +199,7 @@ describe("RabbitMQ that is there", () => {
   });
 
   check("a consumer whose queue is deleted under it declares it and goes on", async () => {
-    await withBroker(url, async (broker) => {
+    await withBroker(url, queue, async (broker) => {
       await broker.connect();
       const seen: string[] = [];
       await broker.consume(queue, async ({ body }) => void seen.push(body), { prefetch: 1 });
@@ -206,7 +214,7 @@ describe("RabbitMQ that is there", () => {
   check(
     "a message that no queue takes is not taken for sent, and the next one finds its queue",
     async () => {
-      await withBroker(url, async (broker) => {
+      await withBroker(url, queue, async (broker) => {
         await broker.connect();
         await broker.publish(queue, message("first"));
         await plain.deleteQueue(queue);
@@ -232,6 +240,7 @@ describe("RabbitMQ that is there", () => {
       });
       await withBroker(
         url,
+        queue,
         async (broker) => {
           await broker.connect();
           await broker.consume(queue, async () => {}, { prefetch: 1 });
@@ -266,7 +275,7 @@ describe("RabbitMQ that is there", () => {
     async () => {
       const dead = new URL(url);
       dead.searchParams.set("heartbeat", "1");
-      await withBroker(dead.href, async (broker) => {
+      await withBroker(dead.href, queue, async (broker) => {
         await broker.connect();
         await broker.publish(queue, message());
         proxy.silent = true;
@@ -289,7 +298,7 @@ describe("RabbitMQ that is there", () => {
   );
 
   check("cancel during a pause before a redelivery puts the message back at once", async () => {
-    const broker = new RabbitMQBroker({ url, log: silent, retryDelay: 3_600_000 });
+    const broker = new RabbitMQBroker({ url, queue, log: silent, retryDelay: 3_600_000 });
     await broker.connect();
     let failed = false;
     const consumer = await broker.consume(
@@ -323,7 +332,7 @@ describe("RabbitMQ that is not there yet, or not well", () => {
       return;
     }
     const { start, stop, url } = server;
-    await withBroker(url, async (broker) => {
+    await withBroker(url, "jobs", async (broker) => {
       const seen: string[] = [];
       await broker.connect();
       await assert.rejects(broker.ping(), isUnavailable);

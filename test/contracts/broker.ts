@@ -145,7 +145,7 @@ export async function rabbitMQUnderTest(): Promise<BrokerUnderTest | { skip: str
   return {
     queue,
     async open() {
-      const broker = new RabbitMQBroker({ url: server.url, log: silent, retryDelay });
+      const broker = new RabbitMQBroker({ url: server.url, queue, log: silent, retryDelay });
       await broker.connect();
       brokers.push(broker);
       return broker;
