@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
+import tls from "node:tls";
 import sql from "mssql";
 import {
   type Database,
@@ -14,6 +15,7 @@ import { AppError } from "../../src/errors.ts";
 import { silent, testServer } from "../support/sqlserver.ts";
 import type { Call } from "../support/tds/protocol.ts";
 import {
+  ANONYMOUS_CIPHERS,
   type Answer,
   type Session,
   type StandIn,
@@ -57,7 +59,10 @@ async function connected(
   options: SqlServerOptions;
 }> {
   const open = new Set<Session>();
-  const standIn = await startStandIn({ open: () => scripted(script, open) });
+  const standIn = await startStandIn({
+    open: () => scripted(script, open),
+    encrypt: settings.encrypt ?? false,
+  });
   const options: SqlServerOptions = {
     ...testServer("nassaq"),
     server: "127.0.0.1",
@@ -162,6 +167,9 @@ describe("SQL Server: failures of statements", () => {
       );
     }
     assert.equal(failureOf(typedError(new sql.ConnectionError("x", "ELOGIN"))), "refused");
+    assert.equal(failureOf(typedError(new sql.RequestError("x", "EREQUEST"))), "lost");
+    const misuse = new sql.RequestError("x", "EARGS");
+    assert.equal(typedError(misuse), misuse);
     const syntax = requestError(102);
     assert.equal(typedError(syntax), syntax);
     const late = typedError(new Error("no connection in time"));
@@ -213,6 +221,25 @@ describe("SQL Server: failures of statements", () => {
     await assert.rejects(database.run("DELETE FROM A"), UNAVAILABLE);
     await assert.rejects(database.insert("A", { a: 1 }, "id"), UNAVAILABLE);
     assert.equal(writes, 2);
+  });
+
+  it("takes an encrypted connection that the server ended in good order for a lost one", async (t) => {
+    const { DEFAULT_CIPHERS } = tls;
+    tls.DEFAULT_CIPHERS = ANONYMOUS_CIPHERS;
+    t.after(() => {
+      tls.DEFAULT_CIPHERS = DEFAULT_CIPHERS;
+    });
+    let ends = 1;
+    const script: Script = { call: () => (ends-- > 0 ? "end" : ONE) };
+    const { database } = await connected(t, script, { encrypt: true });
+    assert.deepEqual(await database.all("SELECT 1 AS one"), [{ one: 1 }]);
+    assert.equal(ends, -1);
+    ends = Number.POSITIVE_INFINITY;
+    await assert.rejects(database.run("DELETE FROM A"), UNAVAILABLE);
+    await assert.rejects(
+      database.transaction((tx) => tx.run("DELETE FROM A")),
+      UNAVAILABLE,
+    );
   });
 
   it("repeats a write that the server says it did not do, but not for ever", async (t) => {
