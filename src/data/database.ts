@@ -72,7 +72,7 @@ export class OutcomeUnknown extends Error {
   override readonly name = "OutcomeUnknown";
 }
 
-/** Escapes `text` for a LIKE pattern with `ESCAPE '\'`, so that `%`, `_` and `[` mean themselves. */
+/** Escapes `text` for `LIKE @pattern ESCAPE '\'`, so that `%`, `_` and `[` mean themselves. */
 export function escapeLike(text: string): string {
   return text.replace(/[\\%_[]/g, "\\$&");
 }

@@ -4,6 +4,7 @@ import tls from "node:tls";
 import sql from "mssql";
 import {
   type Database,
+  escapeLike,
   ForeignKeyViolation,
   OutcomeUnknown,
   UniqueViolation,
@@ -107,6 +108,25 @@ describe("SQL Server: what is bound and what comes back", () => {
       flag: { type: "bit", cell: true },
       when: { type: "datetime2", cell: when },
       nothing: { type: "nvarchar", cell: null },
+    });
+  });
+
+  it("sends an escaped bracket of a pattern as a set, and no other text changed", async (t) => {
+    const calls: Call[] = [];
+    const { database } = await connected(t, {
+      call(call) {
+        calls.push(call);
+        return ONE;
+      },
+    });
+    const pattern = escapeLike("\\[a]_%");
+    await database.all("SELECT a FROM B WHERE a LIKE @pattern ESCAPE '\\' OR a = @text", {
+      pattern,
+      text: pattern,
+    });
+    assert.deepEqual(calls[0]?.params, {
+      pattern: { type: "nvarchar", cell: "\\\\[[]a]\\_\\%" },
+      text: { type: "nvarchar", cell: pattern },
     });
   });
 
