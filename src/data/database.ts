@@ -77,7 +77,7 @@ export function escapeLike(text: string): string {
   return text.replace(/[\\%_[]/g, "\\$&");
 }
 
-/** Whether two texts are the same but for their case, in any script: what unique columns mean by equal. */
+/** Whether two texts are the same in NFKC (Unicode Annex 15) and without case, in any script. */
 export function sameText(a: string, b: string): boolean {
-  return a.toLowerCase() === b.toLowerCase();
+  return a.normalize("NFKC").toLowerCase() === b.normalize("NFKC").toLowerCase();
 }
