@@ -72,12 +72,12 @@ export class OutcomeUnknown extends Error {
   override readonly name = "OutcomeUnknown";
 }
 
-/** Escapes `text` for a LIKE pattern with `ESCAPE '\'`, so that `%`, `_` and `[` mean themselves. */
+/** Escapes `text` for `LIKE @pattern ESCAPE '\'`, so that `%`, `_` and `[` mean themselves. */
 export function escapeLike(text: string): string {
   return text.replace(/[\\%_[]/g, "\\$&");
 }
 
-/** Whether two texts are the same but for their case, in any script: what unique columns mean by equal. */
+/** Whether two texts are the same in NFKC (Unicode Annex 15) and without case, in any script. */
 export function sameText(a: string, b: string): boolean {
-  return a.toLowerCase() === b.toLowerCase();
+  return a.normalize("NFKC").toLowerCase() === b.normalize("NFKC").toLowerCase();
 }

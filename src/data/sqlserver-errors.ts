@@ -24,17 +24,10 @@ const REFUSED_CODES = new Set([
   "ECONNCLOSED",
 ]);
 /**
- * The server's own answer, or a misuse of the driver. Anything else, with whatever code (the driver's or the socket's),
- * broke the conversation.
+ * A misuse of the driver. Anything else that has no number of the server's, with whatever code (the driver's, the
+ * socket's, or EREQUEST where an encrypted connection was ended in good order), broke the conversation.
  */
-const ANSWERED_CODES = new Set([
-  "EREQUEST",
-  "EPARAM",
-  "EARGS",
-  "ENOTBEGUN",
-  "EALREADYBEGUN",
-  "EREQINPROG",
-]);
+const MISUSE_CODES = new Set(["EPARAM", "EARGS", "ENOTBEGUN", "EALREADYBEGUN", "EREQINPROG"]);
 
 const failures = new WeakMap<object, Failure>();
 
@@ -77,7 +70,7 @@ function classify(error: sql.MSSQLError, numbers: number[]): Failure | undefined
   if (numbers.some((number) => UNDONE.has(number))) return connecting ? "unconnected" : "undone";
   if (numbers.some((number) => LOST.has(number))) return connecting ? "unconnected" : "lost";
   if (connecting) return REFUSED_CODES.has(error.code) ? "refused" : "unconnected";
-  return ANSWERED_CODES.has(error.code) ? undefined : "lost";
+  return numbers.length > 0 || MISUSE_CODES.has(error.code) ? undefined : "lost";
 }
 
 /** The server may send several errors for one statement; the driver keeps the earlier ones, and the original of each. */

@@ -5,10 +5,14 @@ import { bindable, parameterNames } from "./parameters.ts";
 /** The longest NVARCHAR that isn't NVARCHAR(MAX), in UTF-16 code units. */
 const LONGEST_NVARCHAR = 4000;
 
-/** Binds the parameters of `text` with SQL Server's types. Throws a TypeError for what can't be bound. */
+/**
+ * Binds the parameters of `text` with SQL Server's types. Throws a TypeError for what can't be bound. `\[` in a
+ * pattern is sent as `[[]`, which says the same: some compatible servers find nothing with `\[`.
+ */
 export function bind(request: sql.Request, text: string, params: Params): void {
   for (const [name, value] of bindable(parameterNames(text), params)) {
-    request.input(name, typeOf(value), value);
+    const isPattern = typeof value === "string" && text.includes(`LIKE @${name} ESCAPE`);
+    request.input(name, typeOf(value), isPattern ? value.replaceAll("\\[", "[[]") : value);
   }
 }
 

@@ -260,7 +260,7 @@ export function databaseContract(
     });
 
     promise("an escaped LIKE pattern matches itself only", async (database) => {
-      for (const body of ["50%", "500", "a_b", "aXb", "[ab]", "a", "c:\\d", "c:d"]) {
+      for (const body of ["50%", "500", "a_b", "aXb", "[ab]", "a", "c:\\d", "c:d", "\\[x"]) {
         await database.insert("Outbox", outbox(body), "outbox_id");
       }
       for (const [text, expected] of [
@@ -268,6 +268,7 @@ export function databaseContract(
         ["a_b", "a_b"],
         ["[ab]", "[ab]"],
         ["c:\\", "c:\\d"],
+        ["\\[", "\\[x"],
       ] as const) {
         const rows = await database.all(
           "SELECT body FROM Outbox WHERE body LIKE @pattern ESCAPE '\\'",

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
+import tls from "node:tls";
 import sql from "mssql";
 import {
   type Database,
+  escapeLike,
   ForeignKeyViolation,
   OutcomeUnknown,
   UniqueViolation,
@@ -14,6 +16,7 @@ import { AppError } from "../../src/errors.ts";
 import { silent, testServer } from "../support/sqlserver.ts";
 import type { Call } from "../support/tds/protocol.ts";
 import {
+  ANONYMOUS_CIPHERS,
   type Answer,
   type Session,
   type StandIn,
@@ -57,7 +60,10 @@ async function connected(
   options: SqlServerOptions;
 }> {
   const open = new Set<Session>();
-  const standIn = await startStandIn({ open: () => scripted(script, open) });
+  const standIn = await startStandIn({
+    open: () => scripted(script, open),
+    encrypt: settings.encrypt ?? false,
+  });
   const options: SqlServerOptions = {
     ...testServer("nassaq"),
     server: "127.0.0.1",
@@ -102,6 +108,25 @@ describe("SQL Server: what is bound and what comes back", () => {
       flag: { type: "bit", cell: true },
       when: { type: "datetime2", cell: when },
       nothing: { type: "nvarchar", cell: null },
+    });
+  });
+
+  it("sends an escaped bracket of a pattern as a set, and no other text changed", async (t) => {
+    const calls: Call[] = [];
+    const { database } = await connected(t, {
+      call(call) {
+        calls.push(call);
+        return ONE;
+      },
+    });
+    const pattern = escapeLike("\\[a]_%");
+    await database.all("SELECT a FROM B WHERE a LIKE @pattern ESCAPE '\\' OR a = @text", {
+      pattern,
+      text: pattern,
+    });
+    assert.deepEqual(calls[0]?.params, {
+      pattern: { type: "nvarchar", cell: "\\\\[[]a]\\_\\%" },
+      text: { type: "nvarchar", cell: pattern },
     });
   });
 
@@ -162,6 +187,9 @@ describe("SQL Server: failures of statements", () => {
       );
     }
     assert.equal(failureOf(typedError(new sql.ConnectionError("x", "ELOGIN"))), "refused");
+    assert.equal(failureOf(typedError(new sql.RequestError("x", "EREQUEST"))), "lost");
+    const misuse = new sql.RequestError("x", "EARGS");
+    assert.equal(typedError(misuse), misuse);
     const syntax = requestError(102);
     assert.equal(typedError(syntax), syntax);
     const late = typedError(new Error("no connection in time"));
@@ -213,6 +241,25 @@ describe("SQL Server: failures of statements", () => {
     await assert.rejects(database.run("DELETE FROM A"), UNAVAILABLE);
     await assert.rejects(database.insert("A", { a: 1 }, "id"), UNAVAILABLE);
     assert.equal(writes, 2);
+  });
+
+  it("takes an encrypted connection that the server ended in good order for a lost one", async (t) => {
+    const { DEFAULT_CIPHERS } = tls;
+    tls.DEFAULT_CIPHERS = ANONYMOUS_CIPHERS;
+    t.after(() => {
+      tls.DEFAULT_CIPHERS = DEFAULT_CIPHERS;
+    });
+    let ends = 1;
+    const script: Script = { call: () => (ends-- > 0 ? "end" : ONE) };
+    const { database } = await connected(t, script, { encrypt: true });
+    assert.deepEqual(await database.all("SELECT 1 AS one"), [{ one: 1 }]);
+    assert.equal(ends, -1);
+    ends = Number.POSITIVE_INFINITY;
+    await assert.rejects(database.run("DELETE FROM A"), UNAVAILABLE);
+    await assert.rejects(
+      database.transaction((tx) => tx.run("DELETE FROM A")),
+      UNAVAILABLE,
+    );
   });
 
   it("repeats a write that the server says it did not do, but not for ever", async (t) => {

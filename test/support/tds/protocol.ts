@@ -57,9 +57,9 @@ export function messageReader(
   };
 }
 
-/** The answer to PRELOGIN: version 16, and encryption "not supported". */
-export function preloginReply(): Buffer {
-  return Buffer.from([0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 0xff, 16, 0, 0, 0, 0, 0, 2]);
+/** The answer to PRELOGIN: version 16, and encryption "on" or "not supported". */
+export function preloginReply(encrypt = false): Buffer {
+  return Buffer.from([0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 0xff, 16, 0, 0, 0, 0, 0, encrypt ? 1 : 2]);
 }
 
 /** User, password and database of a LOGIN7 message; the password is merely scrambled there. */

@@ -1,5 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
+import { duplexPair } from "node:stream";
+import { createSecureContext, TLSSocket } from "node:tls";
 import {
   type Call,
   done,
@@ -16,12 +18,13 @@ import {
   transactionToken,
 } from "./protocol.ts";
 
-/** What a statement answers. `hang`: nothing; `drop`: the connection is reset. */
+/** What a statement answers. `hang`: nothing; `drop`: the connection is reset; `end`: it is ended in good order. */
 export type Answer =
   | { result?: ResultSet; rowsAffected?: number }
   | { error: number; rolledBack?: boolean }
   | "hang"
-  | "drop";
+  | "drop"
+  | "end";
 
 export type TransactionStep = "begin" | "commit" | "rollback";
 
@@ -48,11 +51,47 @@ const STEPS = new Map<number, [TransactionStep, 8 | 9 | 10]>([
   [8, ["rollback", 10]],
 ]);
 
-/** Not a SQL Server: it speaks TDS on loopback and asks `open` for what to say. A number from `login` refuses with that error. */
+/** Ciphers that need no certificate. A client in this process must be told of them: `tls.DEFAULT_CIPHERS`. */
+export const ANONYMOUS_CIPHERS = "ADH-AES256-GCM-SHA384:@SECLEVEL=0";
+
+/**
+ * The encrypted side of a TDS connection: the TLS handshake travels in PRELOGIN messages, what follows it doesn't.
+ * Returns the plain side, and where to put what comes from the client.
+ */
+function encrypted(socket: Socket) {
+  const [inner, outer] = duplexPair();
+  const plain = new TLSSocket(inner, {
+    isServer: true,
+    secureContext: createSecureContext({
+      ciphers: ANONYMOUS_CIPHERS,
+      dhparam: "auto",
+      maxVersion: "TLSv1.2",
+    }),
+  });
+  plain.on("error", () => {});
+  let handshake = true;
+  outer.on("data", (chunk) => socket.write(handshake ? packets(chunk) : chunk));
+  outer.on("end", () => socket.end());
+  const readHandshake = messageReader((_type, data) => outer.write(data));
+  return {
+    plain,
+    receive(chunk: Buffer) {
+      handshake &&= chunk[0] === PACKET.prelogin;
+      if (handshake) readHandshake(chunk);
+      else outer.write(chunk);
+    },
+  };
+}
+
+/**
+ * Not a SQL Server: it speaks TDS on loopback and asks `open` for what to say. A number from `login` refuses with that
+ * error. With `encrypt` it speaks TLS with `ANONYMOUS_CIPHERS`.
+ */
 export async function startStandIn(options: {
   open: () => Session;
   login?: () => number | undefined;
   port?: number;
+  encrypt?: boolean;
 }): Promise<StandIn> {
   const sockets = new Set<Socket>();
   const logins: StandIn["logins"] = [];
@@ -67,8 +106,11 @@ export async function startStandIn(options: {
       sockets.delete(socket);
       session?.end();
     });
-    const send = (...tokens: Buffer[]) =>
-      void (socket.writable && socket.write(packets(Buffer.concat(tokens))));
+    let tls: ReturnType<typeof encrypted> | undefined;
+    const send = (...tokens: Buffer[]) => {
+      const stream = tls?.plain ?? socket;
+      if (stream.writable) stream.write(packets(Buffer.concat(tokens)));
+    };
 
     async function reply(
       answer: Promise<Answer> | Answer,
@@ -79,13 +121,19 @@ export async function startStandIn(options: {
       request = given === "hang" ? "hanging" : "none";
       if (given === "hang") return;
       if (given === "drop") return void socket.resetAndDestroy();
+      if (given === "end") return void (tls?.plain ?? socket).end();
       if (!("error" in given)) return send(success(given));
       const ended = given.rolledBack ? [transactionToken(10)] : [];
       send(...ended, errorToken(given.error), done(0xfe, 2));
     }
 
     function onMessage(type: number, data: Buffer): unknown {
-      if (type === PACKET.prelogin) return send(preloginReply());
+      if (type === PACKET.prelogin) {
+        send(preloginReply(options.encrypt));
+        if (!options.encrypt) return;
+        tls = encrypted(socket);
+        return tls.plain.on("data", messageReader(onMessage));
+      }
       if (type === PACKET.attention) {
         if (request === "working") return socket.resetAndDestroy();
         // The cancelled request and the attention get an answer each.
@@ -118,7 +166,8 @@ export async function startStandIn(options: {
         Buffer.concat([transactionToken(token), done(0xfd, 0)]),
       );
     }
-    socket.on("data", messageReader(onMessage));
+    const readPlain = messageReader(onMessage);
+    socket.on("data", (chunk) => (tls ? tls.receive(chunk) : readPlain(chunk)));
   });
   server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");

@@ -36,7 +36,10 @@ export function sqliteSession(
           return { result: { columns: [{ name: "result", type: "bigint" }], rows: [[0]] } };
         }
         const statement = database.prepare(translate(text));
-        const values = Object.entries(params).map(([name, { cell }]) => [name, toSqlite(cell)]);
+        const values = Object.entries(params).map(([name, { cell }]) => [
+          name,
+          toSqlite(text.includes(`LIKE @${name} ESCAPE`) ? unbracketed(cell) : cell),
+        ]);
         if (statement.columns().length === 0) {
           return { rowsAffected: Number(statement.run(Object.fromEntries(values)).changes) };
         }
@@ -52,6 +55,11 @@ export function sqliteSession(
       if (database.isOpen) database.close();
     },
   };
+}
+
+/** SQLite has no sets of characters in patterns; the server sends none but `[[]`. */
+function unbracketed(cell: Cell): Cell {
+  return typeof cell === "string" ? cell.replaceAll("[[]", "[") : cell;
 }
 
 /** SQLite's extended result codes to SQL Server's numbers. */
