@@ -22,7 +22,7 @@ import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocsRoutes } from "./routes/docs.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
-import { devTable, RESERVED, table } from "./routes/index.ts";
+import { devTable, table } from "./routes/index.ts";
 import { createPathRoutes } from "./routes/paths.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
@@ -155,7 +155,6 @@ async function compose(
       ...table(handlers),
       ...(config.environment === "dev" ? devTable(createDocsRoutes()) : []),
     ],
-    reserved: RESERVED,
     authorize: createGuard({ database, sessions, now }),
     log,
     corsOrigins: config.corsOrigins,
