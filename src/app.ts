@@ -24,7 +24,7 @@ import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
 import { createPathRoutes } from "./routes/paths.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
-import { devTable, RESERVED, table } from "./routes/table.ts";
+import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
@@ -157,7 +157,6 @@ async function compose(
       ...table(handlers),
       ...(config.environment === "dev" ? devTable(createReferenceRoutes()) : []),
     ],
-    reserved: RESERVED,
     authorize: createGuard(sessions),
     log,
     corsOrigins: config.corsOrigins,

@@ -1,7 +1,7 @@
 import type * as v from "valibot";
 import { AppError, type Issue } from "../errors.ts";
 import { parseMediaType } from "./header-values.ts";
-import { announcedLength, announcesBody, readChunks } from "./incoming.ts";
+import { announcedLength, announcesBody, atMost, collect, readBody } from "./incoming.ts";
 import type { Request } from "./request.ts";
 import { validate } from "./validate.ts";
 
@@ -44,18 +44,18 @@ export function readParams<Schema extends v.GenericSchema>(
 
 /** 400 with `detail` when there is a body of at least one byte. */
 export async function refuseBody(request: Request, detail: string): Promise<void> {
-  const refusal = () => new AppError("bad_request", detail);
-  if (!announcesBody(request)) return;
-  if (announcedLength(request) !== undefined) throw refusal();
-  await readChunks(request, () => {
-    throw refusal();
-  });
+  const refusal = new AppError("bad_request", detail);
+  if (announcedLength(request.headers) > 0) throw refusal;
+  if (!announcesBody(request.headers)) return;
+  for await (const _chunk of readBody(request)) throw refusal;
 }
 
 async function readText(request: Request, mediaType: string, invalid: string): Promise<string> {
-  if (!announcesBody(request)) throw missingBody();
+  if (!announcesBody(request.headers)) throw missingBody();
   requireMediaType(request, mediaType);
-  const bytes = await readBytes(request);
+  const tooLarge = () => new AppError("content_too_large", "Request body too large");
+  if (announcedLength(request.headers) > MAX_BODY_BYTES) throw tooLarge();
+  const bytes = await collect(atMost(readBody(request), MAX_BODY_BYTES, tooLarge));
   if (bytes.length === 0) throw missingBody();
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -78,19 +78,6 @@ export function requireIdentityCoding(contentEncoding: string | undefined): void
   if (contentEncoding !== undefined && contentEncoding.trim().toLowerCase() !== "identity") {
     throw new AppError("unsupported_media_type", "The body must not have a Content-Encoding");
   }
-}
-
-async function readBytes(request: Request): Promise<Buffer> {
-  const tooLarge = () => new AppError("content_too_large", "Request body too large");
-  if ((announcedLength(request) ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  await readChunks(request, (chunk) => {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw tooLarge();
-    chunks.push(chunk);
-  });
-  return Buffer.concat(chunks);
 }
 
 function parseJson(text: string): unknown {

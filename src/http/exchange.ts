@@ -129,18 +129,17 @@ async function answer<Level extends string, Caller>(
 ): Promise<Reply> {
   const { path, query } = checkRequest(raw);
   about.wellFormed = true;
-  const resource = context.router.resolve(path);
-  about.route = resource.pattern;
+  const match = context.router.match(path);
+  about.route = match.pattern;
   if (raw.method === "OPTIONS") {
-    const preflight = preflightHeaders(raw.headers, context.corsOrigins, resource.allow);
-    return { status: 204, headers: { Allow: resource.allow, ...preflight } };
+    const preflight = preflightHeaders(raw.headers, context.corsOrigins, match.allow);
+    return { status: 204, headers: { Allow: match.allow, ...preflight } };
   }
-  const { route, params } = resource.route(raw.method ?? "");
-  about.route = route.path;
+  const route = match.route(raw.method ?? "");
   const request: Request = {
     id,
     method: raw.method ?? "",
-    params,
+    params: match.params,
     query,
     headers: raw.headers,
     address,

@@ -1,70 +1,87 @@
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { AppError } from "../errors.ts";
 import { ClientGone, type Request } from "./request.ts";
 
-/** Whether the request announces a body; a chunked one may still turn out empty. */
-export function announcesBody({ headers }: Request): boolean {
-  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
-}
-
-/** The announced length in bytes; undefined when the body is chunked. */
-export function announcedLength({ headers }: Request): number | undefined {
-  if (headers["transfer-encoding"] !== undefined) return undefined;
+/** The announced length of the body in bytes; 0 when it is chunked. */
+export function announcedLength(headers: IncomingHttpHeaders): number {
   return Number(headers["content-length"] ?? 0);
 }
 
+/** Whether the headers announce a body; a chunked one may still turn out empty. */
+export function announcesBody(headers: IncomingHttpHeaders): boolean {
+  return headers["transfer-encoding"] !== undefined || announcedLength(headers) > 0;
+}
+
 /**
- * Reads the body to its end, chunk by chunk; where `onChunk` returns a promise, reading waits for it. Rejects with what `onChunk` throws,
- * with the reason of `stop`, with `ClientGone`, or with 408 when nothing arrives for the idle time; the rest of the body stays unread.
+ * The request's body as it arrives, at most a few chunks ahead of the reader. Throws `ClientGone`,
+ * 400 when the body is malformed, 408 when nothing arrives for the idle time, or the reason of
+ * `signal`. Asks a client that waits with `Expect: 100-continue` for the body.
  */
-export function readChunks(
-  request: Request,
-  onChunk: (chunk: Buffer) => Promise<void> | void,
-  stop?: AbortSignal,
-): Promise<void> {
-  const { raw } = request;
-  return new Promise((resolve, reject) => {
-    if (raw.readableEnded) throw new Error("The body was read already");
-    let idle: NodeJS.Timeout | undefined;
-    let settled = false;
-    const finish = (settle: () => void) => {
-      settled = true;
-      clearTimeout(idle);
-      raw.off("data", onData).off("end", onEnd).off("close", onClose);
-      stop?.removeEventListener("abort", onStop);
-      raw.pause();
-      settle();
-    };
-    const fail = (error: unknown) => {
-      if (!settled) finish(() => reject(error));
-    };
-    const onStop = () => fail(stop?.reason);
-    const onEnd = () => finish(resolve);
-    const onClose = () => fail(new ClientGone());
-    const onIdle = () =>
-      fail(new AppError("request_timeout", "The request body did not arrive in time"));
-    const waitForMore = () => {
-      if (settled) return;
-      clearTimeout(idle);
-      idle = setTimeout(onIdle, request.bodyIdleTimeoutMs);
-      raw.resume();
-    };
-    const onData = (chunk: Buffer) => {
-      try {
-        const busy = onChunk(chunk);
-        if (busy === undefined) return waitForMore();
-        // No client stalls while it is the server that does not read.
-        raw.pause();
-        clearTimeout(idle);
-        busy.then(waitForMore, fail);
-      } catch (error) {
-        fail(error);
-      }
-    };
-    if (stop?.aborted) return onStop();
-    if (raw.destroyed) return onClose();
-    stop?.addEventListener("abort", onStop);
-    raw.on("data", onData).on("end", onEnd).on("close", onClose);
-    request.sendContinue();
-    waitForMore();
-  });
+export function readBody(request: Request, signal = request.signal): AsyncGenerator<Buffer> {
+  request.sendContinue();
+  return readChunks(request.raw, request.bodyIdleTimeoutMs, signal);
+}
+
+/** As `readBody`, of a bare message. A reader that stops early leaves the rest of the body unread. */
+export async function* readChunks(
+  raw: IncomingMessage,
+  idleMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  while (!raw.readableEnded) {
+    signal.throwIfAborted();
+    if (raw.destroyed) throw new ClientGone();
+    const chunk = await nextChunk(raw, idleMs, signal);
+    if (chunk) yield chunk;
+  }
+}
+
+/** The next chunk, or undefined at the body's end. */
+async function nextChunk(
+  raw: IncomingMessage,
+  idleMs: number,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
+  const onData = (chunk: Buffer) => {
+    raw.pause();
+    resolve(chunk);
+  };
+  const onEnd = () => resolve(undefined);
+  const onClose = () => reject(new ClientGone());
+  const onAbort = () => reject(signal.reason);
+  const timer = setTimeout(
+    () => reject(new AppError("request_timeout", "The request body did not arrive in time")),
+    idleMs,
+  );
+  raw.on("data", onData).on("end", onEnd).on("close", onClose).resume();
+  signal.addEventListener("abort", onAbort);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    raw.off("data", onData).off("end", onEnd).off("close", onClose).pause();
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Passes `chunks` on, and throws `excess` as soon as there are more than `maxBytes`. */
+export async function* atMost(
+  chunks: AsyncIterable<Buffer>,
+  maxBytes: number,
+  excess: () => AppError,
+): AsyncGenerator<Buffer> {
+  let size = 0;
+  for await (const chunk of chunks) {
+    size += chunk.length;
+    if (size > maxBytes) throw excess();
+    yield chunk;
+  }
+}
+
+/** All the chunks as one. */
+export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = [];
+  for await (const chunk of chunks) all.push(chunk);
+  return Buffer.concat(all);
 }

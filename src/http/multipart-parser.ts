@@ -1,81 +1,75 @@
-import type { Readable } from "node:stream";
-import { Dicer } from "@fastify/busboy";
 import { AppError } from "../errors.ts";
+import { atMost, collect } from "./incoming.ts";
+import { type PartHeaders, parsePartHeaders } from "./part-headers.ts";
 
 const MAX_HEADER_BYTES = 16 * 1024;
-const MAX_HEADERS = 32;
+const END_OF_HEADERS = Buffer.from("\r\n\r\n");
 
-export type RawHeaders = Readonly<Record<string, readonly string[]>>;
+/** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
+export class MultipartParser {
+  readonly #chunks: AsyncIterator<Buffer>;
+  readonly #delimiter: Buffer;
+  /** Received and not handed on. The line break of the first delimiter may be missing. */
+  #rest: Buffer = Buffer.from("\r\n");
 
-/** Cuts a multipart body into parts (RFC 2046 §5.1). `finished` rejects when the body is malformed or ends early. */
-export interface MultipartParser {
-  /** Resolves when the parts' readers have made room for more. */
-  write(chunk: Buffer): Promise<void>;
-  end(): void;
-  /** Settles after `end`, or earlier when the closing boundary was seen and all parts were read. */
-  finished: Promise<void>;
-}
+  constructor(chunks: AsyncGenerator<Buffer>, boundary: string) {
+    this.#chunks = chunks;
+    this.#delimiter = Buffer.from(`\r\n--${boundary}`);
+  }
 
-/**
- * `onPart` is called for every part in turn, with its headers as they arrive: undefined when they were cut off. The parser waits for
- * the parts to be read.
- */
-export function createParser(
-  boundary: string,
-  onPart: (part: Readable, headers: Promise<RawHeaders | undefined>) => void,
-): MultipartParser {
-  const dicer = new Dicer({
-    boundary,
-    maxHeaderPairs: MAX_HEADERS,
-    maxHeaderSize: MAX_HEADER_BYTES,
-  } as Dicer.Config);
-  const { promise: finished, resolve, reject } = Promise.withResolvers<void>();
-  finished.catch(() => {});
-  let closed = false;
-  let written = () => {};
-  dicer.on("part", (part) => {
-    // The parser tells of every fault itself.
-    part.on("error", () => {});
-    onPart(part, headersOf(part));
-  });
-  dicer.on("error", (cause) =>
-    reject(malformed("The form ends before its closing boundary", cause)),
-  );
-  dicer.on("finish", () => {
-    closed = true;
-    resolve();
-    // With the last part paused by its end, the parser never confirms the chunk that held the closing boundary.
-    written();
-  });
-  return {
-    finished,
-    async write(chunk) {
-      // What follows the closing boundary has no meaning.
-      if (closed) return;
-      await new Promise<void>((done, failed) => {
-        written = done;
-        dicer.write(chunk, (error) => (error ? failed(error) : done()));
-      }).catch((cause) => {
-        throw malformed("The form is malformed", cause);
-      });
-    },
-    end() {
-      if (!closed) dicer.end();
-    },
-  };
+  /** Skips what is left of this part. The next one's headers, or undefined after the last. */
+  async nextPart(): Promise<PartHeaders | undefined> {
+    for await (const _skipped of this.content());
+    const { length } = this.#delimiter;
+    while (this.#rest.length < length + 2) await this.#pull();
+    this.#rest = this.#rest.subarray(length);
+    if (this.#rest.toString("latin1", 0, 2) === "--") {
+      // What follows the closing delimiter has no meaning.
+      while (!(await this.#chunks.next()).done);
+      return undefined;
+    }
+    const tooLong = () => malformed("A part of the form has too long headers");
+    const lines = atMost(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
+    const headers = parsePartHeaders((await collect(lines)).toString("latin1"));
+    if (!headers) throw malformed("A part of the form has malformed headers");
+    this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
+    return headers;
+  }
+
+  /** What this part holds, up to the next delimiter. */
+  content(): AsyncGenerator<Buffer> {
+    return this.#until(this.#delimiter);
+  }
+
+  /** Hands on all that comes before `pattern`, which stays at the beginning of the rest. */
+  async *#until(pattern: Buffer): AsyncGenerator<Buffer> {
+    for (;;) {
+      const found = this.#rest.indexOf(pattern);
+      const end = found < 0 ? this.#partialMatch(pattern) : found;
+      const piece = this.#rest.subarray(0, end);
+      this.#rest = this.#rest.subarray(end);
+      if (piece.length > 0) yield piece;
+      if (found >= 0) return;
+      await this.#pull();
+    }
+  }
+
+  /** Where the rest may end with the beginning of `pattern`; its length when nowhere. */
+  #partialMatch(pattern: Buffer): number {
+    const rest = this.#rest;
+    let start = Math.max(0, rest.length - pattern.length + 1);
+    while (rest.compare(pattern, 0, rest.length - start, start) !== 0) start += 1;
+    return start;
+  }
+
+  async #pull(): Promise<void> {
+    const { done, value } = await this.#chunks.next();
+    if (done) throw malformed("The form ends before its closing boundary");
+    this.#rest = this.#rest.length === 0 ? value : Buffer.concat([this.#rest, value]);
+  }
 }
 
 /** The fault of a body that is no well-formed form. */
-export function malformed(msg: string, cause?: unknown): AppError {
-  return new AppError("validation_failed", [{ type: "multipart_invalid", loc: ["body"], msg }], {
-    cause,
-  });
-}
-
-function headersOf(part: Readable): Promise<RawHeaders | undefined> {
-  return new Promise((resolve) => {
-    part.once("header", resolve);
-    // Data or the end come after the headers; without them the headers were cut off.
-    part.once("readable", () => resolve(undefined));
-  });
+function malformed(msg: string): AppError {
+  return new AppError("validation_failed", [{ type: "multipart_invalid", loc: ["body"], msg }]);
 }

@@ -1,44 +1,43 @@
-import { addAbortSignal, Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { AppError } from "../errors.ts";
 import { requireIdentityCoding } from "./body.ts";
 import { parseMediaType } from "./header-values.ts";
-import { announcedLength, readChunks } from "./incoming.ts";
-import { createParser, malformed, type RawHeaders } from "./multipart-parser.ts";
-import { type PartHeaders, readPartHeaders } from "./part-headers.ts";
-import { ClientGone, type Request } from "./request.ts";
+import { announcedLength, atMost, collect, readBody } from "./incoming.ts";
+import { MultipartParser } from "./multipart-parser.ts";
+import type { PartHeaders } from "./part-headers.ts";
+import type { Request } from "./request.ts";
 
 export interface MultipartOptions<Fields, Result> {
   fileField: string;
   textFields: readonly string[];
   /** A file of exactly so many bytes passes. */
   maxFileBytes: number;
-  /** Bytes of one text field, 16 KiB unless told. */
-  maxTextBytes?: number;
   /** The public message of the 413. */
   tooLarge: string;
   /**
-   * Takes the file as it arrives, with the text fields that came before it. The stream ends only when the whole form was received and
-   * found good; otherwise it is destroyed with the reason, so that nobody keeps half a file. A rejection stops the reading at once.
+   * Takes the file as it arrives, with the text fields that came before it, and reads it to its end
+   * or rejects, which stops the reading at once. The stream ends only when the whole form was
+   * received and found good; else it is destroyed, so that nobody keeps half a file.
    */
   onFile: (
     file: { name: string; contentType: string; stream: Readable },
     fieldsBefore: Readonly<Record<string, string>>,
   ) => Promise<Result>;
-  /** What the text fields mean, or throws what is wrong with them, before the file's stream is told its end. */
+  /** What the text fields mean, or throws what is wrong with them, before the file's end is told. */
   parseFields: (fields: Readonly<Record<string, string>>) => Fields;
-  /** Undoes an `onFile` that was fulfilled although the form failed. */
-  discard?: (result: Result) => Promise<void>;
 }
 
 /** Room for everything in the body that is not the file. */
 const OVERHEAD_BYTES = 64 * 1024;
+const MAX_TEXT_BYTES = 16 * 1024;
 
 /** RFC 2046 §5.1.1. */
 const BOUNDARY = /^[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]$/;
 
 /**
- * Reads a form (RFC 7578) with one file and some text fields, in constant memory. 415, 413 or 422 for what breaks the rules; whatever
- * ends it first decides, and the promise rejects with that after `onFile` has settled.
+ * Reads a form (RFC 7578) with one file and some text fields, in constant memory. 415, 413 or 422
+ * for what breaks the rules; whatever ends it first decides, and the promise rejects with that after
+ * `onFile` has settled.
  */
 export async function readMultipart<Fields, Result>(
   request: Request,
@@ -47,88 +46,77 @@ export async function readMultipart<Fields, Result>(
   const boundary = boundaryOf(request);
   const maxBytes = options.maxFileBytes + OVERHEAD_BYTES;
   const tooLarge = () => new AppError("content_too_large", options.tooLarge);
-  if ((announcedLength(request) ?? 0) > maxBytes) throw tooLarge();
+  if (announcedLength(request.headers) > maxBytes) throw tooLarge();
 
   const failure = new AbortController();
-  const { promise: failed, reject } = Promise.withResolvers<never>();
-  failed.catch(() => {});
-  const fields: Record<string, string> = Object.create(null);
-  let file: { stream: Readable; result: Promise<Result> } | undefined;
-  const fail = (reason: unknown) => {
-    if (failure.signal.aborted) return;
-    failure.abort(reason);
-    reject(reason);
-    file?.stream.destroy(reason instanceof Error ? reason : new Error("The form failed"));
-  };
-
-  async function takeFile(
-    part: Readable,
-    { contentType, filename: name = "" }: PartHeaders,
-  ): Promise<void> {
-    if (file) throw invalid("multiple_files", options.fileField, "Only one file is allowed");
-    const { stream, wanted } = createFileStream();
-    const result = (async () => options.onFile({ name, contentType, stream }, { ...fields }))();
-    file = { stream, result };
-    result.then(() => stream.resume(), fail);
-    let size = 0;
-    for await (const chunk of part) {
-      size += chunk.length;
-      if (size > options.maxFileBytes) throw tooLarge();
-      if (!stream.destroyed && !stream.push(chunk)) await wanted();
-    }
+  const signal = AbortSignal.any([request.signal, failure.signal]);
+  const body = atMost(readBody(request, signal), maxBytes, tooLarge);
+  const parser = new MultipartParser(body, boundary);
+  const texts: Record<string, string> = Object.create(null);
+  let fields: Fields | undefined;
+  /** The file and, before its end is told, the rest of the form. */
+  async function* fileAndRest() {
+    yield* atMost(parser.content(), options.maxFileBytes, tooLarge);
+    if (await readUpToFile(parser, texts, options))
+      throw invalid("multiple_files", options.fileField, "Only one file is allowed");
+    fields = options.parseFields(texts);
   }
+  try {
+    const headers = await readUpToFile(parser, texts, options);
+    if (!headers) throw invalid("missing", options.fileField, "A file is required");
+    const { filename: name = "", contentType } = headers;
+    const stream = streamOf(fileAndRest(), failure, signal);
+    const file = await options.onFile({ name, contentType, stream }, { ...texts });
+    if (!stream.readableEnded) throw new Error("The file was not read to its end");
+    return { fields: fields as Fields, file };
+  } catch (error) {
+    failure.abort(error);
+    throw signal.reason;
+  }
+}
 
-  async function takePart(part: Readable, raw: RawHeaders | undefined): Promise<void> {
-    // The form may have failed while this part waited for its turn: no file is opened any more.
-    failure.signal.throwIfAborted();
-    const headers = raw && readPartHeaders(raw);
-    if (!headers) throw malformed("A part of the form has malformed headers");
+/** A stream of `chunks`. Their failure aborts `failure`, and `signal` destroys the stream. */
+function streamOf(
+  chunks: AsyncGenerator<Buffer>,
+  failure: AbortController,
+  signal: AbortSignal,
+): Readable {
+  const destroy = () => stream.destroy(signal.reason);
+  const stream = new Readable({
+    read() {
+      chunks.next().then(
+        ({ value }) => stream.push(value ?? null),
+        (error) => {
+          failure.abort(error);
+          destroy();
+        },
+      );
+    },
+  });
+  // A consumer that refused the file at once does not listen.
+  stream.on("error", () => {});
+  signal.addEventListener("abort", destroy);
+  return stream;
+}
+
+/** Reads text fields into `fields`. The headers of the next file, or undefined at the form's end. */
+async function readUpToFile(
+  parser: MultipartParser,
+  fields: Record<string, string>,
+  { fileField, textFields }: Pick<MultipartOptions<unknown, unknown>, "fileField" | "textFields">,
+): Promise<PartHeaders | undefined> {
+  for (;;) {
+    const headers = await parser.nextPart();
+    if (!headers) return undefined;
     const { name, filename } = headers;
-    if (name === options.fileField) {
+    if (name === fileField) {
       if (filename === undefined) throw invalid("file_expected", name, "Must be a file");
-      return takeFile(part, headers);
+      return headers;
     }
-    if (!options.textFields.includes(name)) throw invalid("extra_forbidden", name, "Unknown field");
+    if (!textFields.includes(name)) throw invalid("extra_forbidden", name, "Unknown field");
     if (filename !== undefined) throw invalid("text_expected", name, "Must be text, not a file");
     if (name in fields) throw invalid("duplicate", name, "Given more than once");
-    fields[name] = await readField(part, name, options.maxTextBytes ?? 16 * 1024);
-  }
-
-  // One part after the other: the fields before the file must be known when it is opened.
-  let parts: Promise<void> = Promise.resolve();
-  let partsLeft = options.textFields.length + 2;
-  const parser = createParser(boundary, (part, headers) => {
-    addAbortSignal(failure.signal, part);
-    if (--partsLeft < 0) return fail(malformed("The form has too many parts"));
-    parts = parts.then(async () => takePart(part, await headers));
-    parts.catch(fail);
-  });
-  parser.finished.catch(fail);
-
-  const onAbort = () => fail(new ClientGone());
-  request.signal.addEventListener("abort", onAbort);
-  try {
-    let received = 0;
-    const write = (chunk: Buffer) => {
-      received += chunk.length;
-      if (received > maxBytes) throw tooLarge();
-      return parser.write(chunk);
-    };
-    await readChunks(request, write, failure.signal);
-    parser.end();
-    await Promise.race([parser.finished.then(() => parts), failed]);
-    if (!file) throw invalid("missing", options.fileField, "A file is required");
-    const parsed = options.parseFields(fields);
-    file.stream.push(null);
-    const result = await file.result;
-    failure.signal.throwIfAborted();
-    return { fields: parsed, file: result };
-  } catch (error) {
-    fail(error);
-    await file?.result.then(options.discard, () => {});
-    throw failure.signal.reason;
-  } finally {
-    request.signal.removeEventListener("abort", onAbort);
+    fields[name] = await readText(parser.content(), name);
   }
 }
 
@@ -145,36 +133,12 @@ function boundaryOf(request: Request): string {
   return boundary;
 }
 
-/** The stream that the consumer sees; `wanted` resolves when it asks for more, or is destroyed: then the rest is read for nothing. */
-function createFileStream(): { stream: Readable; wanted: () => Promise<void> } {
-  let wake = () => {};
-  const stream = new Readable({
-    read: () => wake(),
-    destroy(error, done) {
-      wake();
-      done(error);
-    },
-  });
-  // A consumer that refused the file at once does not listen.
-  stream.on("error", () => {});
-  const wanted = () =>
-    new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-  return { stream, wanted };
-}
-
-async function readField(part: Readable, name: string, maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of part) {
-    size += chunk.length;
-    if (size > maxBytes)
-      throw invalid("too_long", name, `Must be at most ${maxBytes} bytes in UTF-8`);
-    chunks.push(chunk);
-  }
+async function readText(content: AsyncIterable<Buffer>, name: string): Promise<string> {
+  const tooLong = () =>
+    invalid("too_long", name, `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
+  const bytes = await collect(atMost(content, MAX_TEXT_BYTES, tooLong));
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     throw invalid("text_encoding", name, "Must be text in UTF-8");
   }

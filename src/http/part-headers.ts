@@ -9,32 +9,41 @@ export interface PartHeaders {
 
 const DEFAULT_TYPE = "application/octet-stream";
 const MAX_TYPE_LENGTH = 100;
+const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/;
 
-/** What a form's part says of itself (RFC 7578 §4), or undefined when that is malformed. Values come as bytes, one a character. */
-export function readPartHeaders(
-  headers: Readonly<Record<string, readonly string[]>>,
-): PartHeaders | undefined {
-  const [disposition, ...more] = headers["content-disposition"] ?? [];
-  const coding = headers["content-transfer-encoding"]?.at(-1)?.trim() ?? "binary";
-  if (disposition === undefined || more.length > 0 || !/^(7bit|8bit|binary)$/i.test(coding))
+/**
+ * What a form's part says of itself (RFC 7578 §4), or undefined when that is malformed. `block` is
+ * everything between the delimiter and the empty line, a character a byte.
+ */
+export function parsePartHeaders(block: string): PartHeaders | undefined {
+  // The delimiter may be padded (RFC 2046 §5.1.1). Folded lines are RFC 5322 §2.2.3.
+  const [padding = "", ...lines] = block.replace(/\r\n[ \t]+/g, " ").split("\r\n");
+  if (padding.trim() !== "") return undefined;
+  const headers = new Map<string, string>();
+  for (const line of lines) {
+    const [, field = "", value = ""] = HEADER_LINE.exec(line) ?? [];
+    const name = field.toLowerCase();
+    // Other fields have no meaning (RFC 7578 §4.8).
+    if (name === "" || (name.startsWith("content-") && headers.has(name))) return undefined;
+    headers.set(name, value.trim());
+  }
+  if (!/^(7bit|8bit|binary)$/i.test(headers.get("content-transfer-encoding") ?? "binary"))
     return undefined;
-  const text = decodeUtf8(disposition);
-  const parsed = text === undefined ? undefined : parseParameterised(text);
-  if (parsed?.value !== "form-data") return undefined;
-  const parameters = new Map(parsed.parameters);
+  const disposition = parseParameterised(
+    decodeUtf8(headers.get("content-disposition") ?? "") ?? "",
+  );
+  if (disposition?.value !== "form-data") return undefined;
+  const parameters = new Map(disposition.parameters);
   const name = parameters.get("name");
-  if (name === undefined) return undefined;
+  const plain = parameters.get("filename");
   const extended = parameters.get("filename*");
-  const filename = extended === undefined ? parameters.get("filename") : decodeExtended(extended);
-  if (extended !== undefined && filename === undefined) return undefined;
-  return {
-    name: unescapeName(name),
-    filename: extended === undefined && filename !== undefined ? unescapeName(filename) : filename,
-    contentType: contentType(headers["content-type"]?.at(-1)?.trim()),
-  };
+  const filename = extended === undefined ? plain && unescapeName(plain) : decodeExtended(extended);
+  if (name === undefined || (extended !== undefined && filename === undefined)) return undefined;
+  const contentType = acceptableType(headers.get("content-type"));
+  return { name: unescapeName(name), filename, contentType };
 }
 
-/** Undoes the three percent-escapes that browsers make in names (HTML standard, "multipart/form-data encoding algorithm"), no others. */
+/** Undoes the escapes of browsers (HTML standard, "multipart/form-data encoding algorithm"). */
 function unescapeName(text: string): string {
   return text.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
 }
@@ -61,7 +70,7 @@ function decodeUtf8(bytes: string): string | undefined {
   }
 }
 
-function contentType(value: string | undefined): string {
+function acceptableType(value: string | undefined): string {
   const acceptable =
     value !== undefined && value.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(value);
   return acceptable && parseMediaType(value) ? value : DEFAULT_TYPE;

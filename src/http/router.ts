@@ -1,115 +1,77 @@
 import { AppError } from "../errors.ts";
 import type { Route } from "./request.ts";
 
-type Shape = Pick<Route, "method" | "path">;
-
-/** The routes that share a path: `allow` is the value of the `Allow` header. */
-export interface Resource<R> {
-  /** The pattern of the most specific route. */
+/** The rows of the table that share the path of a request. */
+export interface Match<R> {
+  /** The rows' path, with the names of its parameters. */
   readonly pattern: string;
+  /** Percent-decoded path parameters by name. */
+  readonly params: Readonly<Record<string, string>>;
+  /** The value of the `Allow` header. */
   readonly allow: string;
-  /** The most specific route that serves the method (HEAD by GET), or 405 with `Allow`. */
-  route(method: string): { route: R; params: Readonly<Record<string, string>> };
+  /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
+  route(method: string): R;
 }
 
 export interface Router<R> {
-  /** What lives at a path, still percent-encoded. Throws 404, and 400 for a path that does not decode. */
-  resolve(path: string): Resource<R>;
+  /** `path` is percent-encoded, and decodes. Throws 404 when no row has such a path. */
+  match(path: string): Match<R>;
 }
 
-interface Entry<R> {
-  route: R;
+interface Resource<R> {
+  pattern: string;
   segments: readonly string[];
+  routes: Map<string, R>;
 }
-
-const ORDER = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /**
- * A router of exact segments and `:parameters`; throws at once when two routes have one method and one shape of path. The paths in
- * `reserved` are 404, although a parameter would match them.
+ * A router of exact segments and `:parameters`. The first row whose path matches decides, so exact
+ * paths stand before parameters. Throws when a row can never be reached.
  */
-export function createRouter<R extends Shape>(
-  routes: readonly R[],
-  reserved: readonly string[] = [],
+export function createRouter<R extends Pick<Route, "method" | "path">>(
+  table: readonly R[],
 ): Router<R> {
-  const unused = new Set(reserved.map((path) => split(path).join("/")));
-  const entries = routes.map((route) => ({ route, segments: patternSegments(route.path) }));
-  const seen = new Set<string>();
-  for (const { route, segments } of entries) {
-    const shape = `${route.method} /${segments.map((segment) => (isParameter(segment) ? ":" : segment)).join("/")}`;
-    if (seen.has(shape)) throw new Error(`Two routes serve ${route.method} ${route.path}`);
-    seen.add(shape);
+  const resources: Resource<R>[] = [];
+  const find = (segments: readonly string[]) =>
+    resources.find((resource) => matches(resource.segments, segments));
+  for (const route of table) {
+    const segments = split(route.path);
+    if (!route.path.startsWith("/") || segments.includes(""))
+      throw new Error(`Not the path of a route: ${route.path}`);
+    const pattern = `/${segments.join("/")}`;
+    const resource = find(segments) ?? { pattern, segments, routes: new Map() };
+    if (resource.routes.size === 0) resources.push(resource);
+    if (resource.pattern !== pattern || resource.routes.has(route.method))
+      throw new Error(`Another row of the table hides ${route.method} ${route.path}`);
+    resource.routes.set(route.method, route);
   }
-  // Most specific first: at the first segment that differs in kind, the exact one wins.
-  entries.sort((a, b) => compare(rank(a.segments), rank(b.segments)));
   return {
-    resolve(path) {
-      const segments = pathSegments(path);
-      const matching = entries.filter((entry) => matches(entry.segments, segments));
-      const [best] = matching;
-      if (!best || unused.has(segments.join("/"))) throw new AppError("not_found", "Not Found");
-      // An exact path is a resource of its own: a parameter's routes do not serve it.
-      const same = matching.filter((entry) => rank(entry.segments) === rank(best.segments));
-      return resource(best.route.path, same, segments);
+    match(path) {
+      // Split before decoding: an encoded slash is part of its segment.
+      const segments = split(path).map(decodeURIComponent);
+      const resource = find(segments);
+      if (!resource) throw new AppError("not_found", "Not Found");
+      return matched(resource, segments);
     },
   };
 }
 
-function resource<R extends Shape>(
-  pattern: string,
-  matching: readonly Entry<R>[],
-  segments: readonly string[],
-): Resource<R> {
-  const methods = new Set<string>(["OPTIONS", ...matching.map(({ route }) => route.method)]);
-  if (methods.has("GET")) methods.add("HEAD");
-  const allow = ORDER.filter((method) => methods.has(method)).join(", ");
+function matched<R>({ pattern, segments, routes }: Resource<R>, actual: string[]): Match<R> {
+  const params: Record<string, string> = Object.create(null);
+  for (const [index, segment] of segments.entries())
+    if (isParameter(segment)) params[segment.slice(1)] = actual[index] ?? "";
+  const methods = [...routes.keys()].flatMap((name) => (name === "GET" ? [name, "HEAD"] : [name]));
+  const allow = [...methods, "OPTIONS"].join(", ");
   return {
     pattern,
+    params,
     allow,
     route(method) {
-      const wanted = method === "HEAD" ? "GET" : method;
-      const entry = matching.find(({ route }) => route.method === wanted);
-      if (!entry)
-        throw new AppError("method_not_allowed", "Method Not Allowed", {
-          headers: { Allow: allow },
-        });
-      return { route: entry.route, params: parameters(entry.segments, segments) };
+      const route = routes.get(method === "HEAD" ? "GET" : method);
+      if (route) return route;
+      throw new AppError("method_not_allowed", "Method Not Allowed", { headers: { Allow: allow } });
     },
   };
-}
-
-function isParameter(segment: string): boolean {
-  return segment.startsWith(":");
-}
-
-function rank(segments: readonly string[]): string {
-  return segments.map((segment) => (isParameter(segment) ? "1" : "0")).join("");
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-function split(path: string): string[] {
-  const trimmed = path.endsWith("/") ? path.slice(1, -1) : path.slice(1);
-  return trimmed === "" && path.length < 2 ? [] : trimmed.split("/");
-}
-
-function patternSegments(pattern: string): string[] {
-  const segments = split(pattern);
-  if (!pattern.startsWith("/") || segments.some((segment) => segment === "" || segment === ":")) {
-    throw new Error(`Not a path of a route: ${pattern}`);
-  }
-  return segments;
-}
-
-// Split before decoding: an encoded slash is part of its segment.
-function pathSegments(path: string): string[] {
-  try {
-    return split(path).map(decodeURIComponent);
-  } catch (cause) {
-    throw new AppError("bad_request", "Bad percent-encoding in the path", { cause });
-  }
 }
 
 function matches(pattern: readonly string[], segments: readonly string[]): boolean {
@@ -121,13 +83,11 @@ function matches(pattern: readonly string[], segments: readonly string[]): boole
   );
 }
 
-function parameters(
-  pattern: readonly string[],
-  segments: readonly string[],
-): Record<string, string> {
-  const params: Record<string, string> = Object.create(null);
-  for (const [index, name] of pattern.entries()) {
-    if (isParameter(name)) params[name.slice(1)] = segments[index] ?? "";
-  }
-  return params;
+function isParameter(segment: string): boolean {
+  return segment.startsWith(":");
+}
+
+/** The segments of a path; a slash at its end does not count. */
+function split(path: string): string[] {
+  return path.replace(/\/$/, "").split("/").slice(1);
 }

@@ -47,18 +47,17 @@ function newest({ exchanges }: Connection): Entry | undefined {
 /** A server for the table of routes. `authorize` says who calls, or throws, before any byte of a body is read. */
 export function createHttpServer<Level extends string, Caller>(options: {
   routes: readonly Route<Level, Caller>[];
-  reserved?: readonly string[];
   authorize: (level: Level, request: Request) => Promise<Caller>;
   log: Logger;
   corsOrigins: readonly string[];
   trustProxy: boolean;
   bodyIdleTimeoutMs?: number;
 }): HttpServer {
-  const { routes, reserved, ...rest } = options;
+  const { routes, ...rest } = options;
   const context: ServerContext<Level, Caller> = {
     bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS,
     ...rest,
-    router: createRouter(routes, reserved),
+    router: createRouter(routes),
   };
   const { log } = options;
   const connections = new Map<Socket, Connection>();

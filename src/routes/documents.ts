@@ -104,7 +104,6 @@ export function createDocumentRoutes({
         onFile: (part, before) =>
           uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
         parseFields: (all) => validate(uploadFields, all, "body"),
-        discard: uploads.discard,
       });
       const document = await uploads.finish(
         file,

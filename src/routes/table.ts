@@ -33,10 +33,10 @@ function route<L extends Level>(
   return { method, path, level, handler: handler as AppRoute["handler"] };
 }
 
-/** Paths of routes to come, which are no ids of documents. */
-export const RESERVED = ["/api/v1/docs/search"];
-
-/** THE TABLE: the whole API and the security policy of the server, one line a route. */
+/**
+ * THE TABLE: the whole API and the security policy of the server, one line a route. The first row
+ * whose path matches decides: exact paths stand before parameters.
+ */
 export function table({ health, auth, users, documents, paths }: Handlers): AppRoute[] {
   return [
     route("GET", "/", "public", health.live),

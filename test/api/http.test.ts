@@ -217,9 +217,10 @@ function routes({ test }: Suite): void {
   }
 
   for (const [method, path] of MISSING) {
+    // `/docs/search` is an ill-formed id of a document until it is a route.
     test(`${method} ${path} is not there yet`, async (app) => {
       const { status } = await app.call(method, path, { ...admin, json: {} });
-      assert.ok(status === 404 || status === 405, String(status));
+      assert.ok([404, 405, 422].includes(status), String(status));
     });
   }
 

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import { AppError } from "../../src/errors.ts";
+import { collect } from "../../src/http/incoming.ts";
+import { MultipartParser } from "../../src/http/multipart-parser.ts";
 import { exchangeRaw } from "./harness.ts";
 import {
   type Answer,
@@ -211,6 +214,24 @@ describe("a form with a file", () => {
       422,
       ["multipart_invalid", "body"],
     ],
+    [
+      "a boundary that goes on",
+      Buffer.from('--bb\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n--b--'),
+      422,
+      ["multipart_invalid", "body"],
+    ],
+    [
+      "a header twice",
+      form(filePart("a", undefined, "\r\nContent-Type: a/b\r\ncontent-type: a/b")),
+      422,
+      ["multipart_invalid", "body"],
+    ],
+    [
+      "headers beyond 16 KiB",
+      form(filePart("a", undefined, `\r\nA: ${"a".repeat(16_384)}`)),
+      422,
+      ["multipart_invalid", "body"],
+    ],
     ["another boundary", Buffer.from("--c\r\n\r\n--c--\r\n"), 422, ["multipart_invalid", "body"]],
     ["nothing", Buffer.alloc(0), 422, ["multipart_invalid", "body"]],
   ];
@@ -295,6 +316,18 @@ describe("a form with a file", () => {
     assert.equal(answer.fields?.description, "\r\n");
   });
 
+  test("may have padded delimiters and folded headers", async (t) => {
+    const server = await uploads(t);
+    const answer = await send(
+      server,
+      Buffer.from(
+        '--b \t\r\nContent-Disposition: form-data;\r\n name="file"; filename="a"\r\n\r\nabc\r\n--b-- \t\r\n',
+      ),
+      TYPE,
+    );
+    assert.deepEqual([answer.file?.name, answer.file?.size], ["a", 3]);
+  });
+
   test("is read the same however the network cuts it", async (t) => {
     const server = await uploads(t);
     const content = "x\r\n--a\r\n--";
@@ -315,4 +348,45 @@ describe("a form with a file", () => {
       );
     }
   });
+
+  test("is cut at its delimiters, whatever the bytes and wherever the pieces end", async () => {
+    const piece = fc.oneof(
+      fc.constantFrom("\r", "\n", "-", "--", "b", "\r\n--", "\r\n--\r\n--b", "\r\r\n--"),
+      fc.string({ unit: "binary", maxLength: 3 }),
+    );
+    const content = fc
+      .array(piece, { maxLength: 12 })
+      .map((pieces) => Buffer.from(pieces.join(""), "latin1"))
+      .filter((bytes) => !`\r\n${bytes.toString("latin1")}`.includes("\r\n--bound"));
+    const cuts = fc.infiniteStream(fc.integer({ min: 1, max: 9 }));
+    await fc.assert(
+      fc.asyncProperty(content, content, cuts, async (first, second, sizes) => {
+        const named = (name: string) => `Content-Disposition: form-data; name="${name}"\r\n\r\n`;
+        const body = Buffer.concat(
+          [`--bound\r\n${named("a")}`, first, `\r\n--bound\r\n${named("b")}`, second].map((part) =>
+            Buffer.from(part),
+          ),
+        );
+        const parser = new MultipartParser(
+          inPieces(Buffer.concat([body, Buffer.from("\r\n--bound--")]), sizes),
+          "bound",
+        );
+        assert.equal((await parser.nextPart())?.name, "a");
+        assert.deepEqual(await collect(parser.content()), first);
+        assert.equal((await parser.nextPart())?.name, "b");
+        assert.deepEqual(await collect(parser.content()), second);
+        assert.equal(await parser.nextPart(), undefined);
+      }),
+      { numRuns: 500 },
+    );
+  });
 });
+
+async function* inPieces(bytes: Buffer, sizes: Iterator<number>): AsyncGenerator<Buffer> {
+  let at = 0;
+  while (at < bytes.length) {
+    const end = at + (sizes.next().value ?? 1);
+    yield bytes.subarray(at, end);
+    at = end;
+  }
+}

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import type { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { describe, test } from "node:test";
 import { AppError } from "../../src/errors.ts";
@@ -13,7 +12,6 @@ import {
   LIMIT,
   MEGABYTE,
   send,
-  type Taken,
   TYPE,
   textPart,
   uploads,
@@ -35,32 +33,15 @@ describe("whatever ends an upload", () => {
     assert.deepEqual([answer.status, answer.body], [409, '{"detail":"Taken"}']);
   });
 
-  test("a consumer that does not care for the bytes does not stop the form", async (t) => {
-    for (const ignore of [() => {}, (stream: Readable) => void stream.destroy()]) {
-      const server = await uploads(t, {
-        onFile: async ({ name, contentType, stream }, before) => {
-          ignore(stream);
-          return { name, contentType, before: { ...before }, size: 0, sha256: "" };
-        },
-      });
-      const answer = await send(
-        server,
-        form(filePart(Buffer.alloc(LIMIT)), textPart("description", "d")),
-        TYPE,
-      );
-      assert.deepEqual([answer.status, answer.fields], [200, { description: "d" }]);
-    }
-  });
-
-  test("a result that came before the form proved bad is given back", async (t) => {
-    const discarded: Taken[] = [];
-    const early = { name: "", contentType: "", before: {}, size: 0, sha256: "early" };
+  test("a consumer that leaves the file unread is at fault, and the form fails", async (t) => {
     const server = await uploads(t, {
-      onFile: async () => early,
-      discard: async (taken) => void discarded.push(taken),
+      onFile: async ({ name, contentType }, before) => {
+        return { name, contentType, before: { ...before }, size: 0, sha256: "" };
+      },
     });
-    assert.equal((await send(server, form(filePart(), textPart("other", "")), TYPE)).status, 422);
-    assert.deepEqual(discarded, [early]);
+    assert.equal((await send(server, form(filePart(Buffer.alloc(LIMIT))), TYPE)).status, 500);
+    const line = await server.logged(({ message }) => message === "request");
+    assert.match(JSON.stringify(line.error), /not read to its end/);
   });
 
   test("fields that the caller refuses fail the file too", async (t) => {
