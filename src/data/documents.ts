@@ -129,7 +129,7 @@ export interface NewDocument {
   blobKey: string;
 }
 
-/** Inserts the document and its queued OCR stage; returns its id. Throws `UniqueViolation` when name and path are taken. */
+/** Inserts the document and its OCR stage, queued at the time of the upload; returns its id. Throws `UniqueViolation` when name and path are taken. */
 export async function insertDocument(tx: Queryable, document: NewDocument): Promise<number> {
   const docId = await tx.insert(
     "Documents",
@@ -155,7 +155,7 @@ export async function insertDocument(tx: Queryable, document: NewDocument): Prom
       doc_id: docId,
       stage_name: OCR_STAGE,
       status: "Queued",
-      start_time: null,
+      start_time: document.uploadedAt,
       end_time: null,
       error_message: null,
     },
@@ -176,10 +176,14 @@ export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: stri
 }
 
 /**
- * Deletes the document's rows; what is waiting in the outbox for it is the caller's to remove. False when another transaction has
- * deleted it since it was read.
+ * Deletes the document's rows in every table that is known to have some; what is waiting in the
+ * outbox for it is the caller's to remove. False when another transaction has deleted it since it
+ * was read. Throws `ForeignKeyViolation` while other rows reference it.
  */
 export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
-  await tx.run("DELETE FROM Processing_Status WHERE doc_id = @docId", { docId });
+  const tables = ["Processing_Status", "Ocr_Results"];
+  // The platform's own, not in every database.
+  if ((await tx.columns("Rag_Ingest")).size > 0) tables.push("Rag_Ingest");
+  for (const table of tables) await tx.run(`DELETE FROM ${table} WHERE doc_id = @docId`, { docId });
   return (await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId })) === 1;
 }

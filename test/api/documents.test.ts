@@ -243,7 +243,14 @@ function lists({ testAlone }: Suite): void {
       ] as const) {
         await app.app.database.insert(
           "Processing_Status",
-          { doc_id, stage_name, status, start_time: null, end_time: null, error_message: null },
+          {
+            doc_id,
+            stage_name,
+            status,
+            start_time: new Date(),
+            end_time: null,
+            error_message: null,
+          },
           "status_id",
         );
       }
@@ -291,6 +298,7 @@ function details({ test }: Suite): void {
     const { doc_id, sha256 } = await upload(app, "détail.txt", { description: "وصف" });
     const { id } = await app.as("user");
     const detail = (await app.call("GET", `/api/v1/docs/${doc_id}`, user)).body;
+    const queued = detail.uploaded_at;
     const expected = {
       doc_id,
       filename: "détail.txt",
@@ -308,7 +316,7 @@ function details({ test }: Suite): void {
       {
         stage_name: "OCR",
         status: "Queued",
-        start_time: null,
+        start_time: queued,
         end_time: null,
         error_message: null,
       },
@@ -320,7 +328,7 @@ function details({ test }: Suite): void {
       filename: "détail.txt",
       stage_name: "OCR",
       status: "Queued",
-      start_time: null,
+      start_time: queued,
       end_time: null,
       error_message: null,
     };
