@@ -16,6 +16,7 @@ import { BlobNotFound, type ByteRange, type Storage } from "../storage/storage.t
 import { type Actor, record } from "./audit.ts";
 import type { Erasure } from "./erasure.ts";
 import { ROOT } from "./paths.ts";
+import { removing } from "./references.ts";
 import { ADMIN_ROLE } from "./users.ts";
 
 /** What a download needs before its first byte. */
@@ -83,10 +84,11 @@ export function createDocuments({
 
     /**
      * Deletes the rows in one transaction, then the blob and the text; what can't be reached then is
-     * removed later. 409 while the document is being worked on, unless `force`.
+     * removed later. 409 while the document is being worked on, unless `force`, and while a table
+     * that this server does not know references it: then nothing is removed.
      */
     async remove(docId: number, options: { force: boolean }, actor: Actor): Promise<void> {
-      const deletion = await database.transaction(async (tx) => {
+      const rows = async (tx: Queryable) => {
         const document = await findDocument(tx, docId);
         if (!document) throw documentNotFound();
         if (!options.force && (document.status === "Queued" || document.status === "Processing")) {
@@ -106,8 +108,8 @@ export function createDocuments({
           sha256: document.sha256,
         });
         return { deletionId, docId, blobKey };
-      });
-      await erasure.erase(deletion);
+      };
+      await erasure.erase(await removing("document", () => database.transaction(rows)));
     },
   };
 }

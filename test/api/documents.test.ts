@@ -404,6 +404,37 @@ function deletion({ test, testAlone }: Suite): void {
     await upload(app, "leaving.txt");
   });
 
+  testAlone(
+    "a document that an unknown table references stays whole, and a 409 says so",
+    {},
+    async (app) => {
+      const { doc_id, path } = await upload(app, "referenced.txt");
+      const { database, storage } = app.app;
+      await database.run(
+        `CREATE TABLE Platform_Notes (note_id INT NOT NULL PRIMARY KEY,
+       doc_id BIGINT NOT NULL REFERENCES Documents (doc_id))`,
+      );
+      await database.run("INSERT INTO Platform_Notes (note_id, doc_id) VALUES (1, @doc_id)", {
+        doc_id,
+      });
+      const at = `DELETE /api/v1/docs/${doc_id}?force=true`;
+      await play(app, {
+        title: "referenced",
+        at,
+        ...admin,
+        status: 409,
+        detail: "Cannot delete this document: rows of another table still reference it.",
+      });
+      assert.equal(await storage.exists(path), true);
+      const { body } = await app.call("GET", `/api/v1/docs/${doc_id}`, user);
+      assert.deepEqual([body.status, body.stages.length], ["Queued", 1]);
+      await database.run("DELETE FROM Platform_Notes");
+      await play(app, { title: "free", at, ...admin, status: 200 });
+      assert.equal(await storage.exists(path), false);
+      await database.run("DROP TABLE Platform_Notes");
+    },
+  );
+
   test("of ten that delete a document at once, one does", async (app) => {
     const { doc_id } = await upload(app, "wanted-dead.txt");
     const answers = await Promise.all(

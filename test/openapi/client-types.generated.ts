@@ -2167,7 +2167,7 @@ export interface operations {
                      *         {
                      *           "stage_name": "OCR",
                      *           "status": "Queued",
-                     *           "start_time": null,
+                     *           "start_time": "2026-02-26T14:30:00.123Z",
                      *           "end_time": null,
                      *           "error_message": null
                      *         }
@@ -2244,7 +2244,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description It is queued or being processed, and `force` was not given. */
+            /** @description It is queued or being processed, and `force` was not given; or a table of the platform that this server does not know references it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2297,7 +2297,7 @@ export interface operations {
                      *       "filename": "letter.txt",
                      *       "stage_name": "OCR",
                      *       "status": "Queued",
-                     *       "start_time": null,
+                     *       "start_time": "2026-02-26T14:30:00.123Z",
                      *       "end_time": null,
                      *       "error_message": null
                      *     }
