@@ -142,6 +142,7 @@ async function compose(
         database,
         storage,
         erasure,
+        backend: config.processingBackend,
         queueName: config.queueName,
         onQueued: () => dispatcher.notify(),
         now,

@@ -191,13 +191,14 @@ export const VARIABLES = {
   },
 
   MESSAGE_BROKER_URL: { schema: broker, secret: true },
+  PROCESSING_BACKEND: { schema: oneOf("ocr_api", "ai_foundry"), default: "ocr_api" },
   OCR_QUEUE_NAME: {
     // What RabbitMQ and Service Bus both take, with room for `.failed`; RabbitMQ keeps `amq.` for itself.
     schema: matching(
       "1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`",
       (text) => /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i.test(text),
     ),
-    default: "ocr_queue",
+    default: (env) => (env.PROCESSING_BACKEND === "ai_foundry" ? "ai_foundry_queue" : "ocr_queue"),
   },
 
   ACCESS_TOKEN_EXPIRE_MINUTES: { schema: integer(1, 43_200), default: "1" },

@@ -20,6 +20,7 @@ export interface Config {
   storage: { kind: "local" } | { kind: "azure"; connectionString: string; container: string };
   broker: BrokerSettings;
   content: { kind: "embedded" } | MongoSettings;
+  processingBackend: "ocr_api" | "ai_foundry";
   queueName: string;
   accessTokenMinutes: number;
   refreshTokenDays: number;
@@ -255,6 +256,7 @@ function assemble(settings: Settings): Config {
             tls: settings.MONGO_TLS,
             tlsInsecure: settings.MONGO_TLS_INSECURE,
           },
+    processingBackend: settings.PROCESSING_BACKEND,
     queueName: settings.OCR_QUEUE_NAME,
     accessTokenMinutes: settings.ACCESS_TOKEN_EXPIRE_MINUTES,
     refreshTokenDays: settings.REFRESH_TOKEN_EXPIRE_DAYS,

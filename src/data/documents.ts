@@ -1,7 +1,7 @@
 import { escapeLike, type Params, type Queryable } from "./database.ts";
 import { filters } from "./filters.ts";
 
-/** The one stage that the server itself queues. */
+/** The stage whose state lists and status answers show. */
 export const OCR_STAGE = "OCR";
 
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
@@ -116,6 +116,32 @@ export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
   );
 }
 
+/** What a worker measured: one row of `Ocr_Results`. Confidences are from 0 to 1, costs in USD. */
+export interface OcrResult {
+  pageCount: number;
+  wordCount: number;
+  avgConfidence: number;
+  primaryLanguage: string;
+  category: string | null;
+  classificationConfidence: number | null;
+  ocrCost: number;
+  classificationCost: number | null;
+  processedAt: Date;
+}
+
+/** The newest one: a worker inserts a row each time it processes the document. */
+export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
+  return q.first<OcrResult>(
+    `SELECT r.page_count AS pageCount, r.word_count AS wordCount, r.avg_confidence AS avgConfidence,
+       r.primary_language AS primaryLanguage, r.category AS category,
+       r.classification_confidence AS classificationConfidence, r.cost_usd_ocr AS ocrCost,
+       r.cost_usd_classification AS classificationCost, r.processed_at AS processedAt
+     FROM Ocr_Results r
+     WHERE r.result_id = (SELECT MAX(x.result_id) FROM Ocr_Results x WHERE x.doc_id = @docId)`,
+    { docId },
+  );
+}
+
 export interface NewDocument {
   filename: string;
   pathId: number;
@@ -129,8 +155,15 @@ export interface NewDocument {
   blobKey: string;
 }
 
-/** Inserts the document and its OCR stage, queued at the time of the upload; returns its id. Throws `UniqueViolation` when name and path are taken. */
-export async function insertDocument(tx: Queryable, document: NewDocument): Promise<number> {
+/**
+ * Inserts the document and `stages`, each queued at the time of the upload; returns the document's
+ * id. Throws `UniqueViolation` when name and path are taken.
+ */
+export async function insertDocument(
+  tx: Queryable,
+  document: NewDocument,
+  stages: readonly string[],
+): Promise<number> {
   const docId = await tx.insert(
     "Documents",
     {
@@ -149,18 +182,17 @@ export async function insertDocument(tx: Queryable, document: NewDocument): Prom
     },
     "doc_id",
   );
-  await tx.insert(
-    "Processing_Status",
-    {
+  for (const stage of stages) {
+    const row = {
       doc_id: docId,
-      stage_name: OCR_STAGE,
+      stage_name: stage,
       status: "Queued",
       start_time: document.uploadedAt,
       end_time: null,
       error_message: null,
-    },
-    "status_id",
-  );
+    };
+    await tx.insert("Processing_Status", row, "status_id");
+  }
   return docId;
 }
 

@@ -5,7 +5,9 @@ import {
   type Document,
   deleteDocument,
   findDocument,
+  findOcrResult,
   listStages,
+  type OcrResult,
   type Stage,
 } from "../data/documents.ts";
 import { removeFromOutboxByDocument } from "../data/outbox.ts";
@@ -58,8 +60,10 @@ export function createDocuments({
   return {
     get: (docId: number, caller: User) => getVisible(database, docId, caller),
 
-    async stages(docId: number): Promise<Stage[]> {
-      return listStages(database, docId);
+    /** All that is known of how it was processed; no `result` until a worker has written one. */
+    async processing(docId: number): Promise<{ stages: Stage[]; result: OcrResult | undefined }> {
+      const stages = await listStages(database, docId);
+      return { stages, result: await findOcrResult(database, docId) };
     },
 
     /** 404 also when the bytes are gone from the storage; 503 when the storage can't be reached. */

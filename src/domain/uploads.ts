@@ -7,7 +7,7 @@ import {
   UniqueViolation,
 } from "../data/database.ts";
 import { cancelDeletion, insertDeletion } from "../data/deletions.ts";
-import { documentNameTaken, insertDocument } from "../data/documents.ts";
+import { documentNameTaken, insertDocument, OCR_STAGE } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
 import { findPathByName, type VirtualPath } from "../data/paths.ts";
 import { findUser } from "../data/users.ts";
@@ -21,6 +21,9 @@ import { PENDING_ACCOUNT } from "./users.ts";
 /** How long an upload may take before its blob counts as left behind, and how long before that no commit may rescue it: milliseconds. */
 const GRACE = 24 * 60 * 60 * 1000;
 const MARGIN = 60 * 60 * 1000;
+
+/** The stages that each worker of the platform expects to find, one row each. */
+const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
 
 /** Bytes that are in the storage and in no table yet. */
 export interface StoredFile {
@@ -49,6 +52,7 @@ export function createUploads({
   database,
   storage,
   erasure,
+  backend,
   queueName,
   onQueued,
   now,
@@ -56,6 +60,8 @@ export function createUploads({
   database: Database;
   storage: Storage;
   erasure: Erasure;
+  /** Which worker is fed. */
+  backend: keyof typeof STAGES;
   queueName: string;
   /** Called when a message was committed to the outbox. */
   onQueued: () => void;
@@ -139,7 +145,7 @@ export function createUploads({
     description: string | null,
     actor: Actor & { userId: number },
   ): Promise<UploadedDocument> {
-    const docId = await insertDocument(tx, {
+    const document = {
       filename: stored.filename,
       pathId: path.pathId,
       uploadedByUserId: actor.userId,
@@ -150,7 +156,8 @@ export function createUploads({
       description,
       sha256: stored.sha256,
       blobKey: stored.blobKey,
-    });
+    };
+    const docId = await insertDocument(tx, document, STAGES[backend]);
     const message = {
       doc_id: docId,
       file_path: stored.url,
