@@ -207,6 +207,33 @@ export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: stri
   );
 }
 
+/** Follows a blob that was moved; false when the document has another key by now, or is gone. */
+export async function updateBlobKey(
+  tx: Queryable,
+  docId: number,
+  from: string,
+  to: string,
+): Promise<boolean> {
+  const changed = await tx.run(
+    "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from",
+    { docId, from, to },
+  );
+  return changed === 1;
+}
+
+/** Whether there is a document of this name with these bytes. `sha256` in hex. */
+export async function documentHasBytes(
+  q: Queryable,
+  filename: string,
+  sha256: string,
+): Promise<boolean> {
+  const row = await q.first(
+    "SELECT d.doc_id AS docId FROM Documents d WHERE d.filename = @filename AND d.sha256 = @sha256",
+    { filename, sha256 },
+  );
+  return row !== undefined;
+}
+
 /**
  * Deletes the document's rows in every table that is known to have some; what is waiting in the
  * outbox for it is the caller's to remove. False when another transaction has deleted it since it

@@ -14,6 +14,7 @@ import { findUser } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Actor, record } from "./audit.ts";
+import { newBlobKey } from "./blobs.ts";
 import type { Erasure } from "./erasure.ts";
 import { documentName, fileType } from "./filenames.ts";
 import { PENDING_ACCOUNT } from "./users.ts";
@@ -68,7 +69,7 @@ export function createUploads({
   now: () => Date;
 }) {
   const discard = ({ deletionId, blobKey }: Pick<StoredFile, "deletionId" | "blobKey">) =>
-    erasure.erase({ deletionId, docId: null, blobKey });
+    erasure.erase({ deletionId, docId: null, blobKey, sha256: null });
 
   return {
     /** Removes what `receive` stored. */
@@ -84,9 +85,14 @@ export function createUploads({
     ): Promise<StoredFile> {
       const filename = documentName(file.name);
       if (path !== undefined) await claim(database, filename, path);
-      const blobKey = `${randomUUID()}/${filename}`;
+      const blobKey = newBlobKey(filename);
       const dueAt = new Date(now().getTime() + GRACE);
-      const deletionId = await insertDeletion(database, { docId: null, blobKey, dueAt });
+      const deletionId = await insertDeletion(database, {
+        docId: null,
+        blobKey,
+        sha256: null,
+        dueAt,
+      });
       const meter = meterBytes();
       // Whichever stream fails takes the other with it; what failed is told by the promise of the upload.
       pipeline(file.stream, meter.stream, () => {});

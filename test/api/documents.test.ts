@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { apiSuite, type CallOptions, type Suite, type TestApp } from "../support/app.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
@@ -127,6 +128,7 @@ apiSuite("documents", (suite) => {
   visibility(suite);
   details(suite);
   deletion(suite);
+  movedBlobs(suite);
 });
 
 function lists({ testAlone }: Suite): void {
@@ -342,6 +344,91 @@ function details({ test }: Suite): void {
       start_time: "2026-02-26T14:30:00.120Z",
       error_message: "unreadable",
     });
+  });
+}
+
+/** Where the cloud worker puts a blob, over what is there; the text says so. */
+async function move(app: TestApp, docId: number, from: string, to: string): Promise<void> {
+  const { storage, content } = app.app;
+  const bytes = await storage.download(from);
+  await storage.delete(to);
+  await storage.upload(Readable.from([bytes]), to);
+  await storage.delete(from);
+  await content.put({
+    doc_id: docId,
+    filename: "moved",
+    file_type: "txt",
+    blob_path: to,
+    extracted_text: "text",
+    ocr: {
+      page_count: 1,
+      word_count: 1,
+      avg_confidence: 0.5,
+      primary_language: "en",
+      elapsed_seconds: 1,
+    },
+    classification: null,
+    processed_at: new Date(),
+  });
+}
+
+function movedBlobs({ test }: Suite): void {
+  const remove = (app: TestApp, docId: number) =>
+    app.call("DELETE", `/api/v1/docs/${docId}?force=true`, admin);
+  const path = async (app: TestApp, full_path: string) => {
+    await app.call("POST", "/api/v1/paths", { ...admin, json: { full_path } });
+    return full_path;
+  };
+  const download = (app: TestApp, docId: number) =>
+    app.call("GET", `/api/v1/docs/${docId}/download`, user);
+
+  for (const followed of [false, true]) {
+    test(`a moved blob goes with its document, ${followed ? "followed" : "never asked for"}`, async (app) => {
+      const { storage, content } = app.app;
+      const name = `gone-${followed}.txt`;
+      const { doc_id, path: url } = await upload(app, name);
+      await move(app, doc_id, url, `letters/${name}`);
+      if (followed) assert.equal((await download(app, doc_id)).status, 200);
+      assert.equal((await remove(app, doc_id)).status, 200);
+      assert.equal(await storage.exists(`letters/${name}`), false);
+      assert.equal(await content.get(doc_id), undefined);
+    });
+  }
+
+  test("of two documents that moved to one name, only the owner's deletion takes the bytes", async (app) => {
+    const { storage } = app.app;
+    const first = await upload(app, "one-name.txt");
+    await move(app, first.doc_id, first.path, "letters/one-name.txt");
+    assert.equal((await download(app, first.doc_id)).status, 200);
+    const inPath = { path: await path(app, "one") };
+    const second = await play(app, {
+      title: "other bytes",
+      at: "POST /api/v1/docs/upload",
+      ...user,
+      multipart: [
+        { name: "full_path", value: inPath.path },
+        { name: "file", filename: "one-name.txt", data: "other bytes" },
+      ],
+      status: 201,
+    });
+    await move(app, second.body.doc_id, second.body.path, "letters/one-name.txt");
+    assert.equal((await remove(app, first.doc_id)).status, 200);
+    assert.equal((await download(app, second.body.doc_id)).bytes.toString(), "other bytes");
+    assert.equal((await remove(app, second.body.doc_id)).status, 200);
+    assert.equal(await storage.exists("letters/one-name.txt"), false);
+  });
+
+  test("two documents with the same bytes share a moved blob until the last one goes", async (app) => {
+    const { storage } = app.app;
+    const twins = [
+      await upload(app, "twin.txt"),
+      await upload(app, "twin.txt", { path: await path(app, "twins") }),
+    ];
+    for (const { doc_id, path: url } of twins) await move(app, doc_id, url, "letters/twin.txt");
+    assert.equal((await remove(app, twins[0].doc_id)).status, 200);
+    assert.equal((await download(app, twins[1].doc_id)).status, 200);
+    assert.equal((await remove(app, twins[1].doc_id)).status, 200);
+    assert.equal(await storage.exists("letters/twin.txt"), false);
   });
 }
 
