@@ -5,6 +5,7 @@ import { type Config, ConfigError } from "./config.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import type { Database } from "./data/database.ts";
 import { openSqlite } from "./data/sqlite.ts";
+import { createBlobs } from "./domain/blobs.ts";
 import { createDocuments } from "./domain/documents.ts";
 import { createErasure } from "./domain/erasure.ts";
 import { startJanitor } from "./domain/janitor.ts";
@@ -119,7 +120,8 @@ async function compose(
   const dispatcher = createDispatcher({ database, broker, log, now });
   dispatcher.start();
   closers.push(() => dispatcher.stop());
-  const erasure = createErasure({ database, storage, content, log, now });
+  const blobs = createBlobs({ storage, content });
+  const erasure = createErasure({ database, storage, content, blobs, log, now });
   const janitor = startJanitor({ database, erasure, log, now });
   closers.push(() => janitor.stop());
 
@@ -139,11 +141,12 @@ async function compose(
     users: createUserRoutes({ database, users: createUsers({ database, sessions, now }) }),
     documents: createDocumentRoutes({
       database,
-      documents: createDocuments({ database, storage, erasure, log, now }),
+      documents: createDocuments({ database, storage, blobs, erasure, log, now }),
       uploads: createUploads({
         database,
         storage,
         erasure,
+        backend: config.processingBackend,
         queueName: config.queueName,
         onQueued: () => dispatcher.notify(),
         now,

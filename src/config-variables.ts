@@ -192,7 +192,11 @@ export const VARIABLES = {
   BLOB_STORAGE_CONTAINER_NAME: { schema: container },
 
   MESSAGE_BROKER_URL: { schema: broker, secret: true },
-  OCR_QUEUE_NAME: { schema: queue, default: "ocr_queue" },
+  PROCESSING_BACKEND: { schema: oneOf("ocr_api", "ai_foundry"), default: "ocr_api" },
+  OCR_QUEUE_NAME: {
+    schema: queue,
+    default: (env) => (env.PROCESSING_BACKEND === "ai_foundry" ? "ai_foundry_queue" : "ocr_queue"),
+  },
 
   ACCESS_TOKEN_EXPIRE_MINUTES: { schema: integer(1, 43_200), default: "1" },
   REFRESH_TOKEN_EXPIRE_DAYS: { schema: integer(1, 3650), default: "7" },

@@ -164,6 +164,7 @@ function assemble(settings: Settings) {
             tls: settings.MONGO_TLS,
             tlsInsecure: settings.MONGO_TLS_INSECURE,
           },
+    processingBackend: settings.PROCESSING_BACKEND,
     queueName: settings.OCR_QUEUE_NAME,
     accessTokenMinutes: settings.ACCESS_TOKEN_EXPIRE_MINUTES,
     refreshTokenDays: settings.REFRESH_TOKEN_EXPIRE_DAYS,

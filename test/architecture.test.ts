@@ -61,6 +61,7 @@ const ARROWS: Record<string, string[]> = {
     "domain/",
     "security/",
     "data/",
+    "storage/keys",
     "storage/storage",
     "broker/broker",
     "content/content-store",

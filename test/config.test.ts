@@ -55,6 +55,7 @@ test("an empty environment is a complete development configuration with embedded
     storage: { kind: "local" },
     broker: { kind: "embedded" },
     content: { kind: "embedded" },
+    processingBackend: "ocr_api",
     queueName: "ocr_queue",
     accessTokenMinutes: 1,
     refreshTokenDays: 7,
@@ -330,6 +331,18 @@ test("MESSAGE_BROKER_URL tells RabbitMQ from Service Bus", () => {
   for (const url of [...bad, "Endpoint=sb://x/", "Endpoint=sb://x/;SharedAccessKeyName=a"]) {
     assert.deepEqual(faultsOf({ MESSAGE_BROKER_URL: url }), ["MESSAGE_BROKER_URL"], url);
   }
+});
+
+test("PROCESSING_BACKEND chooses the worker and its queue, unless the queue is named", () => {
+  const read = (env: Record<string, string>) => {
+    const { processingBackend, queueName } = loadConfig(env);
+    return [processingBackend, queueName];
+  };
+  assert.deepEqual(read({ PROCESSING_BACKEND: "ocr_api" }), ["ocr_api", "ocr_queue"]);
+  const cloud = { PROCESSING_BACKEND: "ai_foundry" };
+  assert.deepEqual(read(cloud), ["ai_foundry", "ai_foundry_queue"]);
+  assert.deepEqual(read({ ...cloud, OCR_QUEUE_NAME: "mine" }), ["ai_foundry", "mine"]);
+  assert.deepEqual(faultsOf({ PROCESSING_BACKEND: "both" }), ["PROCESSING_BACKEND"]);
 });
 
 test("OCR_QUEUE_NAME is a name that every broker takes", () => {

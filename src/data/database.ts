@@ -4,7 +4,7 @@ export type Params = Readonly<Record<string, Value>>;
 
 /**
  * Statements in the SQL that both engines share, with named `@parameters`. An `undefined` parameter is a TypeError.
- * Columns declared BIT come back as booleans, DATETIME and DATETIME2 as `Date`, all integers as safe numbers.
+ * Columns declared BIT come back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers, integers safe ones.
  * Every method throws `UniqueViolation` or `ForeignKeyViolation` when a constraint says no, and the `unavailable`
  * AppError when the engine can't be reached or has no connection to give in time.
  */
@@ -19,6 +19,8 @@ export interface Queryable {
   run(sql: string, params?: Params): Promise<number>;
   /** Inserts one row (columns to values) and returns its new identity, the value of the column `identity`. */
   insert(table: string, values: Params, identity: string): Promise<number>;
+  /** The columns of a table, each with whether it may be NULL; empty when there is no such table. */
+  columns(table: string): Promise<Map<string, boolean>>;
 }
 
 /** A relational database. Implementations: `sqlite.ts`, `sqlserver.ts`. */

@@ -5,15 +5,18 @@ export interface Deletion {
   deletionId: number;
   docId: number | null;
   blobKey: string;
+  /** Of the document's bytes, in hex; null where it is not known or not needed. */
+  sha256: string | null;
 }
 
 /** Returns the new deletion's id. */
 export function insertDeletion(
   q: Queryable,
-  deletion: { docId: number | null; blobKey: string; dueAt: Date },
+  deletion: Omit<Deletion, "deletionId"> & { dueAt: Date },
 ): Promise<number> {
-  const { docId, blobKey, dueAt } = deletion;
-  return q.insert("Deletions", { doc_id: docId, blob_key: blobKey, due_at: dueAt }, "deletion_id");
+  const { docId, blobKey, sha256, dueAt } = deletion;
+  const row = { doc_id: docId, blob_key: blobKey, sha256, due_at: dueAt };
+  return q.insert("Deletions", row, "deletion_id");
 }
 
 /** The oldest ones after `afterId` that are due, at most `limit`. */
@@ -23,7 +26,8 @@ export function listDueDeletions(
 ): Promise<Deletion[]> {
   const { now, afterId, limit } = window;
   return q.page<Deletion>(
-    `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey FROM Deletions x
+    `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
+       x.sha256 AS sha256 FROM Deletions x
      WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,
     { afterId, now },
     { skip: 0, limit },

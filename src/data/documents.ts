@@ -1,7 +1,7 @@
 import { escapeLike, type Params, type Queryable } from "./database.ts";
 import { filters } from "./filters.ts";
 
-/** The one stage that the server itself queues. */
+/** The stage whose state lists and status answers show. */
 export const OCR_STAGE = "OCR";
 
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
@@ -116,6 +116,32 @@ export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
   );
 }
 
+/** What a worker measured: one row of `Ocr_Results`. Confidences are from 0 to 1, costs in USD. */
+export interface OcrResult {
+  pageCount: number;
+  wordCount: number;
+  avgConfidence: number;
+  primaryLanguage: string;
+  category: string | null;
+  classificationConfidence: number | null;
+  ocrCost: number;
+  classificationCost: number | null;
+  processedAt: Date;
+}
+
+/** The newest one: a worker inserts a row each time it processes the document. */
+export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
+  return q.first<OcrResult>(
+    `SELECT r.page_count AS pageCount, r.word_count AS wordCount, r.avg_confidence AS avgConfidence,
+       r.primary_language AS primaryLanguage, r.category AS category,
+       r.classification_confidence AS classificationConfidence, r.cost_usd_ocr AS ocrCost,
+       r.cost_usd_classification AS classificationCost, r.processed_at AS processedAt
+     FROM Ocr_Results r
+     WHERE r.result_id = (SELECT MAX(x.result_id) FROM Ocr_Results x WHERE x.doc_id = @docId)`,
+    { docId },
+  );
+}
+
 export interface NewDocument {
   filename: string;
   pathId: number;
@@ -129,8 +155,15 @@ export interface NewDocument {
   blobKey: string;
 }
 
-/** Inserts the document and its queued OCR stage; returns its id. Throws `UniqueViolation` when name and path are taken. */
-export async function insertDocument(tx: Queryable, document: NewDocument): Promise<number> {
+/**
+ * Inserts the document and `stages`, each queued at the time of the upload; returns the document's
+ * id. Throws `UniqueViolation` when name and path are taken.
+ */
+export async function insertDocument(
+  tx: Queryable,
+  document: NewDocument,
+  stages: readonly string[],
+): Promise<number> {
   const docId = await tx.insert(
     "Documents",
     {
@@ -149,18 +182,17 @@ export async function insertDocument(tx: Queryable, document: NewDocument): Prom
     },
     "doc_id",
   );
-  await tx.insert(
-    "Processing_Status",
-    {
+  for (const stage of stages) {
+    const row = {
       doc_id: docId,
-      stage_name: OCR_STAGE,
+      stage_name: stage,
       status: "Queued",
-      start_time: null,
+      start_time: document.uploadedAt,
       end_time: null,
       error_message: null,
-    },
-    "status_id",
-  );
+    };
+    await tx.insert("Processing_Status", row, "status_id");
+  }
   return docId;
 }
 
@@ -175,11 +207,42 @@ export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: stri
   );
 }
 
+/** Follows a blob that was moved; false when the document has another key by now, or is gone. */
+export async function updateBlobKey(
+  tx: Queryable,
+  docId: number,
+  from: string,
+  to: string,
+): Promise<boolean> {
+  const changed = await tx.run(
+    "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from",
+    { docId, from, to },
+  );
+  return changed === 1;
+}
+
+/** Whether there is a document of this name with these bytes. `sha256` in hex. */
+export async function documentHasBytes(
+  q: Queryable,
+  filename: string,
+  sha256: string,
+): Promise<boolean> {
+  const row = await q.first(
+    "SELECT d.doc_id AS docId FROM Documents d WHERE d.filename = @filename AND d.sha256 = @sha256",
+    { filename, sha256 },
+  );
+  return row !== undefined;
+}
+
 /**
- * Deletes the document's rows; what is waiting in the outbox for it is the caller's to remove. False when another transaction has
- * deleted it since it was read.
+ * Deletes the document's rows in every table that is known to have some; what is waiting in the
+ * outbox for it is the caller's to remove. False when another transaction has deleted it since it
+ * was read. Throws `ForeignKeyViolation` while other rows reference it.
  */
 export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
-  await tx.run("DELETE FROM Processing_Status WHERE doc_id = @docId", { docId });
+  const tables = ["Processing_Status", "Ocr_Results"];
+  // The platform's own, not in every database.
+  if ((await tx.columns("Rag_Ingest")).size > 0) tables.push("Rag_Ingest");
+  for (const table of tables) await tx.run(`DELETE FROM ${table} WHERE doc_id = @docId`, { docId });
   return (await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId })) === 1;
 }

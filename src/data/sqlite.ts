@@ -109,6 +109,13 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
       const sql = `INSERT INTO ${identifier(table)} (${columns}) VALUES (${parameters}) RETURNING ${identifier(identity)} AS id`;
       return execute(sql, values, (p, bound) => p.statement.get(bound)?.id as number);
     },
+    async columns(table) {
+      const rows = await statements.all<{ name: string; notnull: number }>(
+        'SELECT name, "notnull" FROM pragma_table_info(@table)',
+        { table },
+      );
+      return new Map(rows.map(({ name, notnull }) => [name, notnull === 0]));
+    },
   };
 
   /** Repeats what another process's lock kept from starting; a statement that was refused with BUSY has done nothing. */
@@ -153,6 +160,7 @@ export function openSqlite(options: { file: string; log?: Logger }): Database {
     run: (sql, params) => inTurn(() => patiently(() => statements.run(sql, params))),
     insert: (table, values, identity) =>
       inTurn(() => patiently(() => statements.insert(table, values, identity))),
+    columns: (table) => inTurn(() => patiently(() => statements.columns(table))),
     transaction: (work) => inTurn(() => transact(work)),
     migrate: () => migrate("sqlite", (work) => inTurn(() => transact(work, MIGRATION_LOCK_WAIT))),
     pendingMigrations: () => pendingMigrations("sqlite", database),

@@ -83,6 +83,14 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
         if (!row) throw new Error("The INSERT returned no identity");
         return Number(row.id);
       },
+      async columns(table) {
+        const rows = await statements.all<{ name: string; nullable: boolean }>(
+          `SELECT c.name AS name, c.is_nullable AS nullable FROM sys.columns c
+           WHERE c.object_id = OBJECT_ID(@table, N'U')`,
+          { table },
+        );
+        return new Map(rows.map(({ name, nullable }) => [name, Boolean(nullable)]));
+      },
     };
     return statements;
   }
@@ -169,6 +177,7 @@ export async function openSqlServer(options: SqlServerOptions): Promise<Database
     run: (text, params) => repeating(false, () => statements.run(text, params)),
     insert: (table, values, identity) =>
       repeating(false, () => statements.insert(table, values, identity)),
+    columns: (table) => repeating(true, () => statements.columns(table)),
     transaction: (work) => repeating(true, () => transact(work, pool.transaction())),
     migrate: () =>
       migrate("sqlserver", (work) =>

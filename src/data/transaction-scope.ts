@@ -52,6 +52,7 @@ export function createTransactionScope(): TransactionScope {
       page: (sql, params, window) => send(() => statements.page(sql, params, window)),
       run: (sql, params) => send(() => statements.run(sql, params)),
       insert: (table, values, identity) => send(() => statements.insert(table, values, identity)),
+      columns: (table) => send(() => statements.columns(table)),
     };
     try {
       const result = await current.run(state, async () => await work(tx));

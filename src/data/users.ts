@@ -116,8 +116,16 @@ function userFilters(filter: UserFilter): { where: string; params: Params } {
   return filters([["u.is_active = @isActive", "isActive", filter.isActive]]);
 }
 
-/** Returns the new user's id. The role is NULL unless given, whatever the column's default is. */
-export function insertUser(
+/**
+ * What stands for "no role": NULL, but the lowest role in the oldest databases, whose column takes
+ * no NULL and which give that role to whoever registers.
+ */
+async function noRole(q: Queryable): Promise<number | null> {
+  return (await q.columns("Users")).get("role_id") ? null : 1;
+}
+
+/** Returns the new user's id. Without a role, whatever the column's default is, unless it is given. */
+export async function insertUser(
   q: Queryable,
   user: Pick<
     User,
@@ -133,7 +141,7 @@ export function insertUser(
       password_hash: user.passwordHash,
       created_at: user.createdAt,
       is_active: user.isActive,
-      role_id: user.roleId,
+      role_id: user.roleId ?? (await noRole(q)),
     },
     "user_id",
   );
@@ -148,8 +156,13 @@ export interface UserChanges {
 }
 
 /** The number of users changed: 0 when there is none of that id. */
-export function updateUser(q: Queryable, userId: number, changes: UserChanges): Promise<number> {
-  const { set, params } = assignments(changes as Params);
+export async function updateUser(
+  q: Queryable,
+  userId: number,
+  changes: UserChanges,
+): Promise<number> {
+  const role = changes.role_id === null ? { role_id: await noRole(q) } : {};
+  const { set, params } = assignments({ ...changes, ...role } as Params);
   return q.run(`UPDATE Users SET ${set} WHERE user_id = @userId`, { ...params, userId });
 }
 

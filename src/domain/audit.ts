@@ -8,7 +8,7 @@ export interface Actor {
   requestId: string | null;
 }
 
-/** The server itself, at start. */
+/** The server itself. */
 export const SYSTEM: Actor = { userId: null, address: null, requestId: null };
 
 export type Action =
@@ -25,6 +25,7 @@ export type Action =
   | "path_delete"
   | "document_upload"
   | "document_download"
+  | "document_move"
   | "document_delete";
 
 /**

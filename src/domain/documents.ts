@@ -5,17 +5,22 @@ import {
   type Document,
   deleteDocument,
   findDocument,
+  findOcrResult,
   listStages,
+  type OcrResult,
   type Stage,
+  updateBlobKey,
 } from "../data/documents.ts";
 import { removeFromOutboxByDocument } from "../data/outbox.ts";
 import type { User } from "../data/users.ts";
 import { AppError, unavailable } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { BlobNotFound, type ByteRange, type Storage } from "../storage/storage.ts";
-import { type Actor, record } from "./audit.ts";
+import { type Actor, record, SYSTEM } from "./audit.ts";
+import { type Blobs, type FoundBlob, isOwnKey } from "./blobs.ts";
 import type { Erasure } from "./erasure.ts";
 import { ROOT } from "./paths.ts";
+import { removing } from "./references.ts";
 import { ADMIN_ROLE } from "./users.ts";
 
 /** What a download needs before its first byte. */
@@ -35,12 +40,14 @@ export type Documents = ReturnType<typeof createDocuments>;
 export function createDocuments({
   database,
   storage,
+  blobs,
   erasure,
   log,
   now,
 }: {
   database: Database;
   storage: Storage;
+  blobs: Blobs;
   erasure: Erasure;
   log: Logger;
   now: () => Date;
@@ -54,23 +61,50 @@ export function createDocuments({
     return document;
   }
 
+  /**
+   * The blob with the document's bytes: at its key, or where a worker moved it. Throws `BlobNotFound`
+   * when neither is there, or what is there is not proven to be the document's.
+   */
+  async function locate(document: Document): Promise<{ key: string; blob: FoundBlob }> {
+    const key = blobKeyOf(document);
+    const blob = await blobs.find(key);
+    if (blob && (isOwnKey(key) || (await isOf(document, blob)))) return { key, blob };
+    const moved = await blobs.movedTo(document.docId);
+    if (moved !== undefined && document.sha256 !== null) {
+      const there = await blobs.find(moved);
+      if (there && (await isOf(document, there))) return { key: moved, blob: there };
+    }
+    throw new BlobNotFound(`Not at ${key}, and not proven to be at ${moved ?? "another key"}`);
+  }
+
+  /** Remembers where a worker moved the blob. */
+  async function follow({ docId }: Document, from: string, to: string): Promise<void> {
+    await database.transaction(async (tx) => {
+      if (await updateBlobKey(tx, docId, from, to))
+        await record(tx, "document_move", SYSTEM, docId, now(), { from, to });
+    });
+  }
+
   return {
     get: (docId: number, caller: User) => getVisible(database, docId, caller),
 
-    async stages(docId: number): Promise<Stage[]> {
-      return listStages(database, docId);
+    /** All that is known of how it was processed; no `result` until a worker has written one. */
+    async processing(docId: number): Promise<{ stages: Stage[]; result: OcrResult | undefined }> {
+      const stages = await listStages(database, docId);
+      return { stages, result: await findOcrResult(database, docId) };
     },
 
-    /** 404 also when the bytes are gone from the storage; 503 when the storage can't be reached. */
+    /** 404 also when the bytes are gone from the storage; 503 when a part can't be reached. */
     async download(docId: number, caller: User): Promise<Download> {
       const document = await getVisible(database, docId, caller);
-      const key = blobKeyOf(document);
-      const properties = await fromStorage(log, docId, () => storage.properties(key));
+      const { key, blob } = await fromStorage(log, docId, () => locate(document));
+      const known = blobKeyOf(document);
+      if (key !== known) await follow(document, known, key);
       return {
         filename: document.filename,
-        contentType: document.contentType ?? properties.contentType ?? "application/octet-stream",
-        size: properties.size,
-        tag: document.sha256 ?? properties.etag.replace(/^W\/|"/g, ""),
+        contentType: document.contentType ?? blob.contentType ?? "application/octet-stream",
+        size: blob.size,
+        tag: document.sha256 ?? blob.etag.replace(/^W\/|"/g, ""),
         open: (range) => fromStorage(log, docId, () => storage.downloadStream(key, range)),
       };
     },
@@ -83,10 +117,11 @@ export function createDocuments({
 
     /**
      * Deletes the rows in one transaction, then the blob and the text; what can't be reached then is
-     * removed later. 409 while the document is being worked on, unless `force`.
+     * removed later. 409 while the document is being worked on, unless `force`, and while a table
+     * that this server does not know references it: then nothing is removed.
      */
     async remove(docId: number, options: { force: boolean }, actor: Actor): Promise<void> {
-      const deletion = await database.transaction(async (tx) => {
+      const rows = async (tx: Queryable) => {
         const document = await findDocument(tx, docId);
         if (!document) throw documentNotFound();
         if (!options.force && (document.status === "Queued" || document.status === "Processing")) {
@@ -95,21 +130,28 @@ export function createDocuments({
             `The document is ${document.status.toLowerCase()}; delete it with ?force=true.`,
           );
         }
+        const { sha256 } = document;
         const blobKey = blobKeyOf(document);
         await removeFromOutboxByDocument(tx, docId);
         if (!(await deleteDocument(tx, docId))) throw documentNotFound();
-        const deletionId = await insertDeletion(tx, { docId, blobKey, dueAt: now() });
+        const deletionId = await insertDeletion(tx, { docId, blobKey, sha256, dueAt: now() });
         await record(tx, "document_delete", actor, docId, now(), {
           filename: document.filename,
           path: document.path,
           status: document.status,
-          sha256: document.sha256,
+          sha256,
         });
-        return { deletionId, docId, blobKey };
-      });
-      await erasure.erase(deletion);
+        return { deletionId, docId, blobKey, sha256 };
+      };
+      await erasure.erase(await removing("document", () => database.transaction(rows)));
     },
   };
+}
+
+/** Whether a blob that others may overwrite has the document's size and hash, as far as known. */
+async function isOf({ fileSize, sha256 }: Document, blob: FoundBlob): Promise<boolean> {
+  if (fileSize !== null && fileSize !== blob.size) return false;
+  return sha256 === null || sha256 === (await blob.hash());
 }
 
 const documentNotFound = () => new AppError("not_found", "Document not found");

@@ -1,8 +1,10 @@
 import type { ContentStore } from "../content/content-store.ts";
 import type { Database } from "../data/database.ts";
 import { type Deletion, listDueDeletions, removeDeletion } from "../data/deletions.ts";
+import { documentHasBytes } from "../data/documents.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
+import { type Blobs, isOwnKey } from "./blobs.ts";
 
 /** Deletions read at once. */
 const BATCH = 100;
@@ -17,21 +19,45 @@ export function createErasure({
   database,
   storage,
   content,
+  blobs,
   log,
   now,
 }: {
   database: Database;
   storage: Storage;
   content: ContentStore;
+  blobs: Blobs;
   log: Logger;
   now: () => Date;
 }) {
+  /** Where others may overwrite, only bytes that are the deleted document's and no other's go. */
+  async function eraseBlob(key: string, { docId, blobKey, sha256 }: Deletion): Promise<void> {
+    if (key !== blobKey || !isOwnKey(key)) {
+      const hash = await (await blobs.find(key))?.hash();
+      if (hash === undefined) return;
+      const proven = sha256 === null ? key === blobKey : sha256 === hash;
+      const filename = key.slice(key.lastIndexOf("/") + 1);
+      if (!proven || (await documentHasBytes(database, filename, hash))) {
+        log.warn("a blob stays, for it may be another document's", {
+          blob_key: key,
+          doc_id: docId,
+        });
+        return;
+      }
+    }
+    await storage.delete(key);
+  }
+
   /** Does one deletion. Failing that it logs why, and leaves it for later. */
   async function erase(deletion: Deletion): Promise<void> {
     const { deletionId, docId, blobKey } = deletion;
     try {
-      await storage.delete(blobKey);
-      if (docId !== null) await content.delete(docId);
+      await eraseBlob(blobKey, deletion);
+      if (docId !== null) {
+        const moved = await blobs.movedTo(docId);
+        if (moved !== undefined) await eraseBlob(moved, deletion);
+        await content.delete(docId);
+      }
       await removeDeletion(database, deletionId);
     } catch (error) {
       log.warn("a blob or a text will be removed later", {

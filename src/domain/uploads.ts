@@ -7,13 +7,14 @@ import {
   UniqueViolation,
 } from "../data/database.ts";
 import { cancelDeletion, insertDeletion } from "../data/deletions.ts";
-import { documentNameTaken, insertDocument } from "../data/documents.ts";
+import { documentNameTaken, insertDocument, OCR_STAGE } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
 import { findPathByName, type VirtualPath } from "../data/paths.ts";
 import { findUser } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Actor, record } from "./audit.ts";
+import { newBlobKey } from "./blobs.ts";
 import type { Erasure } from "./erasure.ts";
 import { documentName, fileType } from "./filenames.ts";
 import { PENDING_ACCOUNT } from "./users.ts";
@@ -21,6 +22,9 @@ import { PENDING_ACCOUNT } from "./users.ts";
 /** How long an upload may take before its blob counts as left behind, and how long before that no commit may rescue it: milliseconds. */
 const GRACE = 24 * 60 * 60 * 1000;
 const MARGIN = 60 * 60 * 1000;
+
+/** The stages that each worker of the platform expects to find, one row each. */
+const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
 
 /** Bytes that are in the storage and in no table yet. */
 export interface StoredFile {
@@ -49,6 +53,7 @@ export function createUploads({
   database,
   storage,
   erasure,
+  backend,
   queueName,
   onQueued,
   now,
@@ -56,13 +61,15 @@ export function createUploads({
   database: Database;
   storage: Storage;
   erasure: Erasure;
+  /** Which worker is fed. */
+  backend: keyof typeof STAGES;
   queueName: string;
   /** Called when a message was committed to the outbox. */
   onQueued: () => void;
   now: () => Date;
 }) {
   const discard = ({ deletionId, blobKey }: Pick<StoredFile, "deletionId" | "blobKey">) =>
-    erasure.erase({ deletionId, docId: null, blobKey });
+    erasure.erase({ deletionId, docId: null, blobKey, sha256: null });
 
   return {
     /** Removes what `receive` stored. */
@@ -78,9 +85,14 @@ export function createUploads({
     ): Promise<StoredFile> {
       const filename = documentName(file.name);
       if (path !== undefined) await claim(database, filename, path);
-      const blobKey = `${randomUUID()}/${filename}`;
+      const blobKey = newBlobKey(filename);
       const dueAt = new Date(now().getTime() + GRACE);
-      const deletionId = await insertDeletion(database, { docId: null, blobKey, dueAt });
+      const deletionId = await insertDeletion(database, {
+        docId: null,
+        blobKey,
+        sha256: null,
+        dueAt,
+      });
       const meter = meterBytes();
       // Whichever stream fails takes the other with it; what failed is told by the promise of the upload.
       pipeline(file.stream, meter.stream, () => {});
@@ -139,7 +151,7 @@ export function createUploads({
     description: string | null,
     actor: Actor & { userId: number },
   ): Promise<UploadedDocument> {
-    const docId = await insertDocument(tx, {
+    const document = {
       filename: stored.filename,
       pathId: path.pathId,
       uploadedByUserId: actor.userId,
@@ -150,7 +162,8 @@ export function createUploads({
       description,
       sha256: stored.sha256,
       blobKey: stored.blobKey,
-    });
+    };
+    const docId = await insertDocument(tx, document, STAGES[backend]);
     const message = {
       doc_id: docId,
       file_path: stored.url,

@@ -6,6 +6,7 @@ import {
   type DocumentFilter,
   listDocuments,
   OCR_STAGE,
+  type OcrResult,
   PROCESSING_STATUSES,
 } from "../data/documents.ts";
 import type { User } from "../data/users.ts";
@@ -56,6 +57,27 @@ function listItem(document: Document) {
     uploaded_at: document.uploadedAt,
     status: document.status,
     error_message: document.errorMessage,
+  };
+}
+
+function metrics(result: OcrResult) {
+  return {
+    ocr: {
+      page_count: result.pageCount,
+      word_count: result.wordCount,
+      avg_confidence: result.avgConfidence,
+      primary_language: result.primaryLanguage,
+      cost_usd: result.ocrCost,
+      processed_at: result.processedAt,
+    },
+    classification:
+      result.category === null
+        ? null
+        : {
+            category: result.category,
+            confidence: result.classificationConfidence,
+            cost_usd: result.classificationCost,
+          },
   };
 }
 
@@ -126,7 +148,7 @@ export function createDocumentRoutes({
     async detail(request: Request, caller: User): Promise<Reply> {
       const { doc_id } = readParams(request, docId);
       const document = await documents.get(doc_id, caller);
-      const stages = await documents.stages(doc_id);
+      const { stages, result } = await documents.processing(doc_id);
       return json({
         ...listItem(document),
         size: document.fileSize,
@@ -140,6 +162,7 @@ export function createDocumentRoutes({
           end_time: stage.endTime,
           error_message: stage.errorMessage,
         })),
+        ...(result ? metrics(result) : { ocr: null, classification: null }),
       });
     },
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { apiSuite, type CallOptions, type Suite, type TestApp } from "../support/app.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
@@ -127,6 +128,7 @@ apiSuite("documents", (suite) => {
   visibility(suite);
   details(suite);
   deletion(suite);
+  movedBlobs(suite);
 });
 
 function lists({ testAlone }: Suite): void {
@@ -243,7 +245,14 @@ function lists({ testAlone }: Suite): void {
       ] as const) {
         await app.app.database.insert(
           "Processing_Status",
-          { doc_id, stage_name, status, start_time: null, end_time: null, error_message: null },
+          {
+            doc_id,
+            stage_name,
+            status,
+            start_time: new Date(),
+            end_time: null,
+            error_message: null,
+          },
           "status_id",
         );
       }
@@ -291,6 +300,7 @@ function details({ test }: Suite): void {
     const { doc_id, sha256 } = await upload(app, "détail.txt", { description: "وصف" });
     const { id } = await app.as("user");
     const detail = (await app.call("GET", `/api/v1/docs/${doc_id}`, user)).body;
+    const queued = detail.uploaded_at;
     const expected = {
       doc_id,
       filename: "détail.txt",
@@ -308,11 +318,13 @@ function details({ test }: Suite): void {
       {
         stage_name: "OCR",
         status: "Queued",
-        start_time: null,
+        start_time: queued,
         end_time: null,
         error_message: null,
       },
     ]);
+
+    assert.deepEqual([detail.ocr, detail.classification], [null, null]);
 
     const poll = async () => (await app.call("GET", `/api/v1/docs/${doc_id}/status`, user)).body;
     const waiting = {
@@ -320,7 +332,7 @@ function details({ test }: Suite): void {
       filename: "détail.txt",
       stage_name: "OCR",
       status: "Queued",
-      start_time: null,
+      start_time: queued,
       end_time: null,
       error_message: null,
     };
@@ -332,6 +344,91 @@ function details({ test }: Suite): void {
       start_time: "2026-02-26T14:30:00.120Z",
       error_message: "unreadable",
     });
+  });
+}
+
+/** Where the cloud worker puts a blob, over what is there; the text says so. */
+async function move(app: TestApp, docId: number, from: string, to: string): Promise<void> {
+  const { storage, content } = app.app;
+  const bytes = await storage.download(from);
+  await storage.delete(to);
+  await storage.upload(Readable.from([bytes]), to);
+  await storage.delete(from);
+  await content.put({
+    doc_id: docId,
+    filename: "moved",
+    file_type: "txt",
+    blob_path: to,
+    extracted_text: "text",
+    ocr: {
+      page_count: 1,
+      word_count: 1,
+      avg_confidence: 0.5,
+      primary_language: "en",
+      elapsed_seconds: 1,
+    },
+    classification: null,
+    processed_at: new Date(),
+  });
+}
+
+function movedBlobs({ test }: Suite): void {
+  const remove = (app: TestApp, docId: number) =>
+    app.call("DELETE", `/api/v1/docs/${docId}?force=true`, admin);
+  const path = async (app: TestApp, full_path: string) => {
+    await app.call("POST", "/api/v1/paths", { ...admin, json: { full_path } });
+    return full_path;
+  };
+  const download = (app: TestApp, docId: number) =>
+    app.call("GET", `/api/v1/docs/${docId}/download`, user);
+
+  for (const followed of [false, true]) {
+    test(`a moved blob goes with its document, ${followed ? "followed" : "never asked for"}`, async (app) => {
+      const { storage, content } = app.app;
+      const name = `gone-${followed}.txt`;
+      const { doc_id, path: url } = await upload(app, name);
+      await move(app, doc_id, url, `letters/${name}`);
+      if (followed) assert.equal((await download(app, doc_id)).status, 200);
+      assert.equal((await remove(app, doc_id)).status, 200);
+      assert.equal(await storage.exists(`letters/${name}`), false);
+      assert.equal(await content.get(doc_id), undefined);
+    });
+  }
+
+  test("of two documents that moved to one name, only the owner's deletion takes the bytes", async (app) => {
+    const { storage } = app.app;
+    const first = await upload(app, "one-name.txt");
+    await move(app, first.doc_id, first.path, "letters/one-name.txt");
+    assert.equal((await download(app, first.doc_id)).status, 200);
+    const inPath = { path: await path(app, "one") };
+    const second = await play(app, {
+      title: "other bytes",
+      at: "POST /api/v1/docs/upload",
+      ...user,
+      multipart: [
+        { name: "full_path", value: inPath.path },
+        { name: "file", filename: "one-name.txt", data: "other bytes" },
+      ],
+      status: 201,
+    });
+    await move(app, second.body.doc_id, second.body.path, "letters/one-name.txt");
+    assert.equal((await remove(app, first.doc_id)).status, 200);
+    assert.equal((await download(app, second.body.doc_id)).bytes.toString(), "other bytes");
+    assert.equal((await remove(app, second.body.doc_id)).status, 200);
+    assert.equal(await storage.exists("letters/one-name.txt"), false);
+  });
+
+  test("two documents with the same bytes share a moved blob until the last one goes", async (app) => {
+    const { storage } = app.app;
+    const twins = [
+      await upload(app, "twin.txt"),
+      await upload(app, "twin.txt", { path: await path(app, "twins") }),
+    ];
+    for (const { doc_id, path: url } of twins) await move(app, doc_id, url, "letters/twin.txt");
+    assert.equal((await remove(app, twins[0].doc_id)).status, 200);
+    assert.equal((await download(app, twins[1].doc_id)).status, 200);
+    assert.equal((await remove(app, twins[1].doc_id)).status, 200);
+    assert.equal(await storage.exists("letters/twin.txt"), false);
   });
 }
 
@@ -395,6 +492,37 @@ function deletion({ test, testAlone }: Suite): void {
     // The name is free again.
     await upload(app, "leaving.txt");
   });
+
+  testAlone(
+    "a document that an unknown table references stays whole, and a 409 says so",
+    {},
+    async (app) => {
+      const { doc_id, path } = await upload(app, "referenced.txt");
+      const { database, storage } = app.app;
+      await database.run(
+        `CREATE TABLE Platform_Notes (note_id INT NOT NULL PRIMARY KEY,
+       doc_id BIGINT NOT NULL REFERENCES Documents (doc_id))`,
+      );
+      await database.run("INSERT INTO Platform_Notes (note_id, doc_id) VALUES (1, @doc_id)", {
+        doc_id,
+      });
+      const at = `DELETE /api/v1/docs/${doc_id}?force=true`;
+      await play(app, {
+        title: "referenced",
+        at,
+        ...admin,
+        status: 409,
+        detail: "Cannot delete this document: rows of another table still reference it.",
+      });
+      assert.equal(await storage.exists(path), true);
+      const { body } = await app.call("GET", `/api/v1/docs/${doc_id}`, user);
+      assert.deepEqual([body.status, body.stages.length], ["Queued", 1]);
+      await database.run("DELETE FROM Platform_Notes");
+      await play(app, { title: "free", at, ...admin, status: 200 });
+      assert.equal(await storage.exists(path), false);
+      await database.run("DROP TABLE Platform_Notes");
+    },
+  );
 
   test("of ten that delete a document at once, one does", async (app) => {
     const { doc_id } = await upload(app, "wanted-dead.txt");

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
+import { unavailable } from "../../src/errors.ts";
 import { apiSuite, type Suite, type TestApp } from "../support/app.ts";
 import { play } from "./scenarios.ts";
 
@@ -34,6 +35,7 @@ apiSuite("downloads", (suite) => {
   ranges(suite);
   conditions(suite);
   adopted(suite);
+  moved(suite);
   faults(suite);
 });
 
@@ -236,6 +238,115 @@ function adopted({ test }: Suite): void {
       assert.equal(await app.app.storage.exists(key), false);
     });
   }
+}
+
+/** Moves a blob as the cloud worker does, over what is there, and writes where it went. */
+async function move(app: TestApp, url: string, to: string, bytes = BYTES): Promise<string> {
+  const { storage, content } = app.app;
+  const docId = Number(url.split("/")[4]);
+  const from = await blobKey(app, url);
+  await storage.delete(to);
+  await storage.upload(Readable.from([bytes]), to);
+  await storage.delete(from);
+  await content.put(textOf(docId, to));
+  return from;
+}
+
+const textOf = (doc_id: number, blob_path: string) => ({
+  doc_id,
+  filename: "moved",
+  file_type: "bin",
+  blob_path,
+  extracted_text: "text",
+  ocr: {
+    page_count: 1,
+    word_count: 1,
+    avg_confidence: 0.5,
+    primary_language: "en",
+    elapsed_seconds: 1,
+  },
+  classification: { category: "Letters", confidence: 0.5 },
+  processed_at: new Date(),
+});
+
+const movesOf = (app: TestApp, url: string) =>
+  app.app.database.all<{ user_id: number | null; details: string }>(
+    "SELECT user_id, details FROM Logs WHERE action_type = 'document_move' AND entity_id = @docId",
+    { docId: Number(url.split("/")[4]) },
+  );
+
+function moved({ test }: Suite): void {
+  test("a blob that a worker moved is followed once, and the move is in the audit trail", async (app) => {
+    const url = await stored(app, "رسالة #1.bin");
+    const from = await move(app, url, "letters/رسالة #1.bin");
+    for (const range of [undefined, "bytes=10-19"]) {
+      const answer = await get(app, url, range ? { Range: range } : {});
+      assert.equal(answer.status, range ? 206 : 200);
+      assert.deepEqual(answer.bytes, range ? BYTES.subarray(10, 20) : BYTES);
+      assert.equal(answer.headers.get("etag"), ETAG);
+      assert.equal(answer.headers.get("content-type"), "application/x-thing");
+    }
+    assert.equal(await blobKey(app, url), "letters/رسالة #1.bin");
+    const [row, ...more] = await movesOf(app, url);
+    assert.deepEqual([row?.user_id, more], [null, []]);
+    const { from: left, to } = JSON.parse(row?.details ?? "{}");
+    assert.deepEqual([left, to], [from, "letters/رسالة #1.bin"]);
+  });
+
+  for (const [what, others] of [
+    ["size", BYTES.subarray(1)],
+    ["hash", Buffer.alloc(BYTES.length, "x")],
+  ] as const) {
+    test(`a moved blob of another ${what} is somebody else's: 404 and a log line`, async (app) => {
+      const url = await stored(app);
+      const from = await move(app, url, `letters/other-${what}.bin`, others);
+      app.lines.length = 0;
+      assert.equal((await get(app, url)).status, 404);
+      assert.ok(app.lines.some(({ message }) => /blob of a document is missing/.test(message)));
+      assert.deepEqual(await movesOf(app, url), []);
+      assert.equal(await blobKey(app, url), from);
+    });
+  }
+
+  test("a blob that was followed is given no more once another overwrote it", async (app) => {
+    const [mine, theirs] = [await stored(app), await stored(app)];
+    await move(app, mine, "letters/twin.bin");
+    assert.equal((await get(app, mine)).status, 200);
+    await move(app, theirs, "letters/twin.bin", Buffer.alloc(BYTES.length, "y"));
+    assert.equal((await get(app, mine)).status, 404);
+    await move(app, theirs, "letters/twin.bin");
+    assert.equal((await get(app, mine)).status, 200);
+  });
+
+  test("without a hash nothing proves whose a moved blob is: 404", async (app) => {
+    const url = await stored(app);
+    await move(app, url, "letters/unproven.bin");
+    const docId = Number(url.split("/")[4]);
+    await app.app.database.run("UPDATE Documents SET sha256 = NULL WHERE doc_id = @docId", {
+      docId,
+    });
+    assert.equal((await get(app, url)).status, 404);
+  });
+
+  for (const path of ["", "letters/nowhere.bin", "../up.bin", "https://elsewhere.example/c/x"]) {
+    test(`a text that names no blob of ours is a 404: ${path}`, async (app) => {
+      const url = await stored(app);
+      await app.app.storage.delete(await blobKey(app, url));
+      await app.app.content.put(textOf(Number(url.split("/")[4]), path));
+      assert.equal((await get(app, url)).status, 404);
+    });
+  }
+
+  test("while the texts can't be asked where a blob went, it is a 503", async (app, t) => {
+    const url = await stored(app);
+    await move(app, url, "letters/later.bin");
+    const down = t.mock.method(app.app.content, "get", () =>
+      Promise.reject(unavailable("The content store")),
+    );
+    assert.equal((await get(app, url)).status, 503);
+    down.mock.restore();
+    assert.equal((await get(app, url)).status, 200);
+  });
 }
 
 function faults({ test }: Suite): void {

@@ -614,6 +614,30 @@ function failures({ test, testAlone }: Suite): void {
 
 function messages({ testAlone }: Suite): void {
   testAlone(
+    "for the cloud worker an upload queues both of its stages; lists show the OCR",
+    { env: { PROCESSING_BACKEND: "ai_foundry" } },
+    async (app) => {
+      const { body } = await upload(app, [file("cloud.pdf")]);
+      const { body: detail } = await app.call("GET", `/api/v1/docs/${body.doc_id}`, user);
+      const stage = (stage_name: string) => ({
+        stage_name,
+        status: "Queued",
+        start_time: detail.uploaded_at,
+        end_time: null,
+        error_message: null,
+      });
+      assert.deepEqual(detail.stages, [stage("OCR"), stage("Classification")]);
+      await app.app.database.run(
+        "UPDATE Processing_Status SET status = 'Failed' WHERE stage_name = 'Classification'",
+      );
+      const { body: list } = await app.call("GET", "/api/v1/docs/me", user);
+      assert.deepEqual([list.total, list.items[0].status], [1, "Queued"]);
+      const { body: status } = await app.call("GET", `/api/v1/docs/${body.doc_id}/status`, user);
+      assert.deepEqual([status.stage_name, status.status], ["OCR", "Queued"]);
+    },
+  );
+
+  testAlone(
     "each upload is one message, with exactly four fields, and none is for what failed",
     {},
     async (app) => {

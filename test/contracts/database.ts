@@ -297,6 +297,17 @@ export function databaseContract(
       });
     });
 
+    promise(
+      "a table tells its columns and which may be NULL; one that is not, none",
+      async (database) => {
+        const columns = await database.columns("Roles");
+        assert.deepEqual([...columns.keys()].sort(), ["description", "role_id", "role_name"]);
+        assert.deepEqual([columns.get("role_name"), columns.get("description")], [false, true]);
+        const absent = await database.transaction((tx) => tx.columns("Rag_Ingest"));
+        assert.equal(absent.size, 0);
+      },
+    );
+
     transactionPromises(promise);
 
     promise(

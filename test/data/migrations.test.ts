@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -11,26 +11,15 @@ import type { Database } from "../../src/data/database.ts";
 import { migrationScript, migrations } from "../../src/data/migrations/index.ts";
 import { checksum } from "../../src/data/migrations/migration.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
-import { openSqlServer } from "../../src/data/sqlserver.ts";
-import { testServer } from "../support/sqlserver.ts";
-import { startStandIn } from "../support/tds/server.ts";
-import { sqliteSession } from "../support/tds/sqlite-session.ts";
+import { ENGINES, type Engine } from "../support/engines.ts";
+import {
+  GENERATIONS,
+  type Generation,
+  makeReferenceDatabase,
+  REFERENCE_TABLES,
+} from "./fixtures/reference.ts";
 
-const ALL = ["0001-reference-tables", "0002-server-tables"];
-const REFERENCE_TABLES = [
-  "Roles",
-  "Actions",
-  "Role_Actions",
-  "Users",
-  "Virtual_Paths",
-  "Documents",
-  "Processing_Status",
-  "Individual_Permissions",
-  "Logs",
-];
-
-const fixture = (engine: "sqlite" | "tsql") =>
-  readFile(new URL(`fixtures/reference-schema.${engine}.sql`, import.meta.url), "utf8");
+const ALL = ["0000-path-depth", "0001-reference-tables", "0002-server-tables", "0003-ocr-results"];
 
 async function temporaryFile(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "nassaq-migrations-"));
@@ -48,126 +37,128 @@ function raw<Result>(file: string, use: (database: DatabaseSync) => Result): Res
   }
 }
 
-/** Definitions and rows of the reference system's tables; rows as far as its columns go. */
-function snapshot(file: string, columns: Map<string, string>): unknown {
-  return raw(file, (database) =>
-    REFERENCE_TABLES.map((table) => [
-      table,
-      database.prepare(`SELECT ${columns.get(table)} FROM ${table}`).all(),
-    ]),
-  );
-}
+type Columns = Map<string, Map<string, boolean>>;
 
-function columnsOf(file: string): Map<string, string> {
-  return raw(
-    file,
-    (database) =>
-      new Map(
-        REFERENCE_TABLES.map((table) => [
-          table,
-          database
-            .prepare("SELECT name FROM pragma_table_info(?)")
-            .all(table)
-            .map((row) => row.name)
-            .join(", "),
-        ]),
-      ),
-  );
-}
-
-/** Migrates with `open`ed databases, twice in a row, and checks that nothing that was there has changed. */
-async function adopt(file: string, open: () => Promise<Database>): Promise<void> {
-  const columns = columnsOf(file);
-  const before = snapshot(file, columns);
-  for (const expected of [ALL, []]) {
-    const database = await open();
-    assert.deepEqual(await database.migrate(), expected);
-    await database.close();
-    assert.deepEqual(snapshot(file, columns), before);
+/** The reference system's tables that are there, each with its columns and whether they take NULL. */
+async function columnsOf(database: Database): Promise<Columns> {
+  const found: Columns = new Map();
+  for (const table of Object.keys(REFERENCE_TABLES)) {
+    const columns = await database.columns(table);
+    if (columns.size > 0) found.set(table, columns);
   }
-  raw(file, (database) => {
-    assert.deepEqual(database.prepare("PRAGMA foreign_key_check").all(), []);
-    assert.equal(database.prepare("PRAGMA integrity_check").get()?.integrity_check, "ok");
-  });
+  return found;
 }
+
+/** Every row of these tables, and of these columns what the database says of them now. */
+async function snapshot(database: Database, tables: Columns): Promise<unknown> {
+  const found = [];
+  for (const [table, columns] of tables) {
+    const now = await database.columns(table);
+    const names = [...columns.keys()];
+    const rows = await database.all(
+      `SELECT ${names.join(", ")} FROM ${table} ORDER BY ${REFERENCE_TABLES[table]}`,
+    );
+    assert.ok(rows.length > 1, table);
+    found.push([table, names.map((name) => [name, now.get(name)]), rows]);
+  }
+  return found;
+}
+
+/** A database of the reference system, open; closed and removed after the test. */
+async function reference(t: TestContext, engine: Engine, generation: Generation) {
+  const made = await makeReferenceDatabase(engine, generation);
+  const database = await made.open();
+  t.after(async () => {
+    await database.close();
+    await made.remove();
+  });
+  return { ...made, database };
+}
+
+const embedded = ENGINES[0];
 
 describe("A database of the reference system", () => {
-  it("is adopted twice in a row without changing a row", async (t) => {
-    const file = await temporaryFile(t);
-    const script = await fixture("sqlite");
-    raw(file, (database) => database.exec(script));
-    await adopt(file, async () => openSqlite({ file }));
-  });
+  for (const engine of ENGINES) {
+    for (const generation of GENERATIONS) {
+      it(`of the ${generation} generation is adopted as it is, on ${engine.name}`, async (t) => {
+        const { database } = await reference(t, engine, generation);
+        const tables = await columnsOf(database);
+        assert.equal(tables.has("Rag_Ingest"), generation === "newest");
+        assert.equal(tables.has("Ocr_Results"), generation === "newest");
+        assert.equal(tables.get("Users")?.get("role_id"), generation !== "oldest");
+        assert.equal(tables.get("Virtual_Paths")?.has("depth"), generation !== "oldest");
+        const before = await snapshot(database, tables);
+        assert.deepEqual(await database.migrate(), ALL);
+        assert.deepEqual(await snapshot(database, tables), before);
+        assert.deepEqual(await database.migrate(), []);
 
-  it("is adopted the same way by the SQL Server engine", async (t) => {
-    const file = await temporaryFile(t);
-    const script = await fixture("sqlite");
-    raw(file, (database) => database.exec(script));
-    const standIn = await startStandIn({ open: () => sqliteSession(file) });
-    t.after(() => standIn.close());
-    const options = {
-      ...testServer("nassaq"),
-      server: "127.0.0.1",
-      port: standIn.port,
-      instance: undefined,
-    };
-    await adopt(file, () => openSqlServer({ ...options, encrypt: false }));
-  });
+        const paths = await database.all(
+          "SELECT full_path AS path, depth FROM Virtual_Paths ORDER BY path_id",
+        );
+        assert.deepEqual(paths, [
+          { path: "/", depth: 0 },
+          { path: "finance", depth: 1 },
+          { path: "finance/2025", depth: 2 },
+          { path: "الأرشيف/عقود", depth: 2 },
+        ]);
+        assert.equal((await database.columns("Ocr_Results")).get("category"), true);
+        assert.equal((await database.columns("Rag_Ingest")).size > 0, generation === "newest");
+      });
+    }
 
-  it("keeps its users' passwords, its times, and documents without a blob key", async (t) => {
-    const file = await temporaryFile(t);
-    const script = await fixture("sqlite");
-    raw(file, (database) => database.exec(script));
-    const database = openSqlite({ file });
-    t.after(() => database.close());
-    await database.migrate();
+    it(`keeps passwords, long names, times and documents without a key, on ${engine.name}`, async (t) => {
+      const { database } = await reference(t, engine, "oldest");
+      await database.migrate();
+      const user = await database.first<{ hash: string; active: boolean; created: Date }>(
+        "SELECT password_hash AS hash, is_active AS active, created_at AS created FROM Users WHERE email = @email",
+        { email: "layla@example.com" },
+      );
+      assert.ok(user && (await bcrypt.compare("كلمة-مرور-قديمة 1", user.hash)));
+      assert.deepEqual(
+        [user.active, user.created.toISOString()],
+        [true, "2025-02-11T09:30:15.123Z"],
+      );
+      const clerk = await database.first<{ name: string; email: string }>(
+        "SELECT username AS name, email FROM Users WHERE user_id = 4",
+      );
+      assert.deepEqual([clerk?.name.length, clerk?.email.length], [40, 90]);
 
-    const user = await database.first<{ hash: string; active: boolean; created: Date }>(
-      "SELECT password_hash AS hash, is_active AS active, created_at AS created FROM Users WHERE email = @email",
-      { email: "layla@example.com" },
-    );
-    assert.ok(user && (await bcrypt.compare("كلمة-مرور-قديمة 1", user.hash)));
-    assert.deepEqual([user.active, user.created.toISOString()], [true, "2025-02-11T09:30:15.123Z"]);
-
-    const documents = await database.all(
-      `SELECT p.full_path AS path, d.filename AS name, d.blob_key AS blobKey, d.sha256 AS sha256, d.file_size AS size
-       FROM Documents d JOIN Virtual_Paths p ON p.path_id = d.path_id ORDER BY d.doc_id`,
-    );
-    const none = { blobKey: null, sha256: null, size: null };
-    assert.deepEqual(documents, [
-      { path: "/", name: "welcome.pdf", ...none },
-      { path: "finance/2025", name: "report 50%.pdf", ...none },
-      { path: "الأرشيف/عقود", name: "عقد.pdf", ...none },
-      { path: "finance/2025", name: "it's [draft].png", ...none },
-    ]);
-    const next = await database.insert(
-      "Documents",
-      {
-        filename: "new.pdf",
-        path_id: 1,
-        uploaded_by_user_id: 1,
-        mongo_doc_id: "pending",
-        uploaded_at: new Date(),
-      },
-      "doc_id",
-    );
-    assert.equal(next, 10);
-  });
+      const documents = await database.all(
+        `SELECT p.full_path AS path, d.filename AS name, d.blob_key AS blobKey, d.sha256 AS sha256, d.file_size AS size
+         FROM Documents d JOIN Virtual_Paths p ON p.path_id = d.path_id ORDER BY d.doc_id`,
+      );
+      const none = { blobKey: null, sha256: null, size: null };
+      assert.deepEqual(documents, [
+        { path: "/", name: "welcome.pdf", ...none },
+        { path: "finance/2025", name: "report 50%.pdf", ...none },
+        { path: "الأرشيف/عقود", name: "عقد.pdf", ...none },
+        { path: "finance/2025", name: "it's [draft].png", ...none },
+      ]);
+      const next = await database.insert(
+        "Documents",
+        {
+          filename: "new.pdf",
+          path_id: 1,
+          uploaded_by_user_id: 1,
+          mongo_doc_id: "pending",
+          uploaded_at: new Date(),
+        },
+        "doc_id",
+      );
+      assert.equal(next, 10);
+    });
+  }
 
   it("gets what it lacks: a table, a role, the root", async (t) => {
-    const file = await temporaryFile(t);
-    const script = await fixture("sqlite");
-    raw(file, (database) => {
-      database.exec(script);
-      database.exec(
+    const { database, folder } = await reference(t, embedded, "middle");
+    raw(join(folder, "nassaq.db"), (file) => {
+      file.exec(
         "PRAGMA foreign_keys = OFF; DROP TABLE Individual_Permissions; DELETE FROM Roles WHERE role_id = 99",
       );
-      database.exec(
+      file.exec(
         "DELETE FROM Virtual_Paths WHERE full_path = '/'; ALTER TABLE Documents ADD COLUMN sha256 CHAR(64)",
       );
     });
-    const database = openSqlite({ file });
-    t.after(() => database.close());
     assert.deepEqual(await database.migrate(), ALL);
     assert.deepEqual(await database.all("SELECT * FROM Individual_Permissions"), []);
     const roles = await database.all(
@@ -183,22 +174,30 @@ describe("A database of the reference system", () => {
     );
   });
 
-  it("is the same database in both fixtures", async () => {
-    const inserts = (text: string) =>
-      text
-        .replace(/\bN'/g, "'")
+  it("that the first release of this server adopted gets what came since", async (t) => {
+    const { database, folder } = await reference(t, embedded, "middle");
+    raw(join(folder, "nassaq.db"), (file) => {
+      // Printed for SQLite the conditions are comments: these two columns are there.
+      const script = migrationScript("sqlite", ["0001-reference-tables", "0002-server-tables"])
         .split("\n")
-        .filter((line) => line.startsWith("INSERT"));
-    const [sqlite, tsql] = [inserts(await fixture("sqlite")), inserts(await fixture("tsql"))];
-    assert.ok(sqlite.length > 20);
-    assert.deepEqual(sqlite, tsql);
+        .filter((line) => !/ADD COLUMN (updated_at|file_size) /.test(line));
+      file.exec(script.join("\n"));
+      file.exec(
+        "INSERT INTO Virtual_Paths (full_path, depth, created_at) VALUES ('odd', 7, '2026')",
+      );
+    });
+    const tables = await columnsOf(database);
+    const before = await snapshot(database, tables);
+    assert.deepEqual(await database.migrate(), ["0000-path-depth", "0003-ocr-results"]);
+    assert.deepEqual(await snapshot(database, tables), before);
+    assert.ok((await database.columns("Deletions")).has("sha256"));
   });
 });
 
 describe("Migrations", () => {
   it("make the tables and columns of the specification", () => {
     const database = new DatabaseSync(":memory:");
-    database.exec(migrationScript("sqlite"));
+    database.exec(migrationScript("sqlite", ALL));
     const columns = (table: string) =>
       database
         .prepare("SELECT name FROM pragma_table_info(?)")
@@ -216,6 +215,8 @@ describe("Migrations", () => {
       Processing_Status: "status_id doc_id stage_name status start_time end_time error_message",
       Individual_Permissions:
         "permission_id user_id action_id entity_id entity_type is_allowed is_inherited",
+      Ocr_Results:
+        "result_id doc_id page_count word_count avg_confidence primary_language category classification_confidence cost_usd_ocr cost_usd_classification processed_at",
       Logs: "log_id log_timestamp action_type user_id entity_id details",
     };
     for (const [table, names] of Object.entries(expected))
@@ -232,6 +233,10 @@ describe("Migrations", () => {
     );
     // Databases hold these sums. A change of the schema is a new migration.
     assert.deepEqual(sums, {
+      "0000-path-depth": {
+        sqlite: "f6dd092deddf154669c654d3d0fd7855c5e6e93829933a384e187c59393f93a9",
+        sqlserver: "2cea49a58ea8368e3fe20ff67257619012b7e0af84a051018a3650098b034c4d",
+      },
       "0001-reference-tables": {
         sqlite: "1ae1b645e4504ac617e6fb9ec649a1a2bb94c1967d38a2b0a1f0918cc051fa50",
         sqlserver: "2adb5a017ecdea4c82fc07cfc58c165abe4bedf0a506141749b4d28b068f0e96",
@@ -239,6 +244,10 @@ describe("Migrations", () => {
       "0002-server-tables": {
         sqlite: "368221f47552e329d003897b89207df39163d4feb17e67a9df5c947b229caca2",
         sqlserver: "090a462b45f6a9a25365aabcb4073b604fcdfe3462c88257c15e01e64d145f8e",
+      },
+      "0003-ocr-results": {
+        sqlite: "38f92ffc53032796269da1ae4319acf355473124984c8dda16aa0e7e0b862e67",
+        sqlserver: "2abfbd653e1cdc14438aecd0ddc0f20fc1d07b8af2736c095ace419e2082f623",
       },
     });
   });
@@ -251,7 +260,7 @@ describe("Migrations", () => {
 
   it("run by hand from the printed script count as run", async (t) => {
     const file = await temporaryFile(t);
-    raw(file, (database) => database.exec(migrationScript("sqlite")));
+    raw(file, (database) => database.exec(migrationScript("sqlite", ALL)));
     const database = openSqlite({ file });
     t.after(() => database.close());
     assert.deepEqual(await database.pendingMigrations(), []);
@@ -279,7 +288,7 @@ describe("Migrations", () => {
     const database = openSqlite({ file });
     t.after(() => database.close());
     await assert.rejects(database.migrate());
-    assert.deepEqual(await database.pendingMigrations(), ["0002-server-tables"]);
+    assert.deepEqual(await database.pendingMigrations(), ALL.slice(2));
     const found = await database.all(
       "SELECT name FROM sqlite_master WHERE name IN ('Sessions', 'Outbox', 'Logs')",
     );

@@ -713,6 +713,22 @@ export interface components {
             sha256: string | null;
             description: string | null;
             stages: components["schemas"]["Stage"][];
+            ocr: components["schemas"]["OcrMetrics"] | null;
+            classification: components["schemas"]["ClassificationMetrics"] | null;
+        };
+        /** @description What the worker measured that processed the document last. */
+        OcrMetrics: {
+            page_count: number;
+            word_count: number;
+            avg_confidence: number;
+            primary_language: string;
+            cost_usd: number;
+            processed_at: components["schemas"]["Instant"];
+        };
+        ClassificationMetrics: {
+            category: string;
+            confidence: number | null;
+            cost_usd: number | null;
         };
         Stage: {
             stage_name: string;
@@ -2159,7 +2175,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document with every stage of its processing. */
+            /** @description The document with every stage of its processing, and what a worker measured (null before). */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2185,11 +2201,13 @@ export interface operations {
                      *         {
                      *           "stage_name": "OCR",
                      *           "status": "Queued",
-                     *           "start_time": null,
+                     *           "start_time": "2026-02-26T14:30:00.123Z",
                      *           "end_time": null,
                      *           "error_message": null
                      *         }
-                     *       ]
+                     *       ],
+                     *       "ocr": null,
+                     *       "classification": null
                      *     }
                      */
                     "application/json": components["schemas"]["DocumentDetail"];
@@ -2262,7 +2280,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description It is queued or being processed, and `force` was not given. */
+            /** @description It is queued or being processed, and `force` was not given; or a table of the platform that this server does not know references it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2315,7 +2333,7 @@ export interface operations {
                      *       "filename": "letter.txt",
                      *       "stage_name": "OCR",
                      *       "status": "Queued",
-                     *       "start_time": null,
+                     *       "start_time": "2026-02-26T14:30:00.123Z",
                      *       "end_time": null,
                      *       "error_message": null
                      *     }

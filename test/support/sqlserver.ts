@@ -21,6 +21,8 @@ export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Every table, dependent ones first. */
 const TABLES = [
+  "Rag_Ingest",
+  "Ocr_Results",
   "Deletions",
   "Outbox",
   "Password_Resets",

@@ -1,4 +1,11 @@
-import { createTable, type Migration, seedRow } from "./migration.ts";
+import {
+  createTable,
+  type Migration,
+  NOW,
+  type Steps,
+  seedRow,
+  withIdentity,
+} from "./migration.ts";
 
 /** What the reference system's database has. Where it made them, its tables and rows stay exactly as they are. */
 export const referenceTables: Migration = {
@@ -74,28 +81,18 @@ export const referenceTables: Migration = {
     ]),
     role(1, "User", "Uploads and reads own documents"),
     role(99, "Admin", "Manages accounts, paths and every document"),
-    seedRow({
-      table: "Virtual_Paths",
-      columns: "full_path, created_at, depth",
-      values: {
-        sqlite: "'/', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 0",
-        sqlserver: "N'/', SYSUTCDATETIME(), 0",
-      },
-      where: "full_path = '/'",
-      identity: false,
-    }),
+    seedRow(
+      "Virtual_Paths",
+      "full_path, created_at, depth",
+      `N'/', ${NOW.sqlserver}, 0`,
+      "full_path = '/'",
+    ),
   ],
 };
 
-function role(id: number, name: string, description: string): Migration["steps"][number] {
-  return seedRow({
-    table: "Roles",
-    columns: "role_id, role_name, description",
-    values: {
-      sqlite: `${id}, '${name}', '${description}'`,
-      sqlserver: `${id}, N'${name}', N'${description}'`,
-    },
-    where: `role_id = ${id} OR role_name = '${name}'`,
-    identity: true,
-  });
+function role(id: number, name: string, description: string): Steps {
+  const values = `${id}, N'${name}', N'${description}'`;
+  const where = `role_id = ${id} OR role_name = '${name}'`;
+  const row = seedRow("Roles", "role_id, role_name, description", values, where);
+  return withIdentity("Roles", row);
 }

@@ -1,9 +1,16 @@
+import { pathDepth } from "./0000-path-depth.ts";
 import { referenceTables } from "./0001-reference-tables.ts";
 import { serverTables } from "./0002-server-tables.ts";
-import { checksum, createTable, type Engine, type Migration, type Step } from "./migration.ts";
+import { ocrResults } from "./0003-ocr-results.ts";
+import { checksum, createTable, type Engine, type Migration, NOW, type Step } from "./migration.ts";
 
 /** All of them, in the order in which they run. New ones go to the end. */
-export const migrations: readonly Migration[] = [referenceTables, serverTables];
+export const migrations: readonly Migration[] = [
+  pathDepth,
+  referenceTables,
+  serverTables,
+  ocrResults,
+];
 
 /** The record of what has run, made before everything else. */
 export const recordTable = createTable("Schema_Migrations", [
@@ -12,13 +19,8 @@ export const recordTable = createTable("Schema_Migrations", [
   "applied_at DATETIME2(3) NOT NULL",
 ]);
 
-const NOW = { sqlite: "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", sqlserver: "SYSUTCDATETIME()" };
-
-/** The SQL of the migrations in `names` (all of them by default), for reading or for running it by hand. */
-export function migrationScript(
-  engine: Engine,
-  names = migrations.map((migration) => migration.name),
-): string {
+/** The SQL of the migrations in `names`, for reading or for running it by hand. */
+export function migrationScript(engine: Engine, names: readonly string[]): string {
   const [begin, commit, end] =
     engine === "sqlite"
       ? ["BEGIN", "COMMIT", ";"]
@@ -28,7 +30,8 @@ export function migrationScript(
     `-- ${migration.name}`,
     `${begin}${end}`,
     ...[recordTable, ...migration.steps].map((step) => `${stepText(engine, step[engine])}${end}`),
-    `INSERT INTO Schema_Migrations (name, checksum, applied_at)\nVALUES ('${migration.name}', '${checksum(migration, engine)}', ${NOW[engine]})${end}`,
+    "INSERT INTO Schema_Migrations (name, checksum, applied_at)",
+    `VALUES ('${migration.name}', '${checksum(migration, engine)}', ${NOW[engine]})${end}`,
     `${commit}${end}`,
   ]);
   return `${parts.map((part) => part.join("\n")).join("\n\n")}\n`;

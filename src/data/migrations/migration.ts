@@ -2,17 +2,26 @@ import { createHash } from "node:crypto";
 
 export type Engine = "sqlite" | "sqlserver";
 
-/** One statement; left out when the SELECT `unless` has a row, so that what exists stays as it is. */
+/** One statement; left out when the SELECT `unless` has a row, so that what exists stays. */
 export interface Step {
   readonly sql: string;
   readonly unless?: string;
 }
 
-/** A change of the schema, the same one for both engines. Once released it is never edited: its checksum is in databases. */
+/** The same change on both engines. */
+export type Steps = Readonly<Record<Engine, Step>>;
+
+/** A change of the schema. Once released it is never edited: its checksum is in databases. */
 export interface Migration {
   readonly name: string;
-  readonly steps: readonly Readonly<Record<Engine, Step>>[];
+  readonly steps: readonly Steps[];
 }
+
+/** The present instant, as a default and in a VALUES list. */
+export const NOW: Readonly<Record<Engine, string>> = {
+  sqlite: "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+  sqlserver: "SYSUTCDATETIME()",
+};
 
 /** SHA-256, in hex, of what a migration does on one engine. */
 export function checksum(migration: Migration, engine: Engine): string {
@@ -21,15 +30,17 @@ export function checksum(migration: Migration, engine: Engine): string {
 }
 
 /**
- * SQLite's form of a column or constraint written for SQL Server. The declared type stays, because `sqlite.ts` reads
- * values by it; text compares without case, as in SQL Server's default collation.
+ * SQLite's form of T-SQL. Declared types stay, because `sqlite.ts` reads values by them; text
+ * compares without case, as in SQL Server's default collation.
  */
-function sqliteColumn(definition: string): string {
-  return definition
-    .replace(/\b(BIG)?INT IDENTITY\(1,1\) PRIMARY KEY/, "INTEGER PRIMARY KEY AUTOINCREMENT")
-    .replace("NVARCHAR(MAX)", "TEXT COLLATE NOCASE")
-    .replace(/\bN?(VAR)?CHAR\(\d+\)/, "$& COLLATE NOCASE")
-    .replace("DEFAULT getdate()", "DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))");
+function toSqlite(sql: string): string {
+  return sql
+    .replace(/\b(BIG)?INT IDENTITY\(1,1\) PRIMARY KEY/g, "INTEGER PRIMARY KEY AUTOINCREMENT")
+    .replaceAll("NVARCHAR(MAX)", "TEXT COLLATE NOCASE")
+    .replace(/\bN?(VAR)?CHAR\(\d+\)/g, "$& COLLATE NOCASE")
+    .replace(/\bget(utc)?date\(\)/g, `(${NOW.sqlite})`)
+    .replaceAll(NOW.sqlserver, NOW.sqlite)
+    .replace(/\bN'/g, "'");
 }
 
 /** A SELECT that has a row when the table exists. */
@@ -40,24 +51,20 @@ export function tableExists(name: string): Readonly<Record<Engine, string>> {
   };
 }
 
-/** A table, where it is missing. `columns` are definitions in T-SQL, constraints of the table among them. */
-export function createTable(name: string, columns: readonly string[]): Migration["steps"][number] {
-  const body = (definitions: readonly string[]) =>
-    `(\n${definitions.map((column) => `  ${column}`).join(",\n")}\n)`;
+/** A table, where it is missing. `columns` are definitions in T-SQL, the table's constraints too. */
+export function createTable(name: string, columns: readonly string[]): Steps {
+  const table = `${name} (\n${columns.map((column) => `  ${column}`).join(",\n")}\n)`;
   return {
-    sqlite: { sql: `CREATE TABLE IF NOT EXISTS ${name} ${body(columns.map(sqliteColumn))}` },
-    sqlserver: {
-      sql: `CREATE TABLE ${name} ${body(columns)}`,
-      unless: tableExists(name).sqlserver,
-    },
+    sqlite: { sql: `CREATE TABLE IF NOT EXISTS ${toSqlite(table)}` },
+    sqlserver: { sql: `CREATE TABLE ${table}`, unless: tableExists(name).sqlserver },
   };
 }
 
 /** A column, where it is missing. */
-export function addColumn(table: string, column: string, type: string): Migration["steps"][number] {
+export function addColumn(table: string, column: string, type: string): Steps {
   return {
     sqlite: {
-      sql: `ALTER TABLE ${table} ADD COLUMN ${sqliteColumn(`${column} ${type}`)}`,
+      sql: toSqlite(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`),
       unless: `SELECT 1 AS found FROM pragma_table_info('${table}') WHERE name = '${column}' COLLATE NOCASE`,
     },
     sqlserver: {
@@ -68,30 +75,24 @@ export function addColumn(table: string, column: string, type: string): Migratio
 }
 
 /** An index. Names are `Table_by_what`, so that none of the reference system's can be in the way. */
-export function createIndex(name: string, on: string): Migration["steps"][number] {
+export function createIndex(name: string, on: string): Steps {
   const step = { sql: `CREATE INDEX ${name} ON ${on}` };
   return { sqlite: step, sqlserver: step };
 }
 
-/** A row, unless one `where` exists. `identity`: the row brings its own number for the table's identity column. */
-export function seedRow(seed: {
-  table: string;
-  columns: string;
-  values: Readonly<Record<Engine, string>>;
-  where: string;
-  identity: boolean;
-}): Migration["steps"][number] {
-  const { table, columns, values, where } = seed;
+/** A row, `values` in T-SQL, unless one `where` exists. */
+export function seedRow(table: string, columns: string, values: string, where: string): Steps {
   const insert = `INSERT INTO ${table} (${columns})`;
-  const existing = `SELECT 1 AS found FROM ${table} WHERE ${where}`;
-  const row = `${insert} VALUES (${values.sqlserver})`;
+  const unless = `SELECT 1 AS found FROM ${table} WHERE ${where}`;
   return {
-    sqlite: { sql: `${insert} SELECT ${values.sqlite} WHERE NOT EXISTS (${existing})` },
-    sqlserver: {
-      sql: seed.identity
-        ? `SET IDENTITY_INSERT ${table} ON;\n${row};\nSET IDENTITY_INSERT ${table} OFF`
-        : row,
-      unless: existing,
-    },
+    sqlite: { sql: `${insert} SELECT ${toSqlite(values)} WHERE NOT EXISTS (${unless})` },
+    sqlserver: { sql: `${insert} VALUES (${values})`, unless },
   };
+}
+
+/** A step that gives the identity column of `table` a number of its own. */
+export function withIdentity(table: string, step: Steps): Steps {
+  const { sql, unless } = step.sqlserver;
+  const on = `SET IDENTITY_INSERT ${table} ON;\n${sql};\nSET IDENTITY_INSERT ${table} OFF`;
+  return { sqlite: step.sqlite, sqlserver: { sql: on, ...(unless && { unless }) } };
 }

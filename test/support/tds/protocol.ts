@@ -15,7 +15,7 @@ const PACKET_SIZE = 4096;
 const HEADER = 8;
 
 export type Cell = string | number | boolean | Date | null;
-export type ColumnType = "bigint" | "bit" | "datetime2" | "nvarchar";
+export type ColumnType = "bigint" | "bit" | "datetime2" | "float" | "nvarchar";
 
 export interface ResultSet {
   columns: { name: string; type: ColumnType }[];
@@ -145,6 +145,7 @@ const TYPE_INFO: Record<ColumnType, Buffer> = {
   bigint: Buffer.from([0x26, 8]),
   bit: Buffer.from([0x68, 1]),
   datetime2: Buffer.from([0x2a, 3]),
+  float: Buffer.from([0x6d, 8]),
   nvarchar: Buffer.from([0xe7, 0xff, 0xff, 9, 4, 0xd0, 0, 0x34]),
 };
 const DAY = 86_400_000;
@@ -167,6 +168,11 @@ function cellBytes(type: ColumnType | undefined, cell: Cell): Buffer {
   if (type === "bigint") {
     data[0] = 8;
     data.writeBigInt64LE(BigInt(cell as number), 1);
+    return data;
+  }
+  if (type === "float") {
+    data[0] = 8;
+    data.writeDoubleLE(cell as number, 1);
     return data;
   }
   const time = (cell as Date).getTime() - YEAR_ONE;

@@ -12,6 +12,7 @@ export function sqliteSession(
   onStatement: (text: string) => void = () => {},
 ): Session {
   const database = new DatabaseSync(file, { timeout: 0, enableForeignKeyConstraints: true });
+  database.function("datalength", { deterministic: true }, (value) => 2 * String(value).length);
   database.function("lower", { deterministic: true }, (value) => String(value).toLowerCase());
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
 
@@ -85,6 +86,10 @@ function translate(text: string): string {
       /COL_LENGTH\(N'(\w+)', N'(\w+)'\) IS NOT NULL/g,
       "EXISTS (SELECT 1 FROM pragma_table_info('$1') WHERE name = '$2')",
     )
+    .replace(
+      /sys\.columns c\s+WHERE c\.object_id = OBJECT_ID\(@table, N'U'\)/,
+      '(SELECT name, 1 - "notnull" AS is_nullable FROM pragma_table_info(@table)) c',
+    )
     .replace(/\bN'/g, "'")
     .replaceAll("SYSUTCDATETIME()", "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')");
   if (!/^(CREATE TABLE|ALTER TABLE)/.test(sql)) return sql;
@@ -93,7 +98,7 @@ function translate(text: string): string {
     .replace(/INTEGER PRIMARY KEY/g, "INTEGER PRIMARY KEY AUTOINCREMENT")
     .replaceAll("NVARCHAR(MAX)", "TEXT COLLATE NOCASE")
     .replace(/\bN?(VAR)?CHAR\(\d+\)/g, "$& COLLATE NOCASE")
-    .replaceAll("getdate()", "CURRENT_TIMESTAMP");
+    .replace(/get(utc)?date\(\)/g, "CURRENT_TIMESTAMP");
 }
 
 function toSqlite(cell: Cell): string | bigint | null {
@@ -120,6 +125,7 @@ function resultSet(
 function columnType(declared: string | null, sample: SQLOutputValue | undefined): ColumnType {
   if (declared === "BIT") return "bit";
   if (declared?.startsWith("DATETIME")) return "datetime2";
+  if (declared === "FLOAT") return "float";
   return typeof sample === "number" || /INT/.test(declared ?? "") ? "bigint" : "nvarchar";
 }
 
