@@ -39,7 +39,7 @@ const NAMES = [
 let azurite: Azurite;
 let rabbit: Awaited<ReturnType<typeof findRabbitMQ>>;
 before(async () => {
-  [azurite, rabbit] = await Promise.all([startAzurite(), findRabbitMQ()]);
+  [azurite, rabbit] = await Promise.all([startAzurite({ host: "nassaq.azurite" }), findRabbitMQ()]);
 });
 after(async () => {
   await azurite?.close();
@@ -90,7 +90,7 @@ async function setUp(
     {
       env: {
         BLOB_STORAGE_TYPE: "azure",
-        BLOB_CONNECTION_STR: azurite.hostStyleConnectionString,
+        BLOB_CONNECTION_STR: azurite.connectionString,
         BLOB_STORAGE_CONTAINER_NAME: name,
         MESSAGE_BROKER_URL: amqpUrl,
         OCR_QUEUE_NAME: name,
