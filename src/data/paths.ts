@@ -1,5 +1,5 @@
 import { escapeLike, type Params, type Queryable, sameText } from "./database.ts";
-import { assignments, filters } from "./filters.ts";
+import { filters } from "./filters.ts";
 
 export interface VirtualPath {
   pathId: number;
@@ -9,8 +9,8 @@ export interface VirtualPath {
   createdAt: Date;
 }
 
-const SELECT_PATH = `SELECT p.path_id AS pathId, p.full_path AS fullPath, p.description AS description,
-  p.depth AS depth, p.created_at AS createdAt FROM Virtual_Paths p`;
+const SELECT_PATH = `SELECT p.path_id AS pathId, p.full_path AS fullPath,
+  p.description AS description, p.depth AS depth, p.created_at AS createdAt FROM Virtual_Paths p`;
 
 export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | undefined> {
   return q.first<VirtualPath>(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
@@ -21,79 +21,60 @@ export async function findPathByName(
   q: Queryable,
   fullPath: string,
 ): Promise<VirtualPath | undefined> {
-  const path = await q.first<VirtualPath>(`${SELECT_PATH} WHERE p.full_path = @fullPath`, {
-    fullPath,
-  });
+  const sql = `${SELECT_PATH} WHERE p.full_path = @fullPath`;
+  const path = await q.first<VirtualPath>(sql, { fullPath });
   return path && sameText(path.fullPath, fullPath) ? path : undefined;
 }
 
-/** Paths whose depth is in the range and whose name begins with the literal text `prefix`, by name. */
+const LIKE_PATTERN = "p.full_path LIKE @pattern ESCAPE '\\'";
+
+/** Paths of these depths whose name begins with the literal text `prefix`, by name. */
 export function listPaths(
   q: Queryable,
-  filter: { minDepth: number; maxDepth: number; prefix: string | undefined },
+  filter: { minDepth: number; maxDepth: number; prefix: string },
 ): Promise<VirtualPath[]> {
+  const { minDepth, maxDepth, prefix } = filter;
   const { where, params } = filters([
-    ["p.depth >= @minDepth", "minDepth", filter.minDepth],
-    ["p.depth <= @maxDepth", "maxDepth", filter.maxDepth],
-    [
-      "p.full_path LIKE @pattern ESCAPE '\\'",
-      "pattern",
-      filter.prefix === undefined ? undefined : `${escapeLike(filter.prefix)}%`,
-    ],
+    ["p.depth >= @minDepth", "minDepth", minDepth],
+    ["p.depth <= @maxDepth", "maxDepth", maxDepth],
+    [LIKE_PATTERN, "pattern", prefix === "" ? undefined : `${escapeLike(prefix)}%`],
   ]);
   return q.all<VirtualPath>(`${SELECT_PATH} ${where} ORDER BY p.full_path`, params);
 }
 
 /** Every path below `fullPath`, not itself. */
 export async function listPathsBelow(q: Queryable, fullPath: string): Promise<VirtualPath[]> {
-  const paths = await q.all<VirtualPath>(
-    `${SELECT_PATH} WHERE p.full_path LIKE @pattern ESCAPE '\\'`,
-    {
-      pattern: `${escapeLike(fullPath)}/%`,
-    },
-  );
-  return paths.filter((path) =>
-    sameText(path.fullPath.slice(0, fullPath.length + 1), `${fullPath}/`),
-  );
+  const prefix = `${fullPath}/`;
+  const sql = `${SELECT_PATH} WHERE ${LIKE_PATTERN}`;
+  const paths = await q.all<VirtualPath>(sql, { pattern: `${escapeLike(prefix)}%` });
+  return paths.filter((path) => sameText(path.fullPath.slice(0, prefix.length), prefix));
 }
 
-/** Returns the new path's id. */
+/** Returns the new path's id. Throws `UniqueViolation` when the name is taken. */
 export function insertPath(q: Queryable, path: Omit<VirtualPath, "pathId">): Promise<number> {
-  return q.insert(
-    "Virtual_Paths",
-    {
-      full_path: path.fullPath,
-      description: path.description,
-      depth: path.depth,
-      created_at: path.createdAt,
-    },
-    "path_id",
-  );
+  const { fullPath: full_path, description, depth, createdAt: created_at } = path;
+  return q.insert("Virtual_Paths", { full_path, description, depth, created_at }, "path_id");
 }
 
-export interface PathChanges {
-  full_path?: string;
-  depth?: number;
-  description?: string | null;
-}
-
+/** `changes` has at least one column. Throws `UniqueViolation` when the name is taken. */
 export async function updatePath(
   q: Queryable,
   pathId: number,
-  changes: PathChanges,
+  changes: { full_path?: string; depth?: number; description?: string | null },
 ): Promise<void> {
-  const { set, params } = assignments(changes as Params);
-  await q.run(`UPDATE Virtual_Paths SET ${set} WHERE path_id = @pathId`, { ...params, pathId });
+  const columns = Object.keys(changes).map((column) => `${column} = @${column}`);
+  const params = { ...changes, pathId } as Params;
+  await q.run(`UPDATE Virtual_Paths SET ${columns.join(", ")} WHERE path_id = @pathId`, params);
 }
 
-/** Throws `ForeignKeyViolation` while rows reference the path. False when it is not there any more. */
+/** Throws `ForeignKeyViolation` while rows reference the path. False when it is gone already. */
 export async function deletePath(q: Queryable, pathId: number): Promise<boolean> {
   return (await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId })) === 1;
 }
 
 /**
- * Makes every transaction that renames paths wait for the others until it ends, by a write to the one row that is always there: two
- * that overlap would each move what it had read, and tear a subtree apart.
+ * Makes transactions that rename paths take turns, by a write to the one row that is always there:
+ * two that overlap would each move what it had read, and tear a subtree apart.
  */
 export async function lockPaths(tx: Queryable, root: string): Promise<void> {
   await tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });

@@ -12,9 +12,7 @@ export interface Session {
 
 export async function insertSession(
   q: Queryable,
-  session: Pick<Session, "sessionId" | "userId" | "currentTokenHash" | "expiresAt"> & {
-    createdAt: Date;
-  },
+  session: Omit<Session, "pendingTokenHash" | "pendingIssuedAt"> & { createdAt: Date },
 ): Promise<void> {
   await q.run(
     `INSERT INTO Sessions
@@ -24,8 +22,8 @@ export async function insertSession(
   );
 }
 
-/** The user's session if it has neither expired nor been revoked. */
-export function findLiveSession(
+/** The user's session, if it has neither expired nor been revoked. */
+export function findSession(
   q: Queryable,
   sessionId: string,
   userId: number,
@@ -51,16 +49,13 @@ export async function swapTokens(
   next: { currentTokenHash: string; pendingTokenHash: string; pendingIssuedAt: Date },
   now: Date,
 ): Promise<boolean> {
-  const { currentTokenHash, pendingTokenHash, pendingIssuedAt } = next;
   const changed = await q.run(
     `UPDATE Sessions SET current_token_hash = @currentTokenHash, last_used_at = @now,
        pending_token_hash = @pendingTokenHash, pending_issued_at = @pendingIssuedAt
      WHERE session_id = @sessionId AND current_token_hash = @seenCurrent
        AND COALESCE(pending_token_hash, '') = @seenPending AND revoked_at IS NULL`,
     {
-      currentTokenHash,
-      pendingTokenHash,
-      pendingIssuedAt,
+      ...next,
       now,
       sessionId: seen.sessionId,
       seenCurrent: seen.currentTokenHash,

@@ -1,12 +1,9 @@
 import * as v from "valibot";
 import { line, text } from "./text.ts";
 
-/** bcrypt reads no more than 72 bytes of a password. */
-const BCRYPT_BYTES = 72;
-
 /**
  * 6 to 60 characters after trimming, in at most the 100 UTF-16 code units of the column. People's
- * names are kept in NFKC, so that letters which only look different (full width, ligatures) are the same.
+ * names are kept in NFKC, so that letters which only look different are the same.
  */
 export const fullName = v.pipe(
   text,
@@ -18,9 +15,11 @@ export const fullName = v.pipe(
   v.maxLength(100),
 );
 
-// RFC 5321 §4.1.2 Dot-string, and a domain of at least two labels.
-const EMAIL =
-  /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])$/i;
+// RFC 5321 §4.1.2: a Dot-string, and a domain of at least two labels.
+const ATOM = "[a-z0-9!#$%&'*+/=?^_`{|}~-]+";
+const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+const TOP_LABEL = "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])";
+const EMAIL = new RegExp(`^${ATOM}(?:\\.${ATOM})*@(?:${LABEL}\\.)+${TOP_LABEL}$`, "i");
 
 /** An ASCII address, at most 50 characters, lower-case from here on. */
 export const email = v.pipe(
@@ -39,8 +38,8 @@ export const username = v.pipe(
 );
 
 /**
- * A new password: 8 to 64 characters, a digit and a non-alphanumeric one among them, at most 72 bytes. Letters and digits of
- * any script count as such.
+ * A new password: 8 to 64 characters of any script, a digit and a non-alphanumeric one among them.
+ * bcrypt reads no more than 72 bytes.
  */
 export const password = v.pipe(
   text,
@@ -48,24 +47,13 @@ export const password = v.pipe(
   v.maxCodePoints(64),
   v.regex(/\p{Nd}/u, "Must contain at least one digit"),
   v.regex(/[^\p{L}\p{M}\p{N}]/u, "Must contain at least one non-alphanumeric character"),
-  v.maxBytes(BCRYPT_BYTES, "Must be at most 72 bytes in UTF-8"),
+  v.maxBytes(72, "Must be at most 72 bytes in UTF-8"),
 );
 
-/** Longest user name, in characters. */
-const USERNAME_LENGTH = 20;
-
-/** `john@example.com` → `john_example`: only characters that `username` allows, cut to fit. */
-export function usernameFromEmail(address: string): string {
+/** `john@example.com` → `john_example`, cut to fit; the number, unless it is 0, ends it. */
+export function usernameFromEmail(address: string, number: number): string {
   const [local = "", domain = ""] = address.split("@");
   const base = `${local}_${domain.split(".")[0]}`.replace(/[^a-z0-9_.-]/g, "_");
-  return base.slice(0, USERNAME_LENGTH);
-}
-
-/** The base itself, or the base with the first number that makes it free. `taken` holds lower-case names in NFKC. */
-export function freeUsername(base: string, taken: ReadonlySet<string>): string {
-  let candidate = base;
-  for (let number = 1; taken.has(candidate); number++) {
-    candidate = base.slice(0, USERNAME_LENGTH - String(number).length) + number;
-  }
-  return candidate;
+  const suffix = number === 0 ? "" : String(number);
+  return base.slice(0, 20 - suffix.length) + suffix;
 }

@@ -7,47 +7,41 @@ import { type Actor, record } from "./audit.ts";
 import { email } from "./credentials.ts";
 import type { Sessions, Tokens } from "./sessions.ts";
 
-export type Login = ReturnType<typeof createLogin>;
-
-/** How people come in: by password, then by refresh token. */
-export function createLogin({
-  database,
-  passwords,
-  sessions,
-  now,
-}: {
+interface Parts {
   database: Database;
   passwords: Passwords;
   sessions: Sessions;
   now: () => Date;
-}) {
-  return {
-    /**
-     * Opens a session. The same 401, after the same work, for an unknown address and for a wrong password; 403 for an inactive
-     * user only after the password proved right.
-     */
-    async login(address: string, secret: string, actor: Actor): Promise<Tokens> {
-      const known = await findUserByEmail(database, address);
-      const proved = await passwords.verify(secret, known?.passwordHash);
-      // A refusal is returned, not thrown: its audit row is to be committed.
-      const outcome = await database.transaction(async (tx) => {
-        const user = known && (await findUser(tx, known.userId));
-        const by = { ...actor, userId: user?.userId ?? null };
-        if (!user || !proved || !user.isActive) {
-          const reason = user && proved ? "not_active" : "bad_credentials";
-          // Not whatever was typed: that may be a password in the wrong field.
-          const attempted = v.is(email, address) ? { email: address } : {};
-          await record(tx, "login_failed", by, by.userId, now(), { reason, ...attempted });
-          return reason === "not_active"
-            ? new AppError("forbidden", "User is not active")
-            : new AppError("not_authenticated", "Incorrect email or password");
-        }
+}
+
+export type Login = ReturnType<typeof createLogin>;
+
+/**
+ * Opens a session by password. The same 401, after the same work, for an unknown address and for a
+ * wrong password; 403 for an inactive user only after the password proved right.
+ */
+export function createLogin({ database, passwords, sessions, now }: Parts) {
+  return async (address: string, password: string, actor: Actor): Promise<Tokens> => {
+    const known = await findUserByEmail(database, address);
+    const proved = await passwords.verify(password, known?.passwordHash);
+    // A refusal is returned, not thrown: its audit row is to be committed.
+    const outcome = await database.transaction(async (tx) => {
+      const user = known && (await findUser(tx, known.userId));
+      const by = { ...actor, userId: user?.userId ?? null };
+      if (user?.isActive && proved) {
         const tokens = await sessions.open(tx, user);
         await record(tx, "login", by, user.userId, now(), { session_id: tokens.session_id });
         return tokens;
-      });
-      if (outcome instanceof AppError) throw outcome;
-      return outcome;
-    },
+      }
+      const reason = user && proved ? "not_active" : "bad_credentials";
+      // Not whatever was typed: that may be a password in the wrong field.
+      const attempted = v.is(email, address) ? { email: address } : {};
+      await record(tx, "login_failed", by, by.userId, now(), { reason, ...attempted });
+      return reason === "not_active"
+        ? new AppError("forbidden", "User is not active")
+        : new AppError("not_authenticated", "Incorrect email or password");
+    });
+    if (outcome instanceof AppError) throw outcome;
+    return outcome;
   };
 }

@@ -19,7 +19,7 @@ import { description, fields, line } from "./text.ts";
 export const ROOT = "/";
 const MAX_LENGTH = 500;
 
-/** Any spelling of a virtual path → its canonical form: segments joined by `/` without outer slashes, the root as `/`. */
+/** Any spelling of a virtual path → its canonical form: segments joined by `/`; the root is `/`. */
 export const virtualPath = v.pipe(
   line,
   v.normalize("NFC"),
@@ -27,10 +27,7 @@ export const virtualPath = v.pipe(
   v.check((value) => !value.includes("\\"), "Must not contain a backslash"),
   v.transform((value) => value.replace(/^\/|\/$/g, "") || ROOT),
   v.maxLength(MAX_LENGTH),
-  v.check(
-    (value) => !value.split("/").some((part) => part === "." || part === ".."),
-    "Must not contain '.' or '..'",
-  ),
+  v.check((value) => !/(^|\/)\.\.?(\/|$)/.test(value), "Must not contain '.' or '..'"),
 );
 
 export const newPath = fields({
@@ -49,129 +46,94 @@ export function depthOf(fullPath: string): number {
 
 export type Paths = ReturnType<typeof createPaths>;
 
-/** Virtual folders. Each change is one transaction with its audit row. */
+/** Virtual folders. Each change is one transaction with its audit row. 404 for an unknown id. */
 export function createPaths({ database, now }: { database: Database; now: () => Date }) {
   return {
     /** 409 when the path exists. */
-    async create(input: v.InferOutput<typeof newPath>, actor: Actor): Promise<VirtualPath> {
-      const fullPath = input.full_path;
-      return refusingTaken(fullPath, () =>
-        database.transaction(async (tx) => {
-          if (await findPathByName(tx, fullPath)) throw taken(fullPath);
-          const pathId = await insertPath(tx, {
-            fullPath,
-            description: input.description ?? null,
-            depth: depthOf(fullPath),
-            createdAt: now(),
-          });
-          await record(tx, "path_create", actor, pathId, now(), { full_path: fullPath });
-          return getPath(tx, pathId);
-        }),
-      );
+    create(input: v.InferOutput<typeof newPath>, actor: Actor): Promise<VirtualPath> {
+      const { full_path: fullPath, description = null } = input;
+      return database.transaction(async (tx) => {
+        const path = { fullPath, description, depth: depthOf(fullPath), createdAt: now() };
+        const pathId = await refusingTaken(fullPath, insertPath(tx, path));
+        await record(tx, "path_create", actor, pathId, now(), { full_path: fullPath });
+        return getPath(tx, pathId);
+      });
     },
 
-    /** Renames the path and everything below it, or changes its description. 404, 409; 400 for the root's name. */
-    async update(
+    /** Renames the path and what is below it, or describes it. 409; 400 for the root's name. */
+    update(
       pathId: number,
       input: v.InferOutput<typeof pathUpdate>,
       actor: Actor,
     ): Promise<VirtualPath> {
-      return refusingTaken(input.full_path ?? "", () =>
-        database.transaction(async (tx) => {
-          const { full_path: fullPath, ...rest } = input;
-          if (fullPath !== undefined) await lockPaths(tx, ROOT);
-          const before = await getPath(tx, pathId);
-          if (Object.keys(input).length === 0)
-            throw new AppError("bad_request", "No fields to update");
-          if (fullPath !== undefined && fullPath !== before.fullPath)
-            await rename(tx, before, fullPath);
-          if (rest.description !== undefined) await updatePath(tx, pathId, rest);
-          await record(tx, "path_update", actor, pathId, now(), {
-            fields: Object.keys(input),
-            from: before.fullPath,
-            to: fullPath ?? before.fullPath,
-          });
-          return getPath(tx, pathId);
-        }),
-      );
+      const { full_path: to, description } = input;
+      return database.transaction(async (tx) => {
+        if (to !== undefined) await lockPaths(tx, ROOT);
+        const before = await getPath(tx, pathId);
+        if (Object.keys(input).length === 0) throw refused("No fields to update");
+        if (to !== undefined && to !== before.fullPath) await rename(tx, before, to);
+        if (description !== undefined) await updatePath(tx, pathId, { description });
+        const details = { from: before.fullPath, to: to ?? before.fullPath };
+        const changed = { fields: Object.keys(input), ...details };
+        await record(tx, "path_update", actor, pathId, now(), changed);
+        return getPath(tx, pathId);
+      });
     },
 
-    /**
-     * 404; 400 for the root and while documents or deeper paths reference the path; 409 while an
-     * unknown table does.
-     */
-    async remove(pathId: number, actor: Actor): Promise<void> {
-      await removing("path", () =>
+    /** 400 for the root and while documents or deeper paths need it; 409: see `removing`. */
+    remove: (pathId: number, actor: Actor): Promise<void> =>
+      removing("path", () =>
         database.transaction(async (tx) => {
-          const path = await getPath(tx, pathId);
-          if (path.fullPath === ROOT)
-            throw new AppError("bad_request", "The root path cannot be deleted.");
-          const below = await listPathsBelow(tx, path.fullPath);
-          if (below.length > 0) throw inUse("deeper paths exist below it");
-          if ((await countDocuments(tx, { path: path.fullPath })) > 0)
-            throw inUse("documents are stored in it");
-          if (!(await deletePath(tx, pathId))) throw pathNotFound();
-          await record(tx, "path_delete", actor, pathId, now(), { full_path: path.fullPath });
+          const { fullPath } = await getPath(tx, pathId);
+          if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
+          if ((await listPathsBelow(tx, fullPath)).length > 0)
+            throw refused("Cannot delete this path: deeper paths exist below it.");
+          if ((await countDocuments(tx, { path: fullPath })) > 0)
+            throw refused("Cannot delete this path: documents are stored in it.");
+          if (!(await deletePath(tx, pathId))) throw notFound();
+          await record(tx, "path_delete", actor, pathId, now(), { full_path: fullPath });
         }),
-      );
-    },
+      ),
   };
 }
 
 async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<void> {
-  if (path.fullPath === ROOT) throw new AppError("bad_request", "The root path cannot be renamed.");
+  if (path.fullPath === ROOT) throw refused("The root path cannot be renamed.");
   const other = await findPathByName(tx, to);
   if (other && other.pathId !== path.pathId) throw taken(to);
-  const moved = [path, ...(await listPathsBelow(tx, path.fullPath))].map(
-    ({ pathId, fullPath }) => ({
-      pathId,
-      from: fullPath,
-      fullPath: to + fullPath.slice(path.fullPath.length),
-    }),
-  );
-  if (moved.some(({ fullPath }) => fullPath.length > MAX_LENGTH)) {
-    throw new AppError("validation_failed", [
-      {
-        type: "max_length",
-        loc: ["body", "full_path"],
-        msg: `A path below it would be longer than ${MAX_LENGTH} characters`,
-      },
-    ]);
+  const moved = [path, ...(await listPathsBelow(tx, path.fullPath))];
+  const renamed = ({ fullPath }: VirtualPath) => to + fullPath.slice(path.fullPath.length);
+  if (moved.some((one) => renamed(one).length > MAX_LENGTH)) {
+    const msg = `A path below it would be longer than ${MAX_LENGTH} characters`;
+    const issue = { type: "max_length", loc: ["body", "full_path"], msg };
+    throw new AppError("validation_failed", [issue]);
   }
-  const ids = new Set(moved.map(({ pathId }) => pathId));
-  // The path itself was looked at above.
-  for (const { fullPath } of moved.slice(1)) {
-    const there = await findPathByName(tx, fullPath);
-    if (there && !ids.has(there.pathId)) throw taken(fullPath);
-  }
-  // A path may move to where another one of the subtree still stands: begin at the end that leaves first.
+  // One may move to where another of them still stands: begin at the end that leaves first.
   const direction = to.length > path.fullPath.length ? -1 : 1;
   moved.sort((a, b) => direction * (a.fullPath.length - b.fullPath.length));
-  for (const { pathId, from, fullPath } of moved) {
-    await keepBlobKeys(tx, pathId, from);
-    await updatePath(tx, pathId, { full_path: fullPath, depth: depthOf(fullPath) });
+  for (const one of moved) {
+    const fullPath = renamed(one);
+    await keepBlobKeys(tx, one.pathId, one.fullPath);
+    const change = { full_path: fullPath, depth: depthOf(fullPath) };
+    await refusingTaken(fullPath, updatePath(tx, one.pathId, change));
   }
 }
 
 async function getPath(q: Queryable, pathId: number): Promise<VirtualPath> {
   const path = await findPath(q, pathId);
-  if (!path) throw pathNotFound();
+  if (!path) throw notFound();
   return path;
 }
 
-const pathNotFound = () => new AppError("not_found", "Path not found.");
-
-async function refusingTaken<Result>(
-  fullPath: string,
-  work: () => Promise<Result>,
-): Promise<Result> {
+/** 409 when the database says that another path has the name. */
+async function refusingTaken<Result>(fullPath: string, change: Promise<Result>): Promise<Result> {
   try {
-    return await work();
+    return await change;
   } catch (error) {
     throw error instanceof UniqueViolation ? taken(fullPath) : error;
   }
 }
 
 const taken = (fullPath: string) => new AppError("conflict", `Path '${fullPath}' already exists.`);
-
-const inUse = (why: string) => new AppError("bad_request", `Cannot delete this path: ${why}.`);
+const refused = (detail: string) => new AppError("bad_request", detail);
+const notFound = () => new AppError("not_found", "Path not found.");

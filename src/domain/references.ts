@@ -5,9 +5,9 @@ import { AppError } from "../errors.ts";
 const MAX_ATTEMPTS = 5;
 
 /**
- * Runs the deletion of `what` ("user"), a transaction that looks for what may keep it and removes what
- * goes with it, again while rows reference it still. Then `conflict`: they are in a table of the
- * platform that this server does not know.
+ * Runs the deletion of `what` ("user"), a transaction that looks for what may keep it and removes
+ * what goes with it, again while rows reference it still. Then `conflict`: they are in a table of
+ * the platform that this server does not know.
  */
 export async function removing<Result>(
   what: string,

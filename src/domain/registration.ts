@@ -1,30 +1,13 @@
 import { randomBytes, randomInt } from "node:crypto";
 import * as v from "valibot";
-import { type Database, type Queryable, UniqueViolation } from "../data/database.ts";
-import {
-  countActiveInRole,
-  countUsers,
-  emailExists,
-  findUser,
-  findUserByEmail,
-  findUserByUsername,
-  insertUser,
-  type User,
-  usernamesStartingWith,
-} from "../data/users.ts";
+import { type Database, UniqueViolation } from "../data/database.ts";
+import { countUsers, findUser, findUserByUsername, insertUser, type User } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
 import { type Actor, record, SYSTEM } from "./audit.ts";
-import {
-  email,
-  freeUsername,
-  fullName,
-  password,
-  username,
-  usernameFromEmail,
-} from "./credentials.ts";
+import { email, fullName, password, username, usernameFromEmail } from "./credentials.ts";
 import { fields } from "./text.ts";
-import { ADMIN_ROLE } from "./users.ts";
+import { ADMIN_ROLE, refuseTaken } from "./users.ts";
 
 /** What people register with. */
 export const newAccount = fields({
@@ -36,89 +19,82 @@ export const newAccount = fields({
 
 type NewAccount = v.InferOutput<typeof newAccount>;
 
-/** So many names made of one address are tried; then the person has to choose one. */
-const MAX_REFUSED = 20;
+const TAKEN = { email: "Email already registered", username: "Username already taken" };
 
-export type Registration = ReturnType<typeof createRegistration>;
+/** After so many names made of one address that the database refused, the person has to choose. */
+const MAX_REFUSALS = 20;
 
-/** How accounts come to be: people register, administrators are made at the first start or from the command line. */
-export function createRegistration({
-  database,
-  passwords,
-  now,
-}: {
+interface Parts {
   database: Database;
   passwords: Passwords;
   now: () => Date;
-}) {
-  /** 400 when the address or the name is taken, in code's eyes or in the database's. */
-  async function insert(
-    input: NewAccount,
-    account: { roleId: number | null; isActive: boolean },
-    actor: Actor,
-  ): Promise<User> {
-    await refuseTaken(database, input);
+}
+
+export type Registration = ReturnType<typeof createRegistration>;
+
+/** How accounts come to be. */
+export function createRegistration({ database, passwords, now }: Parts) {
+  /** 400 when the address or the name is taken. */
+  async function insert(input: NewAccount, isAdmin: boolean, actor: Actor): Promise<User> {
+    await refuseTaken(database, input, TAKEN);
     const passwordHash = await passwords.hash(input.password);
-    const refused = new Set<string>();
-    for (;;) {
-      let name = "";
+    let refusals = 0;
+    for (let number = 0; ; number++) {
       try {
         return await database.transaction(async (tx) => {
-          await refuseTaken(tx, input);
-          name = input.username ?? (await freeUsernameFor(tx, input.email, refused));
+          await refuseTaken(tx, input, TAKEN);
+          let name = input.username ?? usernameFromEmail(input.email, number);
+          while (input.username === undefined && (await findUserByUsername(tx, name)))
+            name = usernameFromEmail(input.email, ++number);
           const userId = await insertUser(tx, {
             fullName: input.full_name,
             email: input.email,
             username: name,
             passwordHash,
             createdAt: now(),
-            ...account,
+            isActive: isAdmin,
+            roleId: isAdmin ? ADMIN_ROLE : null,
           });
-          await record(tx, "user_register", { ...actor, userId }, userId, now(), {
-            email: input.email,
-          });
+          const details = { email: input.email };
+          await record(tx, "user_register", { ...actor, userId }, userId, now(), details);
           return (await findUser(tx, userId)) as User;
         });
       } catch (error) {
         if (!(error instanceof UniqueViolation)) throw error;
-        // Somebody was faster, or the collation holds names equal that are not the same to code.
-        if (await emailExists(database, input.email)) throw emailTaken();
-        if (input.username !== undefined || refused.size === MAX_REFUSED) throw usernameTaken();
-        refused.add(name);
+        await refuseTaken(database, input, TAKEN);
+        // The database's collation holds names equal that are not so to code.
+        if (input.username !== undefined || ++refusals > MAX_REFUSALS)
+          throw new AppError("bad_request", TAKEN.username);
       }
     }
   }
 
-  const createAdmin = (input: NewAccount) =>
-    insert(input, { roleId: ADMIN_ROLE, isActive: true }, SYSTEM);
+  /** An active admin; for the command line and the first start. */
+  const createAdmin = (input: NewAccount) => insert(input, true, SYSTEM);
 
-  const hasAdmin = async () => (await countActiveInRole(database, ADMIN_ROLE, 0)) > 0;
+  /** Whether there is an active admin. */
+  const hasAdmin = async () =>
+    (await countUsers(database, { roleId: ADMIN_ROLE, isActive: true })) > 0;
 
   return {
-    /** Whether there is an active admin. */
     hasAdmin,
-
-    /** An active admin; for the command line and the first start. */
     createAdmin,
 
     /** An inactive user without a role, whom an admin lets in later. */
-    register: (input: NewAccount, actor: Actor) =>
-      insert(input, { roleId: null, isActive: false }, actor),
+    register: (input: NewAccount, actor: Actor) => insert(input, false, actor),
 
     /**
-     * Makes an active admin of the given credentials when there is none; or, with `generate` and not one user, an admin with a
-     * drawn password. Returns what it made.
+     * Makes an active admin of the given credentials when there is none; or, with `generate` and
+     * not one user, an admin with a drawn password. Returns what it made.
      */
     async ensureFirstAdmin(options: {
       credentials: { email: string; password: string } | undefined;
       generate: boolean;
     }): Promise<{ email: string; password: string } | undefined> {
       if (await hasAdmin()) return undefined;
-      const generate =
-        options.generate && (await countUsers(database, { isActive: undefined })) === 0;
-      const credentials =
-        options.credentials ??
-        (generate ? { email: "admin@nassaq.local", password: drawPassword() } : undefined);
+      let { credentials } = options;
+      if (!credentials && options.generate && (await countUsers(database)) === 0)
+        credentials = { email: "admin@nassaq.local", password: drawPassword() };
       if (credentials) await createAdmin({ full_name: "Administrator", ...credentials });
       return credentials;
     },
@@ -128,29 +104,4 @@ export function createRegistration({
 /** 72 random bits, in a form that satisfies the rules for passwords. */
 function drawPassword(): string {
   return `${randomBytes(9).toString("hex")}-${randomInt(10)}`;
-}
-
-async function refuseTaken(
-  q: Queryable,
-  input: { email: string; username?: string },
-): Promise<void> {
-  if (await findUserByEmail(q, input.email)) throw emailTaken();
-  if (input.username !== undefined && (await findUserByUsername(q, input.username)))
-    throw usernameTaken();
-}
-
-const emailTaken = () => new AppError("bad_request", "Email already registered");
-
-const usernameTaken = () => new AppError("bad_request", "Username already taken");
-
-/** A name made of the address that nobody has, and that is not among the `refused` ones. */
-async function freeUsernameFor(
-  q: Queryable,
-  address: string,
-  refused: ReadonlySet<string>,
-): Promise<string> {
-  const base = usernameFromEmail(address);
-  // Room for the digits that a taken name gets appended.
-  const taken = await usernamesStartingWith(q, base.slice(0, 12));
-  return freeUsername(base, new Set([...taken, ...refused]));
 }

@@ -22,8 +22,8 @@ export const line = v.pipe(
 export const description = v.nullable(v.pipe(text, v.maxLength(4000)));
 
 /**
- * An object with these fields and no other. The entries get no prototype: valibot asks `key in entries`, and
- * `constructor` or `__proto__` must be as unknown as any other name.
+ * An object with these fields and no other. The entries get no prototype: valibot asks
+ * `key in entries`, and `constructor` or `__proto__` must be as unknown as any other name.
  */
 export function fields<Entries extends v.ObjectEntries>(entries: Entries) {
   return v.strictObject(Object.assign(Object.create(null), entries) as Entries);

@@ -1,12 +1,10 @@
 import * as v from "valibot";
-import type { Database, Queryable } from "../data/database.ts";
-import { UniqueViolation } from "../data/database.ts";
+import { type Database, type Queryable, UniqueViolation } from "../data/database.ts";
 import { countDocuments } from "../data/documents.ts";
 import { findRole } from "../data/roles.ts";
 import {
-  countActiveInRole,
+  countUsers,
   deleteUser,
-  emailExists,
   findUser,
   findUserByEmail,
   findUserByUsername,
@@ -53,38 +51,32 @@ function sameOr<Rule extends v.GenericSchema<string, string>>(current: string, r
   return v.exactOptional(v.lazy((input) => (input === current ? v.string() : rule)));
 }
 
-export type Users = ReturnType<typeof createUsers>;
-
-/** Changes to existing users. Each is one transaction with its audit row. */
-export function createUsers({
-  database,
-  sessions,
-  now,
-}: {
+interface Parts {
   database: Database;
   sessions: Sessions;
   now: () => Date;
-}) {
+}
+
+export type Users = ReturnType<typeof createUsers>;
+
+/** Changes to existing users. Each is one transaction with its audit row. 404 for an unknown id. */
+export function createUsers({ database, sessions, now }: Parts) {
   /** 400 for no field at all, a name or an address in use, an unknown role, the last admin. */
-  async function change(
-    userId: number,
-    input: UserChanges,
-    action: Action,
-    actor: Actor,
-  ): Promise<User> {
+  async function update(userId: number, input: UserChanges, action: Action, actor: Actor) {
+    let changes = input;
     try {
       return await database.transaction(async (tx) => {
+        if (input.role_id !== undefined || input.is_active === false)
+          await lockAdmins(tx, ADMIN_ROLE);
         const before = await getUser(tx, userId);
         if (Object.keys(input).length === 0)
           throw new AppError("bad_request", "No fields to update");
-        const changes = differences(before, input);
-        await refuseTaken(tx, userId, changes);
-        if (changes.role_id != null && !(await findRole(tx, changes.role_id))) {
-          throw new AppError("bad_request", `Role with id ${changes.role_id} does not exist`);
-        }
-        const roleId = changes.role_id === undefined ? before.roleId : changes.role_id;
-        const isActive = changes.is_active ?? before.isActive;
-        if (roleId !== ADMIN_ROLE || !isActive) await refuseLastAdmin(tx, before);
+        changes = differences(before, input);
+        await refuseTaken(tx, changes, IN_USE, userId);
+        const { role_id: roleId, is_active: isActive } = changes;
+        if (roleId != null && !(await findRole(tx, roleId)))
+          throw new AppError("bad_request", `Role with id ${roleId} does not exist`);
+        if (roleId !== undefined || isActive === false) await refuseLastAdmin(tx, before);
         if (Object.keys(changes).length > 0) await updateUser(tx, userId, changes);
         if (input.is_active === false) await sessions.revokeAll(tx, userId, "deactivated");
         await record(tx, action, actor, userId, now(), { fields: Object.keys(changes) });
@@ -92,43 +84,33 @@ export function createUsers({
       });
     } catch (error) {
       if (!(error instanceof UniqueViolation)) throw error;
-      // Somebody was faster, or the collation holds names equal that are not the same to code.
-      const { email: address, username: name } = input;
-      const isAddress = address !== undefined && (await emailExists(database, address, userId));
-      throw isAddress || name === undefined ? emailTaken() : usernameTaken();
+      await refuseTaken(database, changes, IN_USE, userId);
+      // The database's collation holds texts equal that are not so to code.
+      throw new AppError("bad_request", changes.username ? IN_USE.username : IN_USE.email);
     }
   }
 
   return {
-    /** 404 when there is none. */
     get: (userId: number): Promise<User> => getUser(database, userId),
 
-    updateSelf: (userId: number, changes: UserChanges, actor: Actor) =>
-      change(userId, changes, "user_self_update", actor),
+    update,
 
-    updateByAdmin: (userId: number, changes: UserChanges, actor: Actor) =>
-      change(userId, changes, "user_admin_update", actor),
-
-    activate: (userId: number, actor: Actor) =>
-      change(userId, { is_active: true }, "user_activate", actor),
-
-    /**
-     * 400 for oneself, for the last active admin, and while documents of theirs exist; 409 while an
-     * unknown table references them.
-     */
+    /** 400 for oneself, the last admin and while documents of theirs exist; 409: see `removing`. */
     async remove(userId: number, actor: Actor): Promise<void> {
       if (userId === actor.userId)
         throw new AppError("bad_request", "Cannot delete your own account.");
       await removing("user", () =>
         database.transaction(async (tx) => {
+          await lockAdmins(tx, ADMIN_ROLE);
           const user = await getUser(tx, userId);
           await refuseLastAdmin(tx, user);
-          if ((await countDocuments(tx, { userId })) > 0) throw hasDocuments();
-          if (!(await deleteUser(tx, userId))) throw userNotFound();
-          await record(tx, "user_delete", actor, userId, now(), {
-            email: user.email,
-            username: user.username,
-          });
+          if ((await countDocuments(tx, { userId })) > 0) {
+            const detail = "Cannot delete this user: documents that they uploaded still exist.";
+            throw new AppError("bad_request", detail);
+          }
+          await deleteUser(tx, userId);
+          const { email, username } = user;
+          await record(tx, "user_delete", actor, userId, now(), { email, username });
         }),
       );
     },
@@ -144,50 +126,38 @@ function differences(user: User, input: UserChanges): UserChanges {
     role_id: user.roleId,
     is_active: user.isActive,
   };
-  const changed = Object.entries(input).filter(
-    ([column, value]) => current[column as keyof UserChanges] !== value,
-  );
-  return Object.fromEntries(changed);
+  const isNew = ([column, value]: [string, unknown]) =>
+    value !== current[column as keyof UserChanges];
+  return Object.fromEntries(Object.entries(input).filter(isNew));
 }
 
 async function getUser(q: Queryable, userId: number): Promise<User> {
   const user = await findUser(q, userId);
-  if (!user) throw userNotFound();
+  if (!user) throw new AppError("not_found", "User not found");
   return user;
 }
 
-const userNotFound = () => new AppError("not_found", "User not found");
+const IN_USE = { email: "Email already exists", username: "Username already exists" };
 
-const emailTaken = () => new AppError("bad_request", "Email already exists");
-
-const usernameTaken = () => new AppError("bad_request", "Username already exists");
-
-async function refuseTaken(q: Queryable, userId: number, changes: UserChanges): Promise<void> {
-  if (changes.email !== undefined) {
-    const other = await findUserByEmail(q, changes.email);
-    if (other && other.userId !== userId) throw emailTaken();
-  }
-  if (changes.username !== undefined) {
-    const other = await findUserByUsername(q, changes.username);
-    if (other && other.userId !== userId) throw usernameTaken();
-  }
+/** 400, in these words, when the address or the name is that of another user than `userId`. */
+export async function refuseTaken(
+  q: Queryable,
+  wanted: { email?: string; username?: string },
+  words: { email: string; username: string },
+  userId?: number,
+): Promise<void> {
+  const { email, username } = wanted;
+  const byEmail = email === undefined ? undefined : await findUserByEmail(q, email);
+  if (byEmail && byEmail.userId !== userId) throw new AppError("bad_request", words.email);
+  const byName = username === undefined ? undefined : await findUserByUsername(q, username);
+  if (byName && byName.userId !== userId) throw new AppError("bad_request", words.username);
 }
 
 /** Before `user` stops being an active admin: 400 when there is no other. */
-async function refuseLastAdmin(tx: Queryable, user: User): Promise<void> {
-  if (user.roleId !== ADMIN_ROLE || !user.isActive) return;
-  await lockAdmins(tx, ADMIN_ROLE);
-  if ((await countActiveInRole(tx, ADMIN_ROLE, user.userId)) === 0) {
-    throw new AppError(
-      "bad_request",
-      "The last active administrator cannot be demoted, deactivated or deleted.",
-    );
-  }
-}
-
-function hasDocuments(): AppError {
-  return new AppError(
-    "bad_request",
-    "Cannot delete this user: documents that they uploaded still exist.",
-  );
+async function refuseLastAdmin(tx: Queryable, { userId, roleId, isActive }: User): Promise<void> {
+  if (roleId !== ADMIN_ROLE || !isActive) return;
+  const others = { roleId, isActive, exceptUserId: userId };
+  if ((await countUsers(tx, others)) > 0) return;
+  const detail = "The last active administrator cannot be demoted, deactivated or deleted.";
+  throw new AppError("bad_request", detail);
 }

@@ -5,12 +5,12 @@ import { ADMIN_ROLE, PENDING_ACCOUNT } from "../domain/users.ts";
 import { AppError } from "../errors.ts";
 import type { Request } from "../http/request.ts";
 
-/** Who passes is written in the table of routes; each level asks for all that the one before asks. */
+/** Who passes is in the table of routes; each level asks for all that the one before asks. */
 export type Level = "public" | "user" | "active" | "admin";
 
 /**
- * The guard of every route: who calls, or 401, or 403. User, role and session are read from the database on every request, so
- * that a demotion, a deactivation or the end of a session works at once.
+ * The guard of every route: who calls, or 401, or 403. User, role and session are read from the
+ * database on every request, so that a demotion, a deactivation or a session's end works at once.
  */
 export function createGuard(sessions: Sessions) {
   return async (level: Level, request: Request): Promise<User | undefined> => {

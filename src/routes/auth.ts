@@ -12,7 +12,7 @@ import { userResponse } from "./users.ts";
 
 const typed = v.pipe(text, v.maxLength(1000));
 
-/** The password grant of RFC 6749 §4.3.2. Clients send its other parameters as well; they have no meaning here. */
+/** The password grant of RFC 6749 §4.3.2; its other parameters have no meaning here. */
 const loginForm = v.object({ username: typed, password: typed });
 
 /** RFC 6749 §5.1: a token response is never stored. */
@@ -44,9 +44,9 @@ export function createAuthRoutes({
       perAddress.take(`login ${request.address}`);
       const form = await readForm(request, loginForm);
       const address = form.username.trim().toLowerCase();
-      // Guesses from other addresses empty the account's bucket too: they must not keep its owner out.
+      // Guesses from elsewhere empty the account's bucket too: they must not keep its owner out.
       perAccount.take(`login ${address}`, request.address);
-      const tokens = await login.login(address, form.password, actorOf(request, null));
+      const tokens = await login(address, form.password, actorOf(request, null));
       return tokenReply(tokens);
     },
 

@@ -10,11 +10,11 @@ import type { Request } from "../http/request.ts";
 import { actorOf } from "./access.ts";
 import { id, integer } from "./inputs.ts";
 
-const pathId = v.object({ path_id: id });
+const params = v.object({ path_id: id });
 const listQuery = v.object({
   minDepth: integer(0, 10, 0),
   maxDepth: integer(1, 30, 5),
-  prefix: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(500))),
+  prefix: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(500)), ""),
 });
 
 function pathResponse(path: VirtualPath) {
@@ -31,10 +31,8 @@ export function createPathRoutes({ database, paths }: { database: Database; path
   return {
     async list(request: Request): Promise<Reply> {
       const { minDepth, maxDepth, prefix } = readQuery(request, listQuery);
-      const canonical = prefix?.replace(/^\//, "");
-      return json(
-        (await listPaths(database, { minDepth, maxDepth, prefix: canonical })).map(pathResponse),
-      );
+      const filter = { minDepth, maxDepth, prefix: prefix.replace(/^\//, "") };
+      return json((await listPaths(database, filter)).map(pathResponse));
     },
 
     async create(request: Request, caller: User): Promise<Reply> {
@@ -44,15 +42,14 @@ export function createPathRoutes({ database, paths }: { database: Database; path
     },
 
     async update(request: Request, caller: User): Promise<Reply> {
-      const { path_id } = readParams(request, pathId);
+      const { path_id } = readParams(request, params);
       const input = await readJson(request, pathUpdate);
-      return json(
-        pathResponse(await paths.update(path_id, input, actorOf(request, caller.userId))),
-      );
+      const path = await paths.update(path_id, input, actorOf(request, caller.userId));
+      return json(pathResponse(path));
     },
 
     async remove(request: Request, caller: User): Promise<Reply> {
-      const { path_id } = readParams(request, pathId);
+      const { path_id } = readParams(request, params);
       await paths.remove(path_id, actorOf(request, caller.userId));
       return noContent();
     },

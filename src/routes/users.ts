@@ -9,7 +9,7 @@ import type { Request } from "../http/request.ts";
 import { actorOf } from "./access.ts";
 import { flag, id, paging } from "./inputs.ts";
 
-const userId = v.object({ user_id: id });
+const params = v.object({ user_id: id });
 const listQuery = v.object({ ...paging(100), is_active: v.optional(flag) });
 const pendingQuery = v.object(paging(50));
 
@@ -48,29 +48,28 @@ export function createUserRoutes({ database, users }: { database: Database; user
 
     async updateMe(request: Request, caller: User): Promise<Reply> {
       const changes = await readJson(request, selfUpdate(caller));
-      return json(
-        userResponse(
-          await users.updateSelf(caller.userId, changes, actorOf(request, caller.userId)),
-        ),
-      );
+      const actor = actorOf(request, caller.userId);
+      const user = await users.update(caller.userId, changes, "user_self_update", actor);
+      return json(userResponse(user));
     },
 
     async update(request: Request, caller: User): Promise<Reply> {
-      const { user_id } = readParams(request, userId);
+      const { user_id } = readParams(request, params);
       const changes = await readJson(request, adminUpdate(await users.get(user_id)));
-      return json(
-        userResponse(await users.updateByAdmin(user_id, changes, actorOf(request, caller.userId))),
-      );
+      const actor = actorOf(request, caller.userId);
+      return json(userResponse(await users.update(user_id, changes, "user_admin_update", actor)));
     },
 
     async activate(request: Request, caller: User): Promise<Reply> {
-      const { user_id } = readParams(request, userId);
+      const { user_id } = readParams(request, params);
       await refuseBody(request, "Request body is not allowed for this endpoint.");
-      return json(userResponse(await users.activate(user_id, actorOf(request, caller.userId))));
+      const actor = actorOf(request, caller.userId);
+      const user = await users.update(user_id, { is_active: true }, "user_activate", actor);
+      return json(userResponse(user));
     },
 
     async remove(request: Request, caller: User): Promise<Reply> {
-      const { user_id } = readParams(request, userId);
+      const { user_id } = readParams(request, params);
       await users.remove(user_id, actorOf(request, caller.userId));
       return noContent();
     },
@@ -78,10 +77,10 @@ export function createUserRoutes({ database, users }: { database: Database; user
     async roles(): Promise<Reply> {
       const roles = await listRoles(database);
       return json(
-        roles.map((role) => ({
-          role_id: role.roleId,
-          role_name: role.roleName,
-          description: role.description,
+        roles.map(({ roleId, roleName, description }) => ({
+          role_id: roleId,
+          role_name: roleName,
+          description,
         })),
       );
     },

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 /**
  * The signing key of an installation that was given none: made at the first start, kept in
- * `dataDir`, readable by its owner only. Throws the system's error when the folder can't be written.
+ * `dataDir`, readable by its owner only. Throws the system's error when the folder can't be used.
  */
 export function readOrMakeSecret(dataDir: string): string {
   mkdirSync(dataDir, { recursive: true });

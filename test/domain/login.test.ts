@@ -44,7 +44,7 @@ test("every login costs one comparison at the full cost, whoever is asked for", 
       roleId: null,
     });
   }
-  const { login } = createLogin({ database, passwords, sessions, now: () => new Date() });
+  const login = createLogin({ database, passwords, sessions, now: () => new Date() });
   const attempts: [address: string, secret: string, refused?: (error: unknown) => boolean][] = [
     ["nobody@example.com", "passw0rd!", unauthenticated],
     ["no address at all", "passw0rd!", unauthenticated],

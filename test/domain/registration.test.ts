@@ -57,7 +57,7 @@ describe("names that only the database holds equal", () => {
     await insert("كتاب_x");
     const userId = await insert("amina", "amina@example.com");
     const users = createUsers({ database, sessions: {} as never, now: () => NOW });
-    const rename = (changes: object) => users.updateByAdmin(userId, changes, SYSTEM);
+    const rename = (changes: object) => users.update(userId, changes, "user_admin_update", SYSTEM);
     const exists = refusal("bad_request", "Username already exists");
     await assert.rejects(rename({ username: "كتـاب_x" }), exists);
     await assert.rejects(rename({ username: "كتـاب_x", email: "new@example.com" }), exists);
@@ -123,10 +123,12 @@ describe("a race that is lost at the commit", () => {
         database: refusing(database, 1, meanwhile),
         sessions: {} as never,
         now: () => NOW,
-      }).updateByAdmin(userId, changes, SYSTEM);
+      }).update(userId, changes, "user_admin_update", SYSTEM);
     const taken = (what: string) => refusal("bad_request", `${what} already exists`);
     await assert.rejects(rename({ username: "jack" }), taken("Username"));
     await assert.rejects(rename({ email: "jack@example.com" }), taken("Email"));
+    const sameName = { username: "amina", email: "jack@example.com" };
+    await assert.rejects(rename(sameName), taken("Email"));
     const meanwhile = async () => void (await insert("jill", "jack@example.com"));
     await assert.rejects(
       rename({ username: "jack", email: "jack@example.com" }, meanwhile),
