@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type App, startApp } from "./app.ts";
+import type { ConsumingBroker } from "./broker/broker.ts";
 import { type Config, loadConfig } from "./config.ts";
 import { deleteUser } from "./data/users.ts";
 import { type Call, DemoFailure, request } from "./demo-client.ts";
@@ -264,7 +265,8 @@ async function showQueue(
     () => all.reject(new DemoFailure("The messages did not come within 10 s.")),
     10_000,
   );
-  const consumer = await app.broker.consume(
+  const broker = app.broker as ConsumingBroker;
+  const consumer = await broker.consume(
     queueName,
     async ({ body }) => {
       const message = JSON.parse(body);
