@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Broker } from "./broker/broker.ts";
-import { createDispatcher } from "./broker/dispatcher.ts";
+import { Dispatcher } from "./broker/dispatcher.ts";
 import { type Config, ConfigError } from "./config.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import type { Database } from "./data/database.ts";
@@ -117,7 +117,7 @@ async function compose(
   const registration = createRegistration({ database, passwords, now });
   const firstAdmin = await makeFirstAdmin(config, registration, log);
 
-  const dispatcher = createDispatcher({ database, broker, log, now });
+  const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   closers.push(() => dispatcher.stop());
   const blobs = createBlobs({ storage, content });

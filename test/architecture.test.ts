@@ -50,7 +50,7 @@ const ARROWS: Record<string, string[]> = {
   "data/": ["errors", "log", "data/"],
   "storage/": ["errors", "log", "storage/"],
   "broker/": ["errors", "log", "broker/"],
-  "broker/embedded": ["errors", "log", "broker/broker", "data/database"],
+  "broker/embedded": ["errors", "log", "broker/broker", "broker/consumer", "data/database"],
   "broker/dispatcher": ["errors", "log", "broker/broker", "data/database", "data/outbox"],
   "content/": ["errors", "log", "content/"],
   "content/embedded": ["errors", "log", "content/content-store", "data/database"],

@@ -2,39 +2,27 @@ import { randomUUID } from "node:crypto";
 import type { Database } from "../data/database.ts";
 import type { Logger } from "../log.ts";
 import {
-  type Broker,
   type Consumer,
-  type Delivery,
-  failureReason,
-  MAX_DELIVERIES,
+  type ConsumingBroker,
+  type Handler,
   type Message,
-  RETRY_DELAY,
-  within,
+  pause,
 } from "./broker.ts";
+import { cancelAll, QueueConsumer, type Received } from "./consumer.ts";
 
-/** Milliseconds. After `LEASE` without a renewal a consumer counts as dead and its message is delivered again. */
+/** Milliseconds without a renewal after which a consumer counts as dead. */
 const LEASE = 30_000;
-/** How often to look for what other processes published; what this one publishes is seen at once. */
-const POLL_PAUSE = 500;
-const HANDLERS_TIMEOUT = 10_000;
+/** Milliseconds between looks at an empty queue. */
+const POLL_PAUSE = 250;
 
-interface Row {
+interface LeasedRow {
   broker_message_id: number;
   message_id: string;
   body: string;
   deliveries: number;
 }
 
-type Handler = (delivery: Delivery) => Promise<void>;
-
-interface Settings {
-  database: Database;
-  log: Logger;
-  retryDelay: number;
-  lease: number;
-}
-
-/** A row is invisible until `visible_at`: while it is leased, and while it waits for its next delivery. */
+/** A row is invisible until `visible_at` while it is leased. */
 const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   broker_message_id INTEGER PRIMARY KEY AUTOINCREMENT,
   queue VARCHAR(260) NOT NULL,
@@ -46,230 +34,99 @@ const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   lease VARCHAR(36) NULL,
   reason NVARCHAR(400) NULL
 )`;
-const INDEX = `CREATE INDEX IF NOT EXISTS Broker_Messages_by_queue
-  ON Broker_Messages (queue, visible_at)`;
 
-/** A queue in a table of the embedded database (SQLite), for one machine: several processes may share the file. */
-export class EmbeddedBroker implements Broker {
+/** A queue in a table of the embedded database (SQLite), which several processes may share. */
+export class EmbeddedBroker implements ConsumingBroker {
   readonly description = "embedded (table Broker_Messages)";
-  readonly #settings: Settings;
-  readonly #consumers = new Set<QueueConsumer>();
-  #table: Promise<void> | undefined;
+  readonly #database: Database;
+  readonly #log: Logger;
+  readonly #consumers: Consumer[] = [];
 
-  /** `retryDelay` and `lease`, in milliseconds, are `RETRY_DELAY` and 30 s unless told. */
-  constructor(options: { database: Database; log: Logger; retryDelay?: number; lease?: number }) {
-    this.#settings = { retryDelay: RETRY_DELAY, lease: LEASE, ...options };
+  constructor(options: { database: Database; log: Logger }) {
+    this.#database = options.database;
+    this.#log = options.log;
   }
 
   async connect(): Promise<void> {
-    await this.#prepared().catch((error: unknown) =>
-      this.#settings.log.error("The embedded queue can't be made", { error }),
+    await this.ping().catch((error: unknown) =>
+      this.#log.error("The embedded queue can't be made", { error }),
     );
   }
 
   async publish(queue: string, message: Message): Promise<void> {
-    await this.#prepared();
+    await this.ping();
     const now = new Date();
-    const row = {
-      queue,
-      message_id: message.id,
-      body: message.body,
-      created_at: now,
-      visible_at: now,
-    };
-    await this.#settings.database.insert(
-      "Broker_Messages",
-      { ...row, deliveries: 0 },
-      "broker_message_id",
-    );
-    for (const consumer of this.#consumers) if (consumer.queue === queue) consumer.wake();
+    const row = { queue, message_id: message.id, body: message.body, deliveries: 0 };
+    const times = { created_at: now, visible_at: now };
+    await this.#database.insert("Broker_Messages", { ...row, ...times }, "broker_message_id");
   }
 
   async consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer> {
-    await this.connect();
-    const consumer = startConsumer(this.#settings, queue, handler, options.prefetch);
-    this.#consumers.add(consumer);
+    const source = (signal: AbortSignal) => this.#messages(queue, signal);
+    const consumer = new QueueConsumer(source, { queue, handler, ...options, log: this.#log });
+    this.#consumers.push(consumer);
+    return consumer;
+  }
+
+  /** Makes the table where it is missing. */
+  async ping(): Promise<void> {
+    await this.#database.run(TABLE);
+  }
+
+  close(): Promise<void> {
+    return cancelAll(this.#consumers, this.#log);
+  }
+
+  async *#messages(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
+    await this.ping();
+    while (!signal.aborted) {
+      const lease = randomUUID();
+      const row = await this.#take(queue, lease);
+      if (row) yield this.#leased(row, queue, lease);
+      else await pause(POLL_PAUSE, signal);
+    }
+  }
+
+  /** Leases the oldest visible message and counts its delivery. */
+  #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
+    const now = new Date();
+    return this.#database.first<LeasedRow>(
+      `UPDATE Broker_Messages SET lease = @lease, visible_at = @until, deliveries = deliveries + 1
+       WHERE broker_message_id = (SELECT MIN(broker_message_id) FROM Broker_Messages
+         WHERE queue = @queue AND visible_at <= @now)
+       RETURNING broker_message_id, message_id, body, deliveries`,
+      { queue, lease, now, until: new Date(now.getTime() + LEASE) },
+    );
+  }
+
+  /** A message whose lease is renewed until it is settled. Without the lease nothing is changed. */
+  #leased(row: LeasedRow, queue: string, lease: string): Received {
+    const settle = async (change: string, params = {}) => {
+      const sql = `${change} WHERE broker_message_id = @id AND lease = @lease`;
+      await this.#database.run(sql, { id: row.broker_message_id, lease, ...params });
+    };
+    const renewal = setInterval(() => {
+      const until = new Date(Date.now() + LEASE);
+      settle("UPDATE Broker_Messages SET visible_at = @until", { until }).catch((error: unknown) =>
+        this.#log.warn("A lease was not renewed", { queue, error }),
+      );
+    }, LEASE / 3);
+    const finish = (change: string, params = {}) => {
+      clearInterval(renewal);
+      return settle(change, params);
+    };
     return {
-      cancel: async () => {
-        this.#consumers.delete(consumer);
-        await consumer.cancel();
-      },
+      ...row,
+      id: row.message_id,
+      ack: () => finish("DELETE FROM Broker_Messages"),
+      retry: () =>
+        finish("UPDATE Broker_Messages SET visible_at = @now, lease = NULL", { now: new Date() }),
+      park: (reason) =>
+        finish(
+          `UPDATE Broker_Messages SET queue = @failed, reason = @reason, visible_at = @now,
+             deliveries = 0, lease = NULL`,
+          { failed: `${queue}.failed`, reason, now: new Date() },
+        ),
     };
   }
-
-  async ping(): Promise<void> {
-    await this.#prepared();
-    await this.#settings.database.ping();
-  }
-
-  async close(): Promise<void> {
-    const cancelled = Promise.all([...this.#consumers].map((consumer) => consumer.cancel()));
-    await within(cancelled, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
-      this.#settings.log.warn("The embedded queue closes while handlers are running", { error }),
-    );
-  }
-
-  #prepared(): Promise<void> {
-    const { database } = this.#settings;
-    this.#table ??= database
-      .run(TABLE)
-      .then(() => database.run(INDEX))
-      .then(
-        () => {},
-        (error: unknown) => {
-          this.#table = undefined;
-          throw error;
-        },
-      );
-    return this.#table;
-  }
-}
-
-interface QueueConsumer extends Consumer {
-  readonly queue: string;
-  wake(): void;
-}
-
-function startConsumer(
-  settings: Settings,
-  queue: string,
-  handler: Handler,
-  prefetch: number,
-): QueueConsumer {
-  const { database, log, retryDelay, lease } = settings;
-  const underWay = new Set<Promise<void>>();
-  let cancelled = false;
-  let woken = false;
-  let failing = false;
-  let endPause = () => {};
-
-  async function run(): Promise<void> {
-    while (!cancelled) {
-      if (underWay.size >= prefetch) {
-        await Promise.race(underWay);
-        continue;
-      }
-      woken = false;
-      let milliseconds = POLL_PAUSE;
-      try {
-        if (await takeOne()) continue;
-        milliseconds = await untilNextDue();
-        failing = false;
-      } catch (error) {
-        log[failing ? "debug" : "error"]("The embedded queue can't be read", { queue, error });
-        failing = true;
-      }
-      await pause(milliseconds);
-    }
-  }
-
-  /** Leases the oldest visible message and starts its handler. Whether it is worth looking again at once. */
-  async function takeOne(): Promise<boolean> {
-    const now = new Date();
-    const [row] = await database.page<Row>(
-      `SELECT broker_message_id, message_id, body, deliveries FROM Broker_Messages
-       WHERE queue = @queue AND visible_at <= @now ORDER BY broker_message_id`,
-      { queue, now },
-      { skip: 0, limit: 1 },
-    );
-    if (row === undefined || cancelled) return false;
-    const token = randomUUID();
-    const taken = await database.run(
-      `UPDATE Broker_Messages SET lease = @token, visible_at = @until, deliveries = deliveries + 1
-       WHERE broker_message_id = @id AND queue = @queue AND visible_at <= @now`,
-      { id: row.broker_message_id, queue, now, token, until: new Date(now.getTime() + lease) },
-    );
-    if (taken === 1) {
-      const work = handle({ ...row, deliveries: row.deliveries + 1 }, token)
-        .catch((error: unknown) => log.error("A message could not be settled", { queue, error }))
-        .finally(() => underWay.delete(work));
-      underWay.add(work);
-    }
-    return true;
-  }
-
-  async function handle(row: Row, token: string): Promise<void> {
-    const { message_id: id, body, deliveries } = row;
-    if (deliveries > MAX_DELIVERIES)
-      return park(row, token, "The consumer ended before it answered.");
-    const renewal = setInterval(() => {
-      hide(row, token, lease).catch((error: unknown) =>
-        log.warn("A lease was not renewed", { queue, error }),
-      );
-    }, lease / 3);
-    let failure: unknown;
-    try {
-      await handler({ id, body, deliveries });
-    } catch (error) {
-      failure = error ?? new Error("The handler failed without a reason.");
-    } finally {
-      clearInterval(renewal);
-    }
-    if (failure === undefined) {
-      const params = { id: row.broker_message_id, token };
-      await database.run(
-        "DELETE FROM Broker_Messages WHERE broker_message_id = @id AND lease = @token",
-        params,
-      );
-      return;
-    }
-    log.warn("A message was not handled", { queue, message_id: id, deliveries, error: failure });
-    if (deliveries >= MAX_DELIVERIES) return park(row, token, failureReason(failure));
-    await hide(row, token, retryDelay * 2 ** (deliveries - 1));
-  }
-
-  /** Keeps the message from every consumer for `milliseconds` from now, if it is still ours. */
-  async function hide(row: Row, token: string, milliseconds: number): Promise<void> {
-    await database.run(
-      "UPDATE Broker_Messages SET visible_at = @until WHERE broker_message_id = @id AND lease = @token",
-      { id: row.broker_message_id, token, until: new Date(Date.now() + milliseconds) },
-    );
-  }
-
-  async function park(row: Row, token: string, reason: string): Promise<void> {
-    const failed = `${queue}.failed`;
-    await database.run(
-      `UPDATE Broker_Messages SET queue = @failed, reason = @reason, visible_at = @now, deliveries = 0, lease = NULL
-       WHERE broker_message_id = @id AND lease = @token`,
-      { id: row.broker_message_id, token, failed, reason, now: new Date() },
-    );
-    log.error("A message is parked", { queue: failed, message_id: row.message_id, reason });
-  }
-
-  async function untilNextDue(): Promise<number> {
-    const [next] = await database.page<{ visible_at: Date }>(
-      "SELECT visible_at FROM Broker_Messages WHERE queue = @queue ORDER BY visible_at",
-      { queue },
-      { skip: 0, limit: 1 },
-    );
-    if (next === undefined) return POLL_PAUSE;
-    return Math.min(POLL_PAUSE, Math.max(1, next.visible_at.getTime() - Date.now() + 1));
-  }
-
-  async function pause(milliseconds: number): Promise<void> {
-    if (cancelled || woken) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      endPause = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  const running = run();
-  const wake = () => {
-    woken = true;
-    endPause();
-  };
-  return {
-    queue,
-    wake,
-    async cancel() {
-      cancelled = true;
-      wake();
-      await running;
-      await Promise.all(underWay);
-    },
-  };
 }

@@ -1,112 +1,117 @@
+import { createHmac } from "node:crypto";
+import { unavailable } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import {
-  type Broker,
-  type Consumer,
-  type Delivery,
-  type Message,
-  RETRY_DELAY,
-  within,
-} from "./broker.ts";
-import { startServiceBusConsumer } from "./service-bus-consumer.ts";
-import {
-  createServiceBusHttp,
-  queueTarget,
-  refusal,
-  type ServiceBusHttp,
-} from "./service-bus-http.ts";
+import type { Broker, Message } from "./broker.ts";
 
 /** Milliseconds. */
+const REQUEST_TIMEOUT = 10_000;
 const PING_TIMEOUT = 3_000;
-const HANDLERS_TIMEOUT = 10_000;
+/** Seconds. Each request has a token of its own; it lasts long, because clocks differ. */
+const TOKEN_LIFETIME = 3_600;
 
-/**
- * Azure Service Bus over its HTTPS API. Queues exist already: making one needs more rights than sending. A message that fails
- * goes to the queue's own dead-letter queue (`<queue>/$DeadLetterQueue`); for that the queue's MaxDeliveryCount should be
- * `MAX_DELIVERIES`. With a higher one the handler is called no more often, and the message moves a little later.
- */
+/** Publishes to queues of Azure Service Bus that exist already, over its HTTPS API. */
 export class AzureServiceBusBroker implements Broker {
   readonly description: string;
-  readonly #http: ServiceBusHttp;
+  readonly #access: ReturnType<typeof parseConnectionString>;
   readonly #log: Logger;
-  readonly #retryDelay: number;
-  readonly #consumers = new Set<Consumer>();
-  /** Why the last message was refused; cleared by the next that is not. */
+  /** Why the last message was refused; cleared by the next one that is not. */
   #refusal: Error | undefined;
 
-  /** `retryDelay`, in milliseconds, is `RETRY_DELAY` unless told; `now` dates the tokens. */
-  constructor(options: {
-    connectionString: string;
-    log: Logger;
-    retryDelay?: number;
-    now?: () => Date;
-  }) {
-    this.#http = createServiceBusHttp(options);
-    this.description = this.#http.description;
+  constructor(options: { connectionString: string; log: Logger }) {
+    this.#access = parseConnectionString(options.connectionString);
+    this.description = `Azure Service Bus at ${new URL(this.#access.baseUrl).host}`;
     this.#log = options.log;
-    this.#retryDelay = options.retryDelay ?? RETRY_DELAY;
   }
 
   async connect(): Promise<void> {
-    await this.#http
-      .reach(PING_TIMEOUT)
-      .catch((error: unknown) => this.#log.warn("Service Bus can't be reached", { error }));
+    await this.#reach().catch((error: unknown) =>
+      this.#log.warn("Service Bus can't be reached", { error }),
+    );
   }
 
   /** https://learn.microsoft.com/rest/api/servicebus/send-message-to-queue */
   async publish(queue: string, message: Message): Promise<void> {
-    this.#http.assertNotResting();
-    const { status } = await this.#http.request({
+    const path = queue.split("/").map(encodeURIComponent).join("/");
+    const url = `${this.#access.baseUrl}/${path}`;
+    const status = await exchange(`${url}/messages`, {
       method: "POST",
-      queue,
-      target: `${queueTarget(queue)}/messages`,
       headers: {
         "Content-Type": "application/json",
-        BrokerProperties: asciiJson({ MessageId: message.id }),
+        Authorization: this.#token(url),
+        BrokerProperties: JSON.stringify({ MessageId: message.id }),
       },
       body: message.body,
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
     });
-    if (status === 201) {
-      this.#refusal = undefined;
-      return;
-    }
-    this.#refusal = refusal(queue, status);
+    this.#refusal = undefined;
+    if (status === 201) return;
+    this.#refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
     throw this.#refusal;
   }
 
-  async consume(
-    queue: string,
-    handler: (delivery: Delivery) => Promise<void>,
-    options: { prefetch: number },
-  ): Promise<Consumer> {
-    const settings = { prefetch: options.prefetch, log: this.#log, retryDelay: this.#retryDelay };
-    const consumer = startServiceBusConsumer(this.#http, queue, handler, settings);
-    this.#consumers.add(consumer);
-    return {
-      cancel: async () => {
-        this.#consumers.delete(consumer);
-        await consumer.cancel();
-      },
-    };
-  }
-
   async ping(): Promise<void> {
-    this.#http.assertNotResting();
-    await this.#http.reach(PING_TIMEOUT);
+    await this.#reach();
     if (this.#refusal) throw this.#refusal;
   }
 
-  async close(): Promise<void> {
-    const cancelled = Promise.all([...this.#consumers].map((consumer) => consumer.cancel()));
-    await within(cancelled, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
-      this.#log.warn("Service Bus closes while handlers are running", { error }),
+  async close(): Promise<void> {}
+
+  /** Any answer will do: a key that may only send may ask nothing else. */
+  async #reach(): Promise<void> {
+    const signal = AbortSignal.timeout(PING_TIMEOUT);
+    await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
+  }
+
+  /** https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas */
+  #token(url: string): string {
+    const { keyName, key } = this.#access;
+    const resource = encodeURIComponent(url);
+    const expiry = Math.floor(Date.now() / 1_000) + TOKEN_LIFETIME;
+    const signature = createHmac("sha256", key).update(`${resource}\n${expiry}`).digest("base64");
+    return (
+      `SharedAccessSignature sr=${resource}&sig=${encodeURIComponent(signature)}` +
+      `&se=${expiry}&skn=${encodeURIComponent(keyName)}`
     );
   }
 }
 
-/** JSON that may stand in a header line. */
-function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(
-    /[^ -~]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+/** The status of the answer; `unavailable` when there is none, or one of a service that is busy. */
+async function exchange(url: string, init: RequestInit): Promise<number> {
+  try {
+    const response = await fetch(url, { ...init, redirect: "error" });
+    await response.arrayBuffer(); // read to its end, so that the connection serves again
+    const { status } = response;
+    if (status !== 408 && status !== 429 && status < 500) return status;
+    throw new Error(`Service Bus answered with status ${status}.`);
+  } catch (error) {
+    throw unavailable("The message broker", error);
+  }
+}
+
+/**
+ * Reads `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…`, in any order. With
+ * `UseDevelopmentEmulator=true` HTTP is spoken without TLS. Errors repeat no value.
+ */
+function parseConnectionString(connectionString: string) {
+  const fields = new Map<string, string>();
+  for (const part of connectionString.split(";")) {
+    const split = part.indexOf("="); // the first: keys are base64 and may end in others
+    if (split > 0)
+      fields.set(part.slice(0, split).trim().toLowerCase(), part.slice(split + 1).trim());
+  }
+  const required = (name: string) => {
+    const value = fields.get(name.toLowerCase());
+    if (value) return value;
+    throw new Error(`The Service Bus connection string has no ${name}.`);
+  };
+  const scheme = fields.get("usedevelopmentemulator")?.toLowerCase() === "true" ? "http" : "https";
+  const [, authority] = /^sb:\/\/([^/?#@\s]+)\/?$/i.exec(required("Endpoint")) ?? [];
+  if (authority === undefined || !URL.canParse(`${scheme}://${authority}`)) {
+    throw new Error("The Service Bus connection string has an Endpoint that is not sb://host.");
+  }
+  return {
+    baseUrl: new URL(`${scheme}://${authority}`).origin,
+    keyName: required("SharedAccessKeyName"),
+    key: required("SharedAccessKey"),
+  };
 }

@@ -34,8 +34,8 @@ export async function removeFromOutboxByDocument(tx: Queryable, docId: number): 
 }
 
 /**
- * Claims up to about `limit` due messages, oldest first, for `claimant` (a value never used before, at most 36 characters)
- * until `until`. Of several processes only one gets a message.
+ * Claims up to about `limit` due messages, oldest first, for `claimant` (a value never used before,
+ * at most 36 characters) until `until`. Of several processes only one gets a message.
  */
 export async function claimFromOutbox(
   q: Queryable,
@@ -58,7 +58,8 @@ export async function claimFromOutbox(
   if (claimed === 0) return [];
   return q.all<OutboxMessage>(
     `SELECT outbox_id, queue, message_id, body, attempts FROM Outbox
-     WHERE outbox_id >= @first AND outbox_id <= @last AND claimed_by = @claimant ORDER BY outbox_id`,
+     WHERE outbox_id >= @first AND outbox_id <= @last AND claimed_by = @claimant
+     ORDER BY outbox_id`,
     range,
   );
 }
@@ -68,13 +69,14 @@ export async function confirmOutboxMessage(q: Queryable, outboxId: number): Prom
   await q.run("DELETE FROM Outbox WHERE outbox_id = @outbox_id", { outbox_id: outboxId });
 }
 
-/** Gives back a message that could not be published, due again at `due`. Does nothing when another process has claimed it since. */
+/** Gives back a message, due again at `due`; not when another process has claimed it since. */
 export async function releaseOutboxMessage(
   q: Queryable,
   release: { outboxId: number; claimant: string; due: Date; error: string },
 ): Promise<void> {
   await q.run(
-    `UPDATE Outbox SET claimed_by = NULL, claimed_until = @due, attempts = attempts + 1, last_error = @error
+    `UPDATE Outbox SET claimed_by = NULL, claimed_until = @due,
+       attempts = attempts + 1, last_error = @error
      WHERE outbox_id = @outbox_id AND claimed_by = @claimant`,
     {
       outbox_id: release.outboxId,

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,10 +8,9 @@ import { EmbeddedBroker } from "../../src/broker/embedded.ts";
 import type { Database } from "../../src/data/database.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { unavailable } from "../../src/errors.ts";
-import { silent, until } from "../contracts/broker.ts";
+import { message, silent, until } from "../contracts/broker.ts";
 
 const QUEUE = "ocr_queue";
-const message = (body = '{"doc_id":1}') => ({ id: randomUUID(), body });
 
 describe("embedded broker", () => {
   let folder: string;
@@ -32,29 +30,65 @@ describe("embedded broker", () => {
       "SELECT message_id, body, reason, deliveries FROM Broker_Messages WHERE queue = @queue",
       { queue },
     );
+  const leaseEnd = async () => {
+    const row = await database.first<{ visible_at: Date }>(
+      "SELECT visible_at FROM Broker_Messages",
+    );
+    return row?.visible_at.getTime() ?? 0;
+  };
 
-  test("the message of a consumer that died is delivered again when its lease has run out", async () => {
+  test("a handler that takes longer than a lease keeps its message", async (t) => {
+    t.mock.timers.enable({ apis: ["setInterval"] });
+    const broker = new EmbeddedBroker({ database, log: silent });
+    const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+    let runs = 0;
+    await broker.publish(QUEUE, message());
+    const consumer = await broker.consume(
+      QUEUE,
+      () => {
+        runs += 1;
+        return finished;
+      },
+      { prefetch: 2 },
+    );
+    await until(() => runs === 1, "a delivery");
+    for (let renewal = 0; renewal < 3; renewal++) {
+      await database.run("UPDATE Broker_Messages SET visible_at = @soon", {
+        soon: new Date(Date.now() + 10_000),
+      });
+      t.mock.timers.tick(10_000);
+      await until(async () => (await leaseEnd()) > Date.now() + 11_000, "a renewal");
+    }
+    finish();
+    await consumer.cancel();
+    assert.equal(runs, 1);
+    assert.deepEqual(await rows(QUEUE), []);
+  });
+
+  test("the message of a consumer that died comes again when its lease has run out", async () => {
     const doomedDatabase = openSqlite({ file: join(folder, "queue.db") });
-    const doomed = new EmbeddedBroker({ database: doomedDatabase, log: silent, lease: 300 });
+    const doomed = new EmbeddedBroker({ database: doomedDatabase, log: silent });
     const { promise: burial, resolve: bury } = Promise.withResolvers<void>();
-    let taken = false;
+    let isTaken = false;
     await doomed.consume(
       QUEUE,
       () => {
-        taken = true;
+        isTaken = true;
         return burial;
       },
       { prefetch: 1 },
     );
     const sent = message();
     await doomed.publish(QUEUE, sent);
-    await until(() => taken, "a delivery");
+    await until(() => isTaken, "a delivery");
     await doomedDatabase.close(); // as dead as a killed process: it neither renews nor answers
-    const broker = new EmbeddedBroker({ database, log: silent, lease: 30_000 });
+    const broker = new EmbeddedBroker({ database, log: silent });
     const seen: Delivery[] = [];
     const consumer = await broker.consume(QUEUE, async (delivery) => void seen.push(delivery), {
       prefetch: 1,
     });
+    assert.ok((await leaseEnd()) > Date.now(), "leased");
+    await database.run("UPDATE Broker_Messages SET visible_at = @now", { now: new Date() });
     await until(() => seen.length === 1, "the redelivery");
     await consumer.cancel();
     bury();
@@ -87,36 +121,15 @@ describe("embedded broker", () => {
     ]);
   });
 
-  test("parked messages can be consumed in their turn", async () => {
-    const broker = new EmbeddedBroker({ database, log: silent, retryDelay: 1 });
-    await broker.publish(QUEUE, message());
-    const failing = await broker.consume(QUEUE, () => Promise.reject(new Error("no")), {
-      prefetch: 1,
-    });
-    const seen: number[] = [];
-    const repairing = await broker.consume(
-      `${QUEUE}.failed`,
-      async ({ deliveries }) => void seen.push(deliveries),
-      {
-        prefetch: 1,
-      },
-    );
-    await until(() => seen.length === 1, "the parked message");
-    await failing.cancel();
-    await repairing.cancel();
-    assert.deepEqual(seen, [1]);
-  });
-
-  test("faults of the database are survived: nothing is confirmed that is not stored, and consumers go on", async () => {
-    let broken = true;
+  test("faults of the database are survived, and nothing is confirmed that is not stored", async () => {
+    let isBroken = true;
     const fault = () => Promise.reject(unavailable("The database"));
     const faulty: Database = {
       ...database,
-      run: (sql, params) => (broken ? fault() : database.run(sql, params)),
-      page: (sql, params, window) => (broken ? fault() : database.page(sql, params, window)),
+      run: (sql, params) => (isBroken ? fault() : database.run(sql, params)),
+      first: (sql, params) => (isBroken ? fault() : database.first(sql, params)),
       insert: (table, values, identity) =>
-        broken ? fault() : database.insert(table, values, identity),
-      ping: () => (broken ? fault() : database.ping()),
+        isBroken ? fault() : database.insert(table, values, identity),
     };
     const broker = new EmbeddedBroker({ database: faulty, log: silent });
     await broker.connect();
@@ -126,7 +139,7 @@ describe("embedded broker", () => {
     const consumer = await broker.consume(QUEUE, async ({ body }) => void seen.push(body), {
       prefetch: 1,
     });
-    broken = false;
+    isBroken = false;
     await broker.ping();
     await broker.publish(QUEUE, message("stored"));
     await until(() => seen.includes("stored"), "a delivery");

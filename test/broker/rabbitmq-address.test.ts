@@ -14,7 +14,7 @@ async function withBroker(
   work: (broker: RabbitMQBroker) => Promise<void>,
   log = silent,
 ) {
-  const broker = new RabbitMQBroker({ url, queue: "jobs", log, retryDelay: 10 });
+  const broker = new RabbitMQBroker({ url, queue: "jobs", log });
   try {
     await work(broker);
   } finally {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Channel, type ChannelModel, connect } from "amqplib";
-import type { Broker } from "../../src/broker/broker.ts";
+import type { Broker, ConsumingBroker } from "../../src/broker/broker.ts";
 import { EmbeddedBroker } from "../../src/broker/embedded.ts";
 import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
 import { AzureServiceBusBroker } from "../../src/broker/service-bus.ts";
@@ -18,28 +18,34 @@ export interface Stored {
   body: string;
 }
 
-/** One implementation, and a way past it to see what is in its queues. */
-export interface BrokerUnderTest {
+/** One implementation, and a way past it to see what is in its queue. */
+export interface BrokerUnderTest<Kind extends Broker = Broker> {
   /** A queue that is there and empty. */
   queue: string;
   /** A broker on the same store, connected; called again it stands for the next process. */
-  open(): Promise<Broker>;
+  open(): Promise<Kind>;
   /** What waits in the queue now, read without the broker's code. Nothing may be consuming it. */
   waiting(): Promise<Stored[]>;
-  /** What was parked, with the reason. */
-  parked(): Promise<(Stored & { reason: string })[]>;
+  /** Empties the queue, without the broker's code. */
+  clear(): Promise<void>;
   dispose(): Promise<void>;
 }
 
+export interface ConsumingBrokerUnderTest extends BrokerUnderTest<ConsumingBroker> {
+  /** What was parked, with the reason. */
+  parked(): Promise<(Stored & { reason: string })[]>;
+}
+
 export const silent = createLogger({ level: "error", readable: false, write: () => {} });
+
+export const message = (body = '{"doc_id":1}') => ({ id: randomUUID(), body });
 
 /** Waits until `condition` gives something, and returns it. */
 export async function until<Value>(
   condition: () => Value | false | undefined | Promise<Value | false | undefined>,
   what: string,
-  milliseconds = 60_000,
 ): Promise<Value> {
-  const deadline = Date.now() + milliseconds;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const value = await condition();
     if (value) return value;
@@ -48,11 +54,26 @@ export async function until<Value>(
   }
 }
 
-/** A short lease, so that a handler that takes long needs renewals. */
-export const LEASE = 2_000;
-const retryDelay = 10;
+/** Repeats what fails until it succeeds. */
+export async function untilDone(attempt: () => Promise<unknown>, what: string): Promise<void> {
+  await until(
+    () =>
+      attempt().then(
+        () => true,
+        () => false,
+      ),
+    what,
+  );
+}
 
-export async function embeddedUnderTest(): Promise<BrokerUnderTest> {
+/** Connects and waits until messages can be published: `connect` itself waits a few seconds only. */
+export async function connected<Kind extends Broker>(broker: Kind): Promise<Kind> {
+  await broker.connect();
+  await untilDone(() => broker.ping(), `${broker.description} to be ready`);
+  return broker;
+}
+
+export async function embeddedUnderTest(): Promise<ConsumingBrokerUnderTest> {
   const folder = await mkdtemp(join(tmpdir(), "broker-"));
   const file = join(folder, "queue.db");
   const reader = openSqlite({ file });
@@ -60,20 +81,21 @@ export async function embeddedUnderTest(): Promise<BrokerUnderTest> {
   const opened: (() => Promise<void>)[] = [];
   const rows = (name: string) =>
     reader.all<Stored & { reason: string }>(
-      "SELECT message_id AS id, body, reason FROM Broker_Messages WHERE queue = @name ORDER BY broker_message_id",
+      `SELECT message_id AS id, body, reason FROM Broker_Messages
+       WHERE queue = @name ORDER BY broker_message_id`,
       { name },
     );
   return {
     queue,
     async open() {
       const database = openSqlite({ file });
-      const broker = new EmbeddedBroker({ database, log: silent, retryDelay, lease: LEASE });
-      await broker.connect();
+      const broker = await connected(new EmbeddedBroker({ database, log: silent }));
       opened.push(() => broker.close().then(() => database.close()));
       return broker;
     },
     waiting: () => rows(queue),
     parked: () => rows(`${queue}.failed`),
+    clear: async () => void (await reader.run("DELETE FROM Broker_Messages")),
     async dispose() {
       for (const close of opened) await close();
       await reader.close();
@@ -84,37 +106,20 @@ export async function embeddedUnderTest(): Promise<BrokerUnderTest> {
 
 export async function serviceBusUnderTest(): Promise<BrokerUnderTest> {
   const peer = await startServiceBusPeer();
-  const name = "ocr_queue";
-  const queue = peer.addQueue(name, { lockDuration: LEASE, maxDeliveryCount: 10 });
-  const brokers: Broker[] = [];
+  const { connectionString } = peer;
+  const queue = "ocr_queue";
+  const messages = peer.addQueue(queue);
   return {
-    queue: name,
-    async open() {
-      const broker = new AzureServiceBusBroker({
-        connectionString: peer.connectionString,
-        log: silent,
-        retryDelay,
-      });
-      await broker.connect();
-      brokers.push(broker);
-      return broker;
-    },
-    waiting: async () => queue.messages.map(({ id, body }) => ({ id, body: body.toString() })),
-    parked: async () =>
-      queue.deadLetters.map(({ message, reason }) => ({
-        id: message.id,
-        body: message.body.toString(),
-        reason,
-      })),
-    async dispose() {
-      for (const broker of brokers) await broker.close();
-      await peer.close();
-    },
+    queue,
+    open: () => connected(new AzureServiceBusBroker({ connectionString, log: silent })),
+    waiting: async () => messages.map(({ id, body }) => ({ id, body: body.toString() })),
+    clear: async () => void messages.splice(0),
+    dispose: () => peer.close(),
   };
 }
 
-/** RabbitMQ as `findRabbitMQ` finds it, with queues of the test's own; or why there is none. */
-export async function rabbitMQUnderTest(): Promise<BrokerUnderTest | { skip: string }> {
+/** RabbitMQ as `findRabbitMQ` finds it, with a queue of the test's own; or why there is none. */
+export async function rabbitMQUnderTest(): Promise<ConsumingBrokerUnderTest | { skip: string }> {
   const server = await findRabbitMQ();
   if ("skip" in server) return server;
   const queue = `nassaq_test_${randomUUID()}`;
@@ -129,14 +134,10 @@ export async function rabbitMQUnderTest(): Promise<BrokerUnderTest | { skip: str
     await looking.assertQueue(name, { durable: true });
     const found: (Stored & { reason: string })[] = [];
     for (;;) {
-      const message = await looking.get(name);
-      if (message === false) break;
-      const { messageId, headers } = message.properties;
-      found.push({
-        id: messageId,
-        body: message.content.toString(),
-        reason: headers?.["x-failed-reason"],
-      });
+      const taken = await looking.get(name);
+      if (taken === false) break;
+      const { messageId: id, headers } = taken.properties;
+      found.push({ id, body: taken.content.toString(), reason: headers?.["x-failed-reason"] });
     }
     await looking.close();
     return found;
@@ -145,13 +146,13 @@ export async function rabbitMQUnderTest(): Promise<BrokerUnderTest | { skip: str
   return {
     queue,
     async open() {
-      const broker = new RabbitMQBroker({ url: server.url, queue, log: silent, retryDelay });
-      await broker.connect();
+      const broker = new RabbitMQBroker({ url: server.url, queue, log: silent });
       brokers.push(broker);
-      return broker;
+      return await connected(broker);
     },
     waiting: () => look(queue),
     parked: () => look(`${queue}.failed`),
+    clear: async () => void (await reader.purgeQueue(queue)),
     async dispose() {
       for (const broker of brokers) await broker.close();
       await reader.deleteQueue(queue);

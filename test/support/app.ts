@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type App, startApp } from "../../src/app.ts";
-import type { Delivery } from "../../src/broker/broker.ts";
+import type { ConsumingBroker, Delivery } from "../../src/broker/broker.ts";
 import { loadConfig } from "../../src/config.ts";
 import { insertUser } from "../../src/data/users.ts";
 import { createSessions } from "../../src/domain/sessions.ts";
@@ -195,7 +195,8 @@ export async function startTestApp(
       const taken: Delivery[] = [];
       const distinct = () => new Set(taken.map(({ id }) => id)).size;
       const all = Promise.withResolvers<void>();
-      const consumer = await app.broker.consume(
+      const broker = app.broker as ConsumingBroker;
+      const consumer = await broker.consume(
         config.queueName,
         async (delivery) => {
           taken.push(delivery);

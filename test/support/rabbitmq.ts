@@ -1,14 +1,18 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "amqplib";
+import { within } from "../../src/errors.ts";
 
-const START_TIMEOUT = 90_000;
+/** Milliseconds. A calm machine needs five seconds. */
+const START_TIMEOUT = 120_000;
+const END_TIMEOUT = 60_000;
 
 /** A broker of the test's own, that may be stopped, killed and started again with the same data. */
 export interface PrivateRabbitMQ {
@@ -82,12 +86,15 @@ export async function createPrivateRabbitMQ(): Promise<PrivateRabbitMQ | { skip:
   async function end(signal: NodeJS.Signals): Promise<void> {
     const ending = broker;
     broker = undefined;
-    if (ending?.pid === undefined) return;
-    const exited =
-      ending.exitCode === null && ending.signalCode === null ? once(ending, "exit") : undefined;
+    if (ending?.pid === undefined || ending.exitCode !== null || ending.signalCode !== null) return;
+    const exited = once(ending, "exit");
     process.kill(-ending.pid, signal); // the script and the virtual machine that it started
-    await exited;
-    while (await answers(url)) await sleep(50);
+    await within(exited, END_TIMEOUT, "rabbitmq-server did not end");
+    const deadline = Date.now() + END_TIMEOUT;
+    while (await answers(url)) {
+      if (Date.now() > deadline) throw new Error("rabbitmq-server still answers");
+      await sleep(50);
+    }
   }
 
   const handle: PrivateRabbitMQ = {
@@ -135,10 +142,21 @@ function findProgram(name: string, first: string[]): string | undefined {
   return folders.map((folder) => join(folder, name)).find((file) => existsSync(file));
 }
 
+/**
+ * Ports below those that the system gives to clients: while the broker is down no client's socket
+ * can take its port, not even one that tries to reach it.
+ */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const server = createServer().listen(randomInt(10_000, 30_000), "127.0.0.1");
+    const free = await once(server, "listening").then(
+      () => true,
+      () => false,
+    );
+    if (!free) continue;
+    ports.add((server.address() as AddressInfo).port);
+    await once(server.close(), "close");
+  }
+  return [...ports];
 }
