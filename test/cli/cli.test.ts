@@ -11,7 +11,6 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { findUserByEmail } from "../../src/data/users.ts";
 import { request } from "../../src/demo-client.ts";
-import { createLogger } from "../../src/log.ts";
 import { createPasswords } from "../../src/security/passwords.ts";
 
 const CLI = join(import.meta.dirname, "../../src/cli.ts");
@@ -103,10 +102,7 @@ describe("create-admin", () => {
   beforeEach(() => rm(DATA_DIR(), { recursive: true, force: true }));
 
   async function userOf(email: string) {
-    const database = openSqlite({
-      file: join(DATA_DIR(), "nassaq.db"),
-      log: createLogger({ level: "error", readable: false, write: () => {} }),
-    });
+    const database = openSqlite({ file: join(DATA_DIR(), "nassaq.db") });
     try {
       const user = await findUserByEmail(database, email);
       const row = await database.first<{ hash: string }>(
