@@ -92,7 +92,7 @@ async function compose(
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
   let shared = config.database.kind === "embedded" ? database : undefined;
   const embedded = (): Database => {
-    shared ??= opened(openEmbedded(config, log, substitutes.databaseFile));
+    shared ??= opened(openEmbedded(config, substitutes.databaseFile));
     return shared;
   };
   await prepareSchema(config, database, log);
@@ -215,19 +215,15 @@ class SchemaBehind extends Error {
   }
 }
 
-function openEmbedded(
-  config: Config,
-  log: Logger,
-  file = join(config.dataDir, "nassaq.db"),
-): Database {
-  return openSqlite({ file, log });
+function openEmbedded(config: Config, file = join(config.dataDir, "nassaq.db")): Database {
+  return openSqlite({ file });
 }
 
 // Adapters are imported when they are asked for: nobody loads the driver of a part that is not used.
 
 /** The database that the configuration names, as it is: not migrated. `file` replaces the embedded one's. */
 export async function openDatabase(config: Config, log: Logger, file?: string): Promise<Database> {
-  if (config.database.kind === "embedded") return openEmbedded(config, log, file);
+  if (config.database.kind === "embedded") return openEmbedded(config, file);
   const { openSqlServer } = await import("./data/sqlserver.ts");
   return openSqlServer({ ...config.database, log });
 }

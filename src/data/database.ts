@@ -1,23 +1,23 @@
-/** What goes into a statement and comes out of a row, the same for every engine. Instants are `Date`, in UTC, to the millisecond. */
+/** What goes into a statement and comes out of a row. A `Date` is in UTC, to the millisecond. */
 export type Value = string | number | boolean | Date | null;
 export type Params = Readonly<Record<string, Value>>;
 
 /**
- * Statements in the SQL that both engines share, with named `@parameters`. An `undefined` parameter is a TypeError.
- * Columns declared BIT come back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers, integers safe ones.
- * Every method throws `UniqueViolation` or `ForeignKeyViolation` when a constraint says no, and the `unavailable`
- * AppError when the engine can't be reached or has no connection to give in time.
+ * Runs statements in the SQL that both engines share, with named `@parameters`. Columns declared
+ * BIT come back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers. Every method
+ * throws `UniqueViolation` or `ForeignKeyViolation` when a constraint says no, and `unavailable`
+ * when the engine can't be reached or has no connection free in time.
  */
 export interface Queryable {
   /** All rows of a SELECT. */
   all<Row>(sql: string, params?: Params): Promise<Row[]>;
-  /** The first row of a SELECT, or undefined. */
+  /** The first row of a SELECT that finds few, or undefined. */
   first<Row>(sql: string, params?: Params): Promise<Row | undefined>;
-  /** Rows `skip` to `skip + limit` of a SELECT that ends with its ORDER BY. */
+  /** At most `limit` (1 or more) rows after `skip`, of a SELECT that ends with its ORDER BY. */
   page<Row>(sql: string, params: Params, window: { skip: number; limit: number }): Promise<Row[]>;
   /** Runs an INSERT, UPDATE or DELETE; the number of rows it touched. */
   run(sql: string, params?: Params): Promise<number>;
-  /** Inserts one row (columns to values) and returns its new identity, the value of the column `identity`. */
+  /** Inserts a row of columns and values; its new identity, the value of the column `identity`. */
   insert(table: string, values: Params, identity: string): Promise<number>;
   /** The columns of a table, each with whether it may be NULL; empty when there is no such table. */
   columns(table: string): Promise<Map<string, boolean>>;
@@ -28,12 +28,12 @@ export interface Database extends Queryable {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /**
-   * Runs `work` in one transaction: commits when it returns, rolls back when it throws. No statement of another
-   * request falls into it. `work` may run again from the start after a transient failure (a deadlock), so all its
-   * effects go through `tx`.
+   * Runs `work` in a transaction, which commits when `work` returns and rolls back when it throws
+   * or a statement fails. After a transient failure `work` runs again, so all its effects go
+   * through `tx`; the database itself would wait for the transaction, and that for it.
    */
   transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
-  /** Brings the schema up to date; returns the names of the migrations that ran. Safe with several processes at once. */
+  /** Brings the schema up to date, also with several processes at once; names what ran. */
   migrate(): Promise<string[]>;
   /** Names of the migrations that have not run yet. */
   pendingMigrations(): Promise<string[]>;
@@ -52,23 +52,14 @@ export class ForeignKeyViolation extends Error {
   override readonly name = "ForeignKeyViolation";
 }
 
-/**
- * The database could not be opened, however often it was tried. `refused`: it answered, and said no (login failed), so
- * that trying again is useless.
- */
+/** The database could not be opened, however often it was tried, or it refused the login. */
 export class DatabaseUnreachable extends Error {
   override readonly name = "DatabaseUnreachable";
-  readonly refused: boolean;
-
-  constructor(message: string, options: { cause: unknown; refused?: boolean }) {
-    super(message, { cause: options.cause });
-    this.refused = options.refused ?? false;
-  }
 }
 
 /**
- * The `cause` of the `unavailable` AppError when a COMMIT was sent and its answer was lost: the transaction may have
- * happened. Look before undoing what belongs to it, or doing it again.
+ * The `cause` of an `unavailable` AppError when the answer to a COMMIT was lost: it may have
+ * happened. Look before undoing what belongs to the transaction, or doing it again.
  */
 export class OutcomeUnknown extends Error {
   override readonly name = "OutcomeUnknown";

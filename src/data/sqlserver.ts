@@ -1,256 +1,187 @@
 import { setTimeout as delay } from "node:timers/promises";
 import sql from "mssql";
 import { unavailable } from "../errors.ts";
-import { withBackoff } from "./backoff.ts";
-import { type Database, DatabaseUnreachable, type Params, type Queryable } from "./database.ts";
+import { type Database, DatabaseUnreachable, OutcomeUnknown, type Queryable } from "./database.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
-import { identifier, insertLists, windowParams } from "./parameters.ts";
-import { createPool, describe, type SqlServerOptions } from "./sqlserver-connection.ts";
-import { commitError, failureOf, typedError } from "./sqlserver-errors.ts";
-import { bind, rowsOf } from "./sqlserver-values.ts";
-import { createTransactionScope } from "./transaction-scope.ts";
+import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connection.ts";
+import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
+import { type Dialect, queryable, runInTransaction, type Values } from "./statements.ts";
 
-const MAX_REPEATS = 3;
-/** After this many ms a failure is final: the client has waited long enough. */
+/** After this many ms a failed statement is not repeated: the client has waited long enough. */
 const REPEAT_WINDOW = 20_000;
 /** A migration may build an index on a large table, in ms. */
 const MIGRATION_TIMEOUT = 600_000;
+/** The longest NVARCHAR that isn't NVARCHAR(MAX), in UTF-16 code units. */
+const LONGEST_NVARCHAR = 4000;
+
+const DIALECT: Dialect = {
+  page: "OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
+  // Servers don't agree on the name of an OUTPUT column that is not given one.
+  insert: ({ table, columns, values, identity }) =>
+    `INSERT INTO ${table} (${columns}) OUTPUT INSERTED.${identity} AS id VALUES (${values})`,
+  columns: `SELECT c.name AS name, c.is_nullable AS nullable FROM sys.columns c
+    WHERE c.object_id = OBJECT_ID(@table, N'U')`,
+};
+
+/** With what the typings lack: a time-out for requests, and the connection until it has ended. */
+const Transaction = sql.Transaction as unknown as new (
+  pool: sql.ConnectionPool,
+  overrides?: { requestTimeout: number },
+) => sql.Transaction & { _acquiredConnection: { close(): void } | null };
 
 /**
- * SQL Server, Azure SQL and what speaks like them. Resolves once connected, after as many attempts as `options` allow; then
- * throws `DatabaseUnreachable`, at once when the server refuses the login. A connection lost later heals by itself.
+ * SQL Server, Azure SQL and what speaks like them. Resolves once connected; throws
+ * `DatabaseUnreachable` after as many attempts as `options` allow, at once when the login is
+ * refused. A connection that is lost later heals by itself.
  */
-export async function openSqlServer(options: SqlServerOptions): Promise<Database> {
-  const pool = createPool(options);
-  const scope = createTransactionScope();
+export async function openSqlServer(
+  options: SqlServerOptions,
+  timeouts = TIMEOUTS,
+): Promise<Database> {
+  const pool = createPool(options, timeouts);
   const closing = new AbortController();
-  let recovery: Promise<unknown> | undefined;
 
-  /** Connects with the configured waits. Log lines name codes only: no message of the driver, no setting. */
-  function patiently(connect: () => Promise<unknown>): Promise<unknown> {
-    return withBackoff(
-      {
-        retries: options.maxRetries,
-        base: options.retryDelayBase,
-        signal: closing.signal,
-        shouldRetry: (error) => failureOf(error) === "unconnected",
-        onWait: (attempt, seconds, error) =>
-          options.log.warn("The database can't be reached, trying again", {
-            attempt,
-            of: options.maxRetries,
-            delay_seconds: seconds,
-            ...reason(error),
-          }),
-      },
-      () =>
-        connect().catch((error) => {
-          throw typedError(error);
-        }),
-    );
-  }
-
-  function statementsOn(source: { request(): sql.Request }): Queryable {
-    async function send(
-      text: string,
-      params: Params,
-    ): Promise<sql.IResult<Record<string, unknown>>> {
-      const request = source.request();
-      bind(request, text, params);
-      try {
-        return await request.query<Record<string, unknown>>(text);
-      } catch (error) {
-        throw typedError(error);
-      }
-    }
-    const statements: Queryable = {
-      all: async <Row>(text: string, params: Params = {}) => rowsOf<Row>(await send(text, params)),
-      first: async <Row>(text: string, params: Params = {}) =>
-        rowsOf<Row>(await send(text, params))[0],
-      async page(text, params, window) {
-        const bounds = windowParams(window);
-        // FETCH NEXT 0 ROWS is an error.
-        if (window.limit === 0) return [];
-        return await statements.all(pageText(text), { ...params, ...bounds });
-      },
-      async run(text, params = {}) {
-        const { rowsAffected } = await send(text, params);
-        return rowsAffected.reduce((sum, rows) => sum + rows, 0);
-      },
-      async insert(table, values, identity) {
-        const [row] = rowsOf<{ id: number }>(
-          await send(insertText(table, values, identity), values),
-        );
-        if (!row) throw new Error("The INSERT returned no identity");
-        return Number(row.id);
-      },
-      async columns(table) {
-        const rows = await statements.all<{ name: string; nullable: boolean }>(
-          `SELECT c.name AS name, c.is_nullable AS nullable FROM sys.columns c
-           WHERE c.object_id = OBJECT_ID(@table, N'U')`,
-          { table },
-        );
-        return new Map(rows.map(({ name, nullable }) => [name, Boolean(nullable)]));
-      },
-    };
-    return statements;
-  }
-
-  /** After a failed connect one caller tries again with backoff, and all others wait for it. */
-  function recover(): Promise<unknown> {
-    recovery ??= patiently(() => pool.request().query("SELECT 1 AS one")).finally(() => {
-      recovery = undefined;
-    });
-    return recovery;
-  }
-
-  /** Repeats what is safe to repeat: `lost` ones only when doing them twice is the same as doing them once. */
-  async function repeating<Result>(
-    idempotent: boolean,
-    work: () => Promise<Result>,
-  ): Promise<Result> {
-    scope.assertOutside();
+  /**
+   * The one place that tries again: with the configured waits when there was no connection, with
+   * jitter after other transient failures. `isIdempotent`: doing it twice is as doing it once.
+   */
+  async function repeating<Result>(isIdempotent: boolean, work: () => Promise<Result>) {
     const started = performance.now();
     for (let attempt = 1; ; attempt++) {
       try {
         return await work();
       } catch (error) {
         const failure = failureOf(error);
-        const repeatable =
-          failure === "unconnected" || failure === "undone" || (failure === "lost" && idempotent);
-        const late =
-          attempt > MAX_REPEATS ||
-          performance.now() - started > REPEAT_WINDOW ||
-          closing.signal.aborted;
-        if (late || !repeatable) throw error;
-        if (failure === "unconnected") await recover();
-        else await delay(Math.random() * 50 * 2 ** attempt);
+        const isUnconnected = failure === "unconnected";
+        const isSafe =
+          isUnconnected || failure === "undone" || (failure === "lost" && isIdempotent);
+        const isLate = !isUnconnected && performance.now() - started > REPEAT_WINDOW;
+        const isLast = attempt > options.maxRetries || closing.signal.aborted;
+        if (!isSafe || isLate || isLast) throw error;
+        const jitter = Math.random() * 0.05 * 2 ** attempt;
+        const seconds = isUnconnected ? options.retryDelayBase ** attempt : jitter;
+        if (isUnconnected) logWait(options, attempt, seconds, error);
+        await delay(seconds * 1000, undefined, { signal: closing.signal }).catch(() => {
+          throw error;
+        });
       }
     }
   }
 
-  async function transact<Result>(
-    work: (tx: Queryable) => Promise<Result>,
-    transaction: sql.Transaction,
-    prepare?: (transaction: sql.Transaction) => Promise<void>,
-  ): Promise<Result> {
-    try {
-      await transaction.begin(sql.ISOLATION_LEVEL.READ_COMMITTED);
-    } catch (error) {
-      throw typedError(error);
-    }
-    let result: Result;
-    try {
-      await prepare?.(transaction);
-      result = await scope.run(statementsOn(transaction), work);
-    } catch (error) {
-      await rollBack(transaction, error);
-      throw error;
-    }
-    const connection = heldBy(transaction);
-    try {
-      await transaction.commit();
-    } catch (error) {
-      connection?.close();
-      throw commitError(error);
-    }
-    return result;
-  }
-
-  try {
-    await patiently(() => pool.connect());
-  } catch (error) {
-    const refused = failureOf(error) === "refused";
-    const message = refused
-      ? "The database refuses the connection"
-      : "The database can't be reached";
-    throw new DatabaseUnreachable(`${message}: ${describe(options)}`, {
-      cause: (error as Error).cause,
-      refused,
-    });
-  }
-  const statements = statementsOn(pool);
-  const database: Database = {
-    description: describe(options),
-    all: (text, params) => repeating(true, () => statements.all(text, params)),
-    first: (text, params) => repeating(true, () => statements.first(text, params)),
-    page: (text, params, window) => repeating(true, () => statements.page(text, params, window)),
-    run: (text, params) => repeating(false, () => statements.run(text, params)),
-    insert: (table, values, identity) =>
-      repeating(false, () => statements.insert(table, values, identity)),
-    columns: (table) => repeating(true, () => statements.columns(table)),
-    transaction: (work) => repeating(true, () => transact(work, pool.transaction())),
+  const { server, port, instance, name } = options;
+  const description = `SQL Server (${server}${instance ? `\\${instance}` : `:${port}`}, ${name})`;
+  await repeating(true, () => typed(pool.connect())).catch((error: Error) => {
+    const isRefused = failureOf(error) === "refused";
+    const message = `The database ${isRefused ? "refuses the connection" : "can't be reached"}`;
+    throw new DatabaseUnreachable(`${message}: ${description}`, { cause: error.cause });
+  });
+  const statements = queryable(DIALECT, (text, values, isRead) =>
+    repeating(isRead, () => send(pool, text, values)),
+  );
+  return {
+    ...statements,
+    description,
+    transaction: (work) => repeating(true, () => transact(new Transaction(pool), work)),
     migrate: () =>
       migrate("sqlserver", (work) =>
         repeating(true, () => {
-          const transaction = new TimedTransaction(pool, { requestTimeout: MIGRATION_TIMEOUT });
-          return transact(work, transaction, lockMigrations);
+          const transaction = new Transaction(pool, { requestTimeout: MIGRATION_TIMEOUT });
+          return transact(transaction, async (tx) => {
+            await lockMigrations(transaction);
+            return await work(tx);
+          });
         }),
       ),
-    pendingMigrations: () => pendingMigrations("sqlserver", database),
-    async ping() {
-      await statements.first("SELECT 1 AS one");
-    },
+    pendingMigrations: () => pendingMigrations("sqlserver", statements),
+    ping: async () => void (await send(pool, "SELECT 1 AS one", [])),
     async close() {
       closing.abort();
       await pool.close();
     },
   };
-  return database;
 }
 
-/** A page of the SELECT `text`, which ends with its ORDER BY. */
-function pageText(text: string): string {
-  return `${text} OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY`;
+/** Names codes only: no message of the driver, no setting. */
+function logWait(options: SqlServerOptions, attempt: number, seconds: number, error: unknown) {
+  const { cause } = error as { cause: sql.MSSQLError };
+  options.log.warn("The database can't be reached, trying again", {
+    attempt,
+    of: options.maxRetries,
+    delay_seconds: seconds,
+    code: cause.code,
+    number: errorNumbers(cause)[0],
+  });
 }
 
-/** The name of an OUTPUT column is given explicitly: servers don't agree on what it is otherwise. */
-function insertText(table: string, values: Params, identity: string): string {
-  const { columns, parameters } = insertLists(values);
-  return `INSERT INTO ${identifier(table)} (${columns}) OUTPUT INSERTED.${identifier(identity)} AS id VALUES (${parameters})`;
-}
-
-/** The typings lack the constructor's second argument, which the requests of a transaction inherit. */
-const TimedTransaction = sql.Transaction as new (
-  pool: sql.ConnectionPool,
-  overrides: { requestTimeout?: number },
-) => sql.Transaction;
-
-/** Waits until no other process migrates; the lock ends with the transaction. Negative results: time-out, deadlock. */
-async function lockMigrations(transaction: sql.Transaction): Promise<void> {
-  try {
-    const { recordset } = await transaction.request().query<{ result: number }>(
-      `DECLARE @result INT;
-       EXEC @result = sp_getapplock @Resource = N'nassaq_migrations', @LockMode = N'Exclusive',
-         @LockOwner = N'Transaction', @LockTimeout = 300000;
-       SELECT @result AS result`,
-    );
-    if ((recordset[0]?.result ?? -1) >= 0) return;
-  } catch (error) {
+function typed<Result>(answer: Promise<Result>): Promise<Result> {
+  return answer.catch((error) => {
     throw typedError(error);
+  });
+}
+
+async function send(source: { request(): sql.Request }, text: string, values: Values) {
+  const request = source.request();
+  for (const [name, value] of values) {
+    const isPattern = typeof value === "string" && text.includes(`LIKE @${name} ESCAPE`);
+    // Both say the same, but some compatible servers find nothing with `\[`.
+    request.input(name, typeOf(value), isPattern ? value.replaceAll("\\[", "[[]") : value);
   }
-  throw unavailable("The database", new Error("Another process keeps migrating"));
+  const { recordset, rowsAffected } = await typed(request.query<Record<string, unknown>>(text));
+  if (!recordset) return { rows: [], changes: rowsAffected.reduce((sum, rows) => sum + rows, 0) };
+  for (const { name, type } of Object.values(recordset.columns)) {
+    // The driver reads a BIGINT as text.
+    if (type !== sql.BigInt) continue;
+    for (const row of recordset) row[name] = row[name] === null ? null : Number(row[name]);
+  }
+  return { rows: recordset, changes: recordset.length };
 }
 
-/**
- * The connection goes back to the pool in any case. Where the server can't or doesn't confirm the rollback, it goes back closed:
- * else the open transaction would come with it.
- */
-async function rollBack(transaction: sql.Transaction, reason: unknown): Promise<void> {
-  const connection = heldBy(transaction);
-  if (failureOf(reason) === "lost") connection?.close();
-  await transaction.rollback().catch(() => connection?.close());
+/** Few lengths, so that the server keeps few plans. NVARCHAR, for null, converts to any type. */
+function typeOf(value: Values[number][1]): sql.ISqlType {
+  if (typeof value === "number") return sql.BigInt();
+  if (typeof value === "boolean") return sql.Bit();
+  if (value instanceof Date) return sql.DateTime2(3);
+  return sql.NVarChar((value ?? "").length > LONGEST_NVARCHAR ? sql.MAX : LONGEST_NVARCHAR);
 }
 
-/** The driver has no other way to the connection of a transaction; null once the server has ended the transaction. */
-function heldBy(transaction: sql.Transaction): { close(): void } | null | undefined {
-  return (transaction as { _acquiredConnection?: { close(): void } | null })._acquiredConnection;
+/** Closes a connection that may have kept its transaction, which the pool would lend with it. */
+async function transact<Result>(
+  transaction: InstanceType<typeof Transaction>,
+  work: (tx: Queryable) => Promise<Result>,
+): Promise<Result> {
+  await typed(transaction.begin());
+  let result: Result;
+  try {
+    result = await runInTransaction(
+      DIALECT,
+      (text, values) => send(transaction, text, values),
+      work,
+    );
+  } catch (error) {
+    const connection = transaction._acquiredConnection;
+    if (failureOf(error) === "lost") connection?.close();
+    await transaction.rollback().catch(() => connection?.close());
+    throw error;
+  }
+  const connection = transaction._acquiredConnection;
+  try {
+    await transaction.commit();
+    return result;
+  } catch (error) {
+    connection?.close();
+    const cause = new OutcomeUnknown("The commit was not confirmed", { cause: error });
+    throw unavailable("The database", cause);
+  }
 }
 
-/** What an operator needs to know of a failed connect, in codes. */
-function reason(error: unknown): { code?: unknown; number?: unknown } {
-  const { code, originalError } = ((error as Error).cause ?? {}) as {
-    code?: unknown;
-    originalError?: { number?: unknown };
-  };
-  return { code, number: originalError?.number };
+/** Waits until no other process migrates. The lock ends with the transaction. */
+async function lockMigrations(transaction: sql.Transaction): Promise<void> {
+  const text = `DECLARE @result INT;
+    EXEC @result = sp_getapplock @Resource = N'nassaq_migrations', @LockMode = N'Exclusive',
+      @LockOwner = N'Transaction', @LockTimeout = 300000;
+    SELECT @result AS result`;
+  const { rows } = await send(transaction, text, []);
+  // Negative after a time-out or a deadlock.
+  if ((rows as { result: number }[]).every(({ result }) => result < 0))
+    throw unavailable("The database", new Error("Another process keeps migrating"));
 }

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { findUserByEmail } from "../../src/data/users.ts";
-import { createLogger } from "../../src/log.ts";
 import { createPasswords } from "../../src/security/passwords.ts";
 
 const CLI = join(import.meta.dirname, "../../src/cli/cli.ts");
@@ -99,10 +98,7 @@ describe("create-admin", () => {
   beforeEach(() => rm(DATA_DIR(), { recursive: true, force: true }));
 
   async function userOf(email: string) {
-    const database = openSqlite({
-      file: join(DATA_DIR(), "nassaq.db"),
-      log: createLogger({ level: "error", readable: false, write: () => {} }),
-    });
+    const database = openSqlite({ file: join(DATA_DIR(), "nassaq.db") });
     try {
       const user = await findUserByEmail(database, email);
       const row = await database.first<{ hash: string }>(

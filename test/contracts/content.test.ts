@@ -21,7 +21,7 @@ async function embedded(t: TestContext) {
   const folder = await mkdtemp(join(tmpdir(), "content-"));
   t.after(() => rm(folder, { recursive: true }));
   return () => {
-    const database = openSqlite({ file: join(folder, "test.sqlite"), log: silent });
+    const database = openSqlite({ file: join(folder, "test.sqlite") });
     t.after(() => database.close());
     return new EmbeddedContentStore(database);
   };

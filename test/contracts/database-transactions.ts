@@ -128,27 +128,4 @@ export function transactionPromises(promise: Promised): void {
     await assert.rejects(async () => kept?.run("DELETE FROM Roles"), /ended/);
     await assert.rejects(async () => kept?.all("SELECT 1 AS one"), /ended/);
   });
-
-  promise(
-    "the database itself is refused inside its own transaction, and usable after it",
-    async (database) => {
-      const misuse = [
-        () => database.all("SELECT 1 AS one"),
-        () => database.transaction(async () => 1),
-        () => database.insert("Users", user("a"), "user_id"),
-      ];
-      for (const use of misuse)
-        await assert.rejects(
-          database.transaction(async () => void (await use())),
-          /tx/,
-        );
-      let later: Promise<unknown> | undefined;
-      const ended = Promise.withResolvers<void>();
-      await database.transaction(async () => {
-        later = ended.promise.then(() => database.all("SELECT 1 AS one"));
-      });
-      ended.resolve();
-      assert.deepEqual(await later, [{ one: 1 }]);
-    },
-  );
 }

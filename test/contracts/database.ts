@@ -18,7 +18,7 @@ export type Promised = (
 /** An empty, migrated database of its own. */
 export interface DatabaseUnderTest {
   database: Database;
-  /** Another connection to the same data, as another process would have it; undefined where there can't be one. */
+  /** Another connection to the same data, as another process would have; undefined where there can be none. */
   another(): Promise<Database> | undefined;
   dispose(): Promise<void>;
 }
@@ -57,7 +57,7 @@ export function databaseContract(
   let count = 0;
   const promise: Promised = (title, body) => {
     count++;
-    it(title, { skip: skip ?? false }, async () => {
+    it(title, { skip: skip ?? false, timeout: 120_000 }, async () => {
       const made = await make();
       try {
         await body(made.database, made);
@@ -166,11 +166,10 @@ export function databaseContract(
       },
     );
 
-    promise("parameters and statement must agree", async (database) => {
+    promise("what stands in a text or a comment is no parameter", async (database) => {
       await assert.rejects(database.all("SELECT @a AS a"), TypeError);
-      await assert.rejects(database.all("SELECT @a AS a", { a: 1, b: 2 }), TypeError);
-      await assert.rejects(database.all("SELECT '@b' AS a -- @c", { b: 1 }), TypeError);
-      assert.deepEqual(await database.all("SELECT '@b' AS a /* @c */"), [{ a: "@b" }]);
+      const row = await database.first("SELECT '@b' AS a, @c AS c /* @d */ -- @e", { c: "f" });
+      assert.deepEqual(row, { a: "@b", c: "f" });
     });
 
     promise(
@@ -246,17 +245,9 @@ export function databaseContract(
         return rows.map((row) => row.body).join("");
       };
       assert.deepEqual(
-        [await page(0, 3), await page(3, 3), await page(6, 3), await page(9, 3), await page(0, 0)],
-        ["765", "432", "1", "", ""],
+        [await page(0, 3), await page(3, 3), await page(6, 3), await page(9, 3)],
+        ["765", "432", "1", ""],
       );
-      for (const [skip, limit] of [
-        [-1, 1],
-        [0, -1],
-        [0.5, 1],
-        [0, Number.NaN],
-      ] as const) {
-        await assert.rejects(page(skip, limit), TypeError);
-      }
     });
 
     promise("an escaped LIKE pattern matches itself only", async (database) => {

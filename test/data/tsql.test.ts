@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { migrations, recordTable } from "../../src/data/migrations/index.ts";
-import { openSqlServer } from "../../src/data/sqlserver.ts";
-import { openStandInDatabase } from "../support/tds/database.ts";
 import { assertTsql } from "../support/tsql.ts";
 import { GENERATIONS, referenceSchema } from "./fixtures/reference.ts";
 
@@ -20,29 +18,6 @@ describe("T-SQL", () => {
     for (const generation of GENERATIONS) {
       for (const statement of referenceSchema(generation)) assertTsql(statement);
     }
-  });
-
-  it("is what the engine makes of paging and of inserting", async () => {
-    const standIn = await openStandInDatabase();
-    const database = await openSqlServer(standIn.options);
-    await database.migrate();
-    standIn.statements.clear();
-    await database.transaction((tx) => tx.insert("Roles", { role_name: "x" }, "role_id"));
-    await database.page(
-      "SELECT r.role_id AS id FROM Roles r ORDER BY r.role_id",
-      {},
-      { skip: 0, limit: 1 },
-    );
-    await database.close();
-    await standIn.remove();
-    assert.deepEqual(
-      [...standIn.statements],
-      [
-        "INSERT INTO Roles (role_name) OUTPUT INSERTED.role_id AS id VALUES (@role_name)",
-        "SELECT r.role_id AS id FROM Roles r ORDER BY r.role_id OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
-      ],
-    );
-    for (const statement of standIn.statements) assertTsql(statement);
   });
 
   const foreign = [

@@ -29,6 +29,8 @@ const TABLES = [
   "Sessions",
   "Logs",
   "Individual_Permissions",
+  "Rag_Ingest",
+  "Ocr_Results",
   "Processing_Status",
   "Documents",
   "Virtual_Paths",

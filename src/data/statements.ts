@@ -1,0 +1,106 @@
+import type { Params, Queryable, Value } from "./database.ts";
+
+/** Each `@parameter` of a statement with its value. */
+export type Values = [name: string, value: Value][];
+
+/** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
+export type Execute = (
+  text: string,
+  values: Values,
+  isRead: boolean,
+) => Promise<{ rows: unknown[]; changes: number }>;
+
+/** What the SQL of the engines does not have in common. */
+export interface Dialect {
+  /** Follows the ORDER BY of a page, with the parameters `page_skip` and `page_limit`. */
+  page: string;
+  /** An INSERT of one row that returns its identity as `id`. */
+  insert(parts: { table: string; columns: string; values: string; identity: string }): string;
+  /** A SELECT of `name` and `nullable` (0 or 1) of the columns of the table `@table`. */
+  columns: string;
+}
+
+/** Parameters have a name; strings, quoted names, comments and `@@ROWCOUNT` are none. */
+const TOKENS =
+  /'(?:[^']|'')*'|"[^"]*"|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?\*\/|@@\w+|@(?<name>[A-Za-z_]\w*)/g;
+const IDENTIFIER = /^[A-Za-z_]\w*$/;
+
+/** The methods that every engine has, on its way to run one statement. */
+export function queryable(dialect: Dialect, execute: Execute): Queryable {
+  async function all<Row>(text: string, params: Params = {}): Promise<Row[]> {
+    return (await execute(text, valuesOf(text, params), true)).rows as Row[];
+  }
+  return {
+    all,
+    first: async <Row>(text: string, params?: Params) => (await all<Row>(text, params))[0],
+    page: (text, params, { skip, limit }) =>
+      all(`${text} ${dialect.page}`, { ...params, page_skip: skip, page_limit: limit }),
+    async columns(table) {
+      const rows = await all<{ name: string; nullable: unknown }>(dialect.columns, { table });
+      return new Map(rows.map(({ name, nullable }) => [name, Boolean(nullable)]));
+    },
+    run: async (text, params = {}) => (await execute(text, valuesOf(text, params), false)).changes,
+    async insert(table, params, identity) {
+      const names = Object.keys(params);
+      // Only code names tables and columns, never a client.
+      for (const name of [table, identity, ...names])
+        if (!IDENTIFIER.test(name)) throw new TypeError("Not an identifier");
+      const columns = names.join(", ");
+      const values = names.map((name) => `@${name}`).join(", ");
+      const text = dialect.insert({ table, columns, values, identity });
+      const { rows } = await execute(text, valuesOf(text, params), false);
+      return (rows[0] as { id: number }).id;
+    },
+  };
+}
+
+/**
+ * Runs `work` with a `tx` that sends one statement at a time, none after one has failed and none
+ * after `work` has ended. Settles when no statement is under way; rejects with what `work` threw,
+ * else with the first failure.
+ */
+export async function runInTransaction<Result>(
+  dialect: Dialect,
+  execute: Execute,
+  work: (tx: Queryable) => Promise<Result>,
+): Promise<Result> {
+  let refusal: Error | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const tx = queryable(dialect, (...statement) => {
+    const outcome = last.then(() => {
+      if (refusal) throw refusal;
+      return execute(...statement);
+    });
+    last = outcome.catch((error) => {
+      refusal ??= new Error("An earlier statement of the transaction failed", { cause: error });
+    });
+    return outcome;
+  });
+  try {
+    const result = await work(tx);
+    await last;
+    if (refusal) throw refusal.cause;
+    return result;
+  } finally {
+    refusal ??= new Error("The transaction has ended");
+    await last;
+  }
+}
+
+/** A TypeError for a parameter without a value that every engine gives back as it was. */
+function valuesOf(text: string, params: Params): Values {
+  const names = new Set(Array.from(text.matchAll(TOKENS), (token) => token.groups?.name ?? ""));
+  names.delete("");
+  return Array.from(names, (name) => {
+    const value = params[name];
+    if (!isValue(value)) throw new TypeError(`@${name} has no value that a database can hold`);
+    return [name, value];
+  });
+}
+
+function isValue(value: unknown): value is Value {
+  if (value instanceof Date) return value.getUTCFullYear() >= 1 && value.getUTCFullYear() <= 9999;
+  return (
+    value === null || ["string", "boolean"].includes(typeof value) || Number.isSafeInteger(value)
+  );
+}
