@@ -54,8 +54,13 @@ export async function startApp(
 ): Promise<App> {
   const closers: Closers = [];
   const stop = async () => {
-    for (const close of closers.splice(0)) {
-      await close().catch((error) => log.error("a part did not close cleanly", { error }));
+    for (const { part, close } of closers.splice(0)) {
+      try {
+        await close();
+        log.debug("closed", { part });
+      } catch (error) {
+        log.error("a part did not close cleanly", { part, error });
+      }
     }
   };
   try {
@@ -78,17 +83,17 @@ async function serve(
 ): Promise<string> {
   const { database, storage, broker, content } = parts;
   const passwords = createPasswords({ cost: passwordCost });
-  closers.unshift(() => passwords.close());
+  closers.unshift({ part: "passwords", close: () => passwords.close() });
   const sessions = openSessions(config, now);
   const registration = createRegistration({ database, passwords, now });
   const firstAdmin = await makeFirstAdmin(config, registration, log);
 
   const erasure = createErasure({ database, storage, content, log, now });
   const janitor = startJanitor({ database, erasure, log, now });
-  closers.unshift(() => janitor.stop());
+  closers.unshift({ part: "janitor", close: () => janitor.stop() });
   const dispatcher = createDispatcher({ database, broker, log, now });
   dispatcher.start();
-  closers.unshift(() => dispatcher.stop());
+  closers.unshift({ part: "dispatcher", close: () => dispatcher.stop() });
 
   const handlers = {
     health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
@@ -124,7 +129,8 @@ async function serve(
     trustProxy: config.trustProxy,
   });
   const { host, port } = await server.listen(config.port, config.host);
-  closers.unshift(() => server.close(config.shutdownTimeoutSeconds * 1000));
+  const timeout = config.shutdownTimeoutSeconds * 1000;
+  closers.unshift({ part: "server", close: () => server.close(timeout) });
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   const admin = firstAdmin && { first_admin: firstAdmin.email, password: firstAdmin.password };

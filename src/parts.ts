@@ -18,10 +18,10 @@ export interface Parts {
   readonly broker: Broker;
 }
 
-/** What closes the parts, the one that was opened last first. */
-export type Closers = (() => Promise<void>)[];
+/** What is to be closed, the part that was opened last first. */
+export type Closers = { part: string; close(): Promise<void> }[];
 
-// An adapter with a driver is imported when it is asked for: nobody loads a driver that is not used.
+// Adapters with a driver are imported when asked for: nobody loads a driver that is not used.
 
 function openEmbedded(config: Config, log: Logger, file = join(config.dataDir, "nassaq.db")) {
   return openSqlite({ file, log });
@@ -34,7 +34,7 @@ export async function openDatabase(config: Config, log: Logger, file?: string): 
   return openSqlServer({ ...config.database, log });
 }
 
-/** Migrates the database; with MIGRATE_ON_START=no throws when it is behind, and changes nothing. */
+/** Migrates the database. With MIGRATE_ON_START=no changes nothing, and throws when it is behind. */
 export async function prepareSchema(config: Config, database: Database, log: Logger) {
   if (config.migrateOnStart) {
     const applied = await database.migrate();
@@ -82,21 +82,21 @@ export async function openParts(
   closers: Closers,
   databaseFile?: string,
 ): Promise<Parts> {
-  const opened = <Part extends { close(): Promise<void> }>(part: Part): Part => {
-    closers.unshift(() => part.close());
+  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part): Part => {
+    closers.unshift({ part: name, close: () => part.close() });
     return part;
   };
-  const database = opened(await openDatabase(config, log, databaseFile));
+  const database = opened("database", await openDatabase(config, log, databaseFile));
   await prepareSchema(config, database, log);
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
   let shared = config.database.kind === "embedded" ? database : undefined;
   const embedded = (): Database => {
-    shared ??= opened(openEmbedded(config, log, databaseFile));
+    shared ??= opened("embedded database", openEmbedded(config, log, databaseFile));
     return shared;
   };
-  const storage = opened(await openStorage(config, log));
-  const content: ContentStore = opened(await openContent(config, embedded, log));
-  const broker: Broker = opened(await openBroker(config, embedded, log));
+  const storage = opened("storage", await openStorage(config, log));
+  const content: ContentStore = opened("content", await openContent(config, embedded, log));
+  const broker: Broker = opened("broker", await openBroker(config, embedded, log));
   await Promise.all([broker.connect(), content.connect()]);
   return { database, storage, broker, content };
 }
