@@ -26,11 +26,6 @@ function readConfig() {
   }
 }
 
-function exitCode(error: unknown): number {
-  if (error instanceof ConfigError) return EX_CONFIG;
-  return error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
-}
-
 // V8's young generation doubles while it is busy, and the buffers that its garbage holds are not in
 // that count: kept small, ten uploads at once take half the memory. Set before the app is loaded,
 // for it never shrinks.
@@ -71,5 +66,6 @@ try {
   app = await startApp(config, log);
 } catch (error) {
   log.error(`cannot start: ${error instanceof Error ? error.message : error}`, { error });
-  process.exit(exitCode(error));
+  if (error instanceof ConfigError) process.exit(EX_CONFIG);
+  process.exit(error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1);
 }

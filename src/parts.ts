@@ -34,7 +34,7 @@ export async function openDatabase(config: Config, log: Logger, file?: string): 
   return openSqlServer({ ...config.database, log });
 }
 
-/** Migrates the database. With MIGRATE_ON_START=no changes nothing, and throws when it is behind. */
+/** Migrates the database. With MIGRATE_ON_START=no throws instead when it is behind. */
 export async function prepareSchema(config: Config, database: Database, log: Logger) {
   if (config.migrateOnStart) {
     const applied = await database.migrate();
