@@ -1,10 +1,5 @@
-import { join } from "node:path";
-import type { Broker } from "./broker/broker.ts";
 import { Dispatcher } from "./broker/dispatcher.ts";
-import { type Config, ConfigError } from "./config.ts";
-import type { ContentStore } from "./content/content-store.ts";
-import type { Database } from "./data/database.ts";
-import { openSqlite } from "./data/sqlite.ts";
+import type { Config } from "./config.ts";
 import { createBlobs } from "./domain/blobs.ts";
 import { createDocuments } from "./domain/documents.ts";
 import { createErasure } from "./domain/erasure.ts";
@@ -19,6 +14,7 @@ import { AppError } from "./errors.ts";
 import { createHttpServer, type HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
+import { type Closers, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
@@ -27,10 +23,9 @@ import { createPathRoutes } from "./routes/paths.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
-import { createJwt } from "./security/jwt.ts";
+import { createJwt, type Jwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
-import type { Storage } from "./storage/storage.ts";
 
 /** What tests replace; a process leaves it out. */
 export interface Substitutes {
@@ -41,96 +36,75 @@ export interface Substitutes {
   databaseFile?: string;
 }
 
-export interface App {
+export interface App extends Parts {
   /** `http://host:port`. */
   readonly url: string;
-  readonly database: Database;
-  readonly storage: Storage;
-  readonly broker: Broker;
-  readonly content: ContentStore;
   /** Ends requests in flight, up to the configured time-out, then closes every part. */
   stop(): Promise<void>;
 }
 
 /**
- * The composition root: opens the parts that the configuration names, wires them, listens, and says `ready`. Throws what the
- * database throws when it can't be had; other parts that are down heal by themselves.
+ * The composition root: opens the parts that the configuration names, wires them, listens, and
+ * says `ready`. Throws what the database throws when it can't be had; other parts that are down
+ * heal by themselves.
  */
 export async function startApp(
   config: Config,
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: (() => Promise<unknown>)[] = [];
-  const closeAll = async () => {
-    for (const close of closers.splice(0).reverse()) {
-      await close().catch((error) => log.error("a part did not close cleanly", { error }));
+  const closers: Closers = [];
+  const stop = async () => {
+    for (const { part, close } of closers.splice(0)) {
+      try {
+        await close();
+        log.debug("closed", { part });
+      } catch (error) {
+        log.error("a part did not close cleanly", { part, error });
+      }
     }
   };
   try {
-    return await compose(config, log, substitutes, closers, closeAll);
+    const parts = await openParts(config, log, closers, substitutes.databaseFile);
+    const url = await serve(config, log, parts, closers, substitutes);
+    return { url, ...parts, stop };
   } catch (error) {
-    await closeAll();
+    await stop();
     throw error;
   }
 }
 
-async function compose(
+/** Wires the parts and listens. Returns the address. */
+async function serve(
   config: Config,
   log: Logger,
-  substitutes: Substitutes,
-  closers: (() => Promise<unknown>)[],
-  closeAll: () => Promise<void>,
-): Promise<App> {
-  const now = substitutes.now ?? (() => new Date());
-  const opened = <Part extends { close(): Promise<unknown> }>(part: Part): Part => {
-    closers.push(() => part.close());
-    return part;
-  };
-
-  const database = opened(await openDatabase(config, log, substitutes.databaseFile));
-  // The embedded parts keep their tables in the embedded database, also beside SQL Server.
-  let shared = config.database.kind === "embedded" ? database : undefined;
-  const embedded = (): Database => {
-    shared ??= opened(openEmbedded(config, substitutes.databaseFile));
-    return shared;
-  };
-  await prepareSchema(config, database, log);
-
-  const storage = opened(await openStorage(config, log));
-  const content = opened(await openContent(config, embedded, log));
-  const broker = opened(await openBroker(config, embedded, log));
-  await Promise.all([broker.connect(), content.connect()]);
-
-  const jwt = createJwt({
-    secret: config.jwtSecret ?? readOrMakeSecret(config.dataDir),
-    previous: config.jwtPreviousSecrets,
-  });
+  parts: Parts,
+  closers: Closers,
+  { now = () => new Date(), passwordCost = 12 }: Substitutes,
+): Promise<string> {
+  const { database, storage, broker, content } = parts;
+  const passwords = createPasswords({ cost: passwordCost });
+  closers.unshift({ part: "passwords", close: () => passwords.close() });
   const sessions = createSessions({
     database,
-    jwt,
+    jwt: openJwt(config),
     accessTtlSeconds: config.accessTokenMinutes * 60,
     refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
     now,
   });
-  const passwords = opened(createPasswords({ cost: substitutes.passwordCost ?? 12 }));
   const registration = createRegistration({ database, passwords, now });
   const firstAdmin = await makeFirstAdmin(config, registration, log);
 
-  const dispatcher = new Dispatcher({ database, broker, log, now });
-  dispatcher.start();
-  closers.push(() => dispatcher.stop());
   const blobs = createBlobs({ storage, content });
   const erasure = createErasure({ database, storage, content, blobs, log, now });
   const janitor = startJanitor({ database, erasure, log, now });
-  closers.push(() => janitor.stop());
+  closers.unshift({ part: "janitor", close: () => janitor.stop() });
+  const dispatcher = new Dispatcher({ database, broker, log, now });
+  dispatcher.start();
+  closers.unshift({ part: "dispatcher", close: () => dispatcher.stop() });
 
   const handlers = {
-    health: createHealthRoutes({
-      checks: { database, storage, broker, content },
-      isStopping: (): boolean => server.closing,
-      log,
-    }),
+    health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
     auth: createAuthRoutes({
       registration,
       login: createLogin({ database, passwords, sessions, now }),
@@ -155,129 +129,30 @@ async function compose(
     }),
     paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
   };
+  const isDev = config.environment === "dev";
   const server: HttpServer = createHttpServer({
-    routes: [
-      ...table(handlers),
-      ...(config.environment === "dev" ? devTable(createReferenceRoutes()) : []),
-    ],
+    routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
     authorize: createGuard(sessions),
     log,
     corsOrigins: config.corsOrigins,
     trustProxy: config.trustProxy,
   });
   const { host, port } = await server.listen(config.port, config.host);
+  const timeout = config.shutdownTimeoutSeconds * 1000;
+  closers.unshift({ part: "server", close: () => server.close(timeout) });
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
-  log.info("ready", {
-    address: url,
-    database: database.description,
-    storage: storage.description,
-    broker: broker.description,
-    content: content.description,
-    ...(firstAdmin ? { first_admin: firstAdmin.email, password: firstAdmin.password } : {}),
-  });
-
-  return {
-    url,
-    database,
-    storage,
-    broker,
-    content,
-    async stop() {
-      await server.close(config.shutdownTimeoutSeconds * 1000);
-      await closeAll();
-    },
-  };
+  const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
+  const admin = firstAdmin && { first_admin: firstAdmin.email, password: firstAdmin.password };
+  log.info("ready", { address: url, ...Object.fromEntries(described), ...admin });
+  return url;
 }
 
-/** Migrates the database; with MIGRATE_ON_START=no only looks, and throws `SchemaBehind` when it is behind. */
-export async function prepareSchema(
-  config: Config,
-  database: Database,
-  log: Logger,
-): Promise<void> {
-  if (config.migrateOnStart) {
-    const applied = await database.migrate();
-    if (applied.length > 0) log.debug("migrated the database", { applied });
-    return;
-  }
-  const pending = await database.pendingMigrations();
-  if (pending.length > 0) throw new SchemaBehind(pending);
+function openJwt(config: Config): Jwt {
+  const secret = config.jwtSecret ?? readOrMakeSecret(config.dataDir);
+  return createJwt({ secret, previous: config.jwtPreviousSecrets });
 }
 
-/** With MIGRATE_ON_START=no: the database lacks migrations that this version needs. */
-class SchemaBehind extends Error {
-  override readonly name = "SchemaBehind";
-
-  constructor(pending: readonly string[]) {
-    super(
-      `The database lacks migrations: ${pending.join(", ")}. Run \`npm run migrate\`, or set MIGRATE_ON_START=yes.`,
-    );
-  }
-}
-
-function openEmbedded(config: Config, file = join(config.dataDir, "nassaq.db")): Database {
-  return openSqlite({ file });
-}
-
-// Adapters are imported when they are asked for: nobody loads the driver of a part that is not used.
-
-/** The database that the configuration names, as it is: not migrated. `file` replaces the embedded one's. */
-export async function openDatabase(config: Config, log: Logger, file?: string): Promise<Database> {
-  if (config.database.kind === "embedded") return openEmbedded(config, file);
-  const { openSqlServer } = await import("./data/sqlserver.ts");
-  return openSqlServer({ ...config.database, log });
-}
-
-async function openStorage(config: Config, log: Logger): Promise<Storage> {
-  if (config.storage.kind === "local") {
-    const { LocalFolderStorage } = await import("./storage/local-folder.ts");
-    return LocalFolderStorage.open({ folder: join(config.dataDir, "blobs") });
-  }
-  const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
-  try {
-    return await AzureBlobStorage.open({ ...config.storage, log });
-  } catch {
-    // Only the SDK can tell, and its error could repeat the key.
-    throw new ConfigError(
-      "BLOB_CONNECTION_STR is not a connection string that the Azure SDK takes.",
-    );
-  }
-}
-
-async function openContent(
-  config: Config,
-  embedded: () => Database,
-  log: Logger,
-): Promise<ContentStore> {
-  if (config.content.kind === "embedded") {
-    const { EmbeddedContentStore } = await import("./content/embedded.ts");
-    return new EmbeddedContentStore(embedded());
-  }
-  const { MongoContentStore, mongoConnectionString } = await import("./content/mongo.ts");
-  return new MongoContentStore({
-    url: mongoConnectionString(config.content),
-    database: config.content.database,
-    log,
-  });
-}
-
-async function openBroker(config: Config, embedded: () => Database, log: Logger): Promise<Broker> {
-  switch (config.broker.kind) {
-    case "embedded": {
-      const { EmbeddedBroker } = await import("./broker/embedded.ts");
-      return new EmbeddedBroker({ database: embedded(), log });
-    }
-    case "rabbitmq": {
-      const { RabbitMQBroker } = await import("./broker/rabbitmq.ts");
-      return new RabbitMQBroker({ url: config.broker.url, queue: config.queueName, log });
-    }
-    case "service-bus": {
-      const { AzureServiceBusBroker } = await import("./broker/service-bus.ts");
-      return new AzureServiceBusBroker({ connectionString: config.broker.connectionString, log });
-    }
-  }
-}
-
+/** The first admin, if it is one whose password only the `ready` line tells. */
 async function makeFirstAdmin(
   config: Config,
   registration: Registration,
@@ -291,13 +166,10 @@ async function makeFirstAdmin(
   } catch (error) {
     if (!(error instanceof AppError && error.code === "bad_request")) throw error;
     // Another server that starts on the same database may have made the same one.
-    if (await registration.hasAdmin()) return undefined;
-    log.warn(
-      "the first admin was not made: the address of BOOTSTRAP_ADMIN_EMAIL belongs to another user",
-      {
-        error,
-      },
-    );
+    if (!(await registration.hasAdmin())) {
+      const reason = "the address of BOOTSTRAP_ADMIN_EMAIL belongs to another user";
+      log.warn(`the first admin was not made: ${reason}`, { error });
+    }
     return undefined;
   }
 }

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import * as v from "valibot";
 import { email, password } from "./domain/credentials.ts";
-import { LEVELS } from "./log.ts";
+import { LOG_LEVELS } from "./log.ts";
 
 export type Env = NodeJS.ProcessEnv;
 
@@ -156,7 +156,7 @@ export const VARIABLES = {
   HOST: { schema: host, default: (env) => (inProduction(env) ? "0.0.0.0" : "127.0.0.1") },
   PORT: { schema: integer(0, 65_535), default: "8000" },
   DATA_DIR: { schema: notBlank, default: "./data" },
-  LOG_LEVEL: { schema: oneOf(...LEVELS), default: "info" },
+  LOG_LEVEL: { schema: oneOf(...LOG_LEVELS), default: "info" },
   SHUTDOWN_TIMEOUT: { schema: integer(0, 3600), default: "15" },
   TRUST_PROXY: { schema: yesOrNo, default: "no" },
   CORS_ORIGINS: { schema: origins, default: (env) => (inProduction(env) ? "[]" : DEV_ORIGINS) },

@@ -20,7 +20,7 @@ export const STATUS = {
 
 export type Code = keyof typeof STATUS;
 
-/** One fault in the input. `loc[0]` is `body`, `query` or `path`; `msg` never repeats the rejected value. */
+/** A fault in the input. `loc[0]` is `body`, `query` or `path`; `msg` never repeats the value. */
 export interface Issue {
   type: string;
   loc: (string | number)[];
@@ -28,8 +28,8 @@ export interface Issue {
 }
 
 /**
- * An expected failure. `detail` is public and goes to the client as it is; `cause` is private and goes to the log.
- * `headers` are sent with the answer (for example `Retry-After`, in seconds).
+ * An expected failure. `detail` is public and goes to the client as it is; `cause` is private and
+ * goes to the log. `headers` are sent with the answer (for example `Retry-After`, in seconds).
  */
 export class AppError extends Error {
   override readonly name = "AppError";
@@ -74,7 +74,7 @@ export async function within<Result>(
   }
 }
 
-/** A dependency cannot do its work now: 503 with `Retry-After`. `what` is public ("The database"); `cause` is not. */
+/** 503 with `Retry-After`: `what` is public ("The database"), `cause` is not. */
 export function unavailable(what: string, cause?: unknown, retryAfterSeconds = 5): AppError {
   return new AppError("unavailable", `${what} is not available at the moment. Please try again.`, {
     cause,

@@ -1,69 +1,60 @@
-export const LEVELS = ["debug", "info", "warn", "error"] as const;
-export type Level = (typeof LEVELS)[number];
-export type Fields = Readonly<Record<string, unknown>>;
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+type LogLevel = (typeof LOG_LEVELS)[number];
+type Fields = Readonly<Record<string, unknown>>;
 
 /** Writes one line an event. Callers never pass secrets: what goes in comes out as it is. */
-export interface Logger {
-  debug(message: string, fields?: Fields): void;
-  info(message: string, fields?: Fields): void;
-  warn(message: string, fields?: Fields): void;
-  error(message: string, fields?: Fields): void;
-}
+export type Logger = Readonly<Record<LogLevel, (message: string, fields?: Fields) => void>>;
 
-/** The parts of an error that help an operator: name, message, code, stack and the same of its causes, five deep. */
+/** What helps an operator: name, message, code, stack, and the same of the causes, five deep. */
 export function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return String(error);
-  const code = (error as { code?: unknown }).code;
+  const { name, message, stack, cause } = error;
+  const { code } = error as { code?: unknown };
   return {
-    name: error.name,
-    message: error.message,
-    ...(code === undefined ? {} : { code }),
-    ...(depth === 0 ? { stack: error.stack } : {}),
-    ...(error.cause === undefined || depth === 4
-      ? {}
-      : { cause: describeError(error.cause, depth + 1) }),
+    ...{ name, message, code },
+    ...(depth === 0 ? { stack } : {}),
+    ...(cause === undefined || depth === 4 ? {} : { cause: describeError(cause, depth + 1) }),
   };
 }
 
-function jsonLine(time: Date, level: Level, message: string, fields: Fields): string {
-  const safe = Object.fromEntries(
-    Object.entries(fields).map(([key, value]) => [
-      key,
-      value instanceof Error ? describeError(value) : value,
-    ]),
-  );
-  return JSON.stringify({ time: time.toISOString(), level, message, ...safe });
-}
-
-function withCauses(error: Error, depth = 0): string {
+/** The stack, and the causes, five deep. */
+function readableError(error: Error, depth = 0): string {
   const own = depth === 0 ? (error.stack ?? error.message) : `${error.name}: ${error.message}`;
-  const { cause } = error;
-  return cause instanceof Error && depth < 4
-    ? `${own}\n  caused by ${withCauses(cause, depth + 1)}`
-    : own;
+  if (!(error.cause instanceof Error) || depth === 4) return own;
+  return `${own}\n  caused by ${readableError(error.cause, depth + 1)}`;
 }
 
-function readableLine(time: Date, level: Level, message: string, fields: Fields): string {
+function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, part) =>
+    part instanceof Error ? describeError(part) : part,
+  );
+}
+
+function jsonLine(time: Date, level: LogLevel, message: string, fields: Fields): string {
+  return toJson({ time: time.toISOString(), level, message, ...fields });
+}
+
+function readableLine(time: Date, level: LogLevel, message: string, fields: Fields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => {
-      if (value instanceof Error) return `${key}=${withCauses(value)}`;
-      return `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`;
+      if (value instanceof Error) return `${key}=${readableError(value)}`;
+      return `${key}=${typeof value === "string" ? value : toJson(value)}`;
     });
   return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
 }
 
-/** A logger for one level and up. `readable` is the short form for a terminal, else one JSON object a line. */
+/** Logs one level and up: a JSON object a line, or with `readable` a short form for terminals. */
 export function createLogger(options: {
-  level: Level;
+  level: LogLevel;
   readable: boolean;
   write: (line: string) => void;
 }): Logger {
   const format = options.readable ? readableLine : jsonLine;
-  const at = (level: Level) => {
-    const silent = LEVELS.indexOf(level) < LEVELS.indexOf(options.level);
+  const at = (level: LogLevel) => {
+    const isSilent = LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(options.level);
     return (message: string, fields: Fields = {}) => {
-      if (!silent) options.write(`${format(new Date(), level, message, fields)}\n`);
+      if (!isSilent) options.write(`${format(new Date(), level, message, fields)}\n`);
     };
   };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };

@@ -2,14 +2,17 @@ import { setFlagsFromString } from "node:v8";
 import type { App } from "./app.ts";
 import { ConfigError, loadConfig, loadEnvFile } from "./config.ts";
 import { DatabaseUnreachable } from "./data/database.ts";
-import { createLogger, type Logger } from "./log.ts";
+import { createLogger } from "./log.ts";
 
 // sysexits.h
 const EX_UNAVAILABLE = 69;
 const EX_SOFTWARE = 70;
 const EX_CONFIG = 78;
 
-/** npm passes a Ctrl-C on that the terminal has sent to the server already: the echo is no second signal. In milliseconds. */
+/**
+ * Milliseconds. A terminal sends Ctrl-C to npm and to the server, and npm passes it on: a signal
+ * that follows so soon is the same one.
+ */
 const SIGNAL_ECHO = 200;
 
 function readConfig() {
@@ -23,30 +26,9 @@ function readConfig() {
   }
 }
 
-/** The first signal stops the server in order, or at once while it is still starting; the next one ends the process. */
-function stopOnSignals(log: Logger, runningApp: () => App | undefined): void {
-  let stoppingSince: number | undefined;
-  const stop = async (signal: string) => {
-    if (stoppingSince !== undefined) {
-      if (performance.now() - stoppingSince > SIGNAL_ECHO) process.exit(1);
-      return;
-    }
-    stoppingSince = performance.now();
-    log.info("stopping", { signal });
-    await runningApp()?.stop();
-    log.info("stopped");
-    process.exit(0);
-  };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, stop);
-}
-
-function exitCode(error: unknown): number {
-  if (error instanceof ConfigError) return EX_CONFIG;
-  return error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
-}
-
-// V8 lets garbage pile up until its young generation is full, and the buffers that hang on it are outside of its count. Kept small
-// it is cleared often: ten uploads at once take half the memory. It can't shrink, so the app is loaded only now.
+// V8's young generation doubles while it is busy, and the buffers that its garbage holds are not in
+// that count: kept small, ten uploads at once take half the memory. Set before the app is loaded,
+// for it never shrinks.
 setFlagsFromString("--semi-space-growth-factor=1");
 const config = readConfig();
 // Nobody reads any more: no reason to stop serving.
@@ -63,12 +45,27 @@ process.on("uncaughtException", (error) => {
 });
 
 let app: App | undefined;
-stopOnSignals(log, () => app);
+let stoppingSince: number | undefined;
+
+/** Stops the server in order, or at once while it is still starting. The next signal ends it. */
+async function stop(signal: string): Promise<void> {
+  if (stoppingSince !== undefined) {
+    if (performance.now() - stoppingSince > SIGNAL_ECHO) process.exit(1);
+    return;
+  }
+  stoppingSince = performance.now();
+  log.info("stopping", { signal });
+  await app?.stop();
+  log.info("stopped");
+  process.exit(0);
+}
+
+for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);
 try {
   const { startApp } = await import("./app.ts");
   app = await startApp(config, log);
 } catch (error) {
-  const message = error instanceof Error ? error.message : String(error);
-  log.error(`cannot start: ${message}`, { error });
-  process.exit(exitCode(error));
+  log.error(`cannot start: ${error instanceof Error ? error.message : error}`, { error });
+  if (error instanceof ConfigError) process.exit(EX_CONFIG);
+  process.exit(error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1);
 }

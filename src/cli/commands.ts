@@ -1,12 +1,12 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import { openDatabase, prepareSchema } from "../app.ts";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
 import { migrationScript } from "../data/migrations/index.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
+import { openDatabase, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 
 const print = (line: string) => process.stdout.write(`${line}\n`);

@@ -20,7 +20,7 @@ export interface Handlers {
 
 export type AppRoute = Route<Level, User | undefined>;
 
-/** A row. A public route has no caller; every other level's handler gets the user whom the guard let through. */
+/** A row. The handler gets the user whom the guard let through; a public route has none. */
 function route<L extends Level>(
   method: Method,
   path: string,
@@ -44,7 +44,8 @@ export function table({ health, auth, users, documents, paths }: Handlers): AppR
 
     route("POST", "/api/v1/auth/register", "public", auth.register),
     route("POST", "/api/v1/auth/login", "public", auth.login),
-    route("POST", "/api/v1/auth/refresh", "public", auth.refresh), // the refresh token is the credential
+    // The refresh token is the credential.
+    route("POST", "/api/v1/auth/refresh", "public", auth.refresh),
 
     route("GET", "/api/v1/users", "admin", users.list),
     route("GET", "/api/v1/users/pending", "admin", users.pending),

@@ -7,10 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { within } from "../../src/errors.ts";
 import { startTestApp } from "../support/app.ts";
 import { type Answer, multipartBody, open, type SendOptions, send } from "../support/client.ts";
 import { partsFromEnvironment } from "../support/parts.ts";
-import { spawnServer, startServer } from "../support/server-process.ts";
+import { type ServerProcess, spawnServer, startServer } from "../support/server-process.ts";
+import { until } from "../support/wait.ts";
 
 const ADMIN = { email: "admin@example.com", password: "Adm1nistrator!" };
 const BOOTSTRAP = { BOOTSTRAP_ADMIN_EMAIL: ADMIN.email, BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password };
@@ -42,6 +45,28 @@ async function login(url: string, { email, password } = ADMIN) {
   return { token: String(body.access_token), refreshToken: String(body.refresh_token) };
 }
 
+const LIMIT = 120_000;
+const ended = ({ exit }: ServerProcess) => within(exit, LIMIT, "The server did not end");
+
+/** Begins an upload, whose body the test sends. Once the server asks for it, it is in flight. */
+async function beginUpload(url: string, data: Buffer | string) {
+  const { token } = await login(url);
+  const { type, body } = multipartBody([{ name: "file", filename: "slow.bin", data }]);
+  const { request, answer } = open(url, "POST", "/api/v1/docs/upload", {
+    Authorization: `Bearer ${token}`,
+    "Content-Type": type,
+    "Content-Length": String(body.length),
+    Expect: "100-continue",
+  });
+  const invited = once(request, "continue");
+  request.on("error", () => {}).flushHeaders();
+  await within(invited, LIMIT, "The server did not ask for the body");
+  return { request, answer, body };
+}
+
+const isStopping = ({ lines }: ServerProcess) =>
+  lines.some(({ message }) => message === "stopping");
+
 test("after a kill and after a stop users, tokens, documents and queued messages are still good", async (t) => {
   const folder = await temporaryFolder(t);
   const parts = partsFromEnvironment(randomBytes(6).toString("hex"));
@@ -64,7 +89,7 @@ test("after a kill and after a stop users, tokens, documents and queued messages
   };
   for (const name of ["one.txt", "two.txt", "three.txt"]) await upload(first.url, name);
   first.kill("SIGKILL");
-  assert.equal((await first.exit).signal, "SIGKILL");
+  assert.equal((await ended(first)).signal, "SIGKILL");
 
   const second = await startServer(folder, env);
   t.after(() => second.kill("SIGKILL"));
@@ -74,7 +99,7 @@ test("after a kill and after a stop users, tokens, documents and queued messages
     .access_token;
   await upload(second.url, "four.txt");
   second.kill("SIGTERM");
-  assert.deepEqual(await second.exit, { code: 0, signal: null });
+  assert.deepEqual(await ended(second), { code: 0, signal: null });
 
   const third = await startTestApp({ folder, env: { ...env, JWT_SECRET_KEY: "" } });
   try {
@@ -107,38 +132,22 @@ test("after a kill and after a stop users, tokens, documents and queued messages
 });
 
 test("SIGTERM lets a running upload finish, takes nothing new, and ends with 0", async (t) => {
-  const folder = await temporaryFolder(t);
-  const server = await startServer(folder, { ...BOOTSTRAP, ...LONG_TOKENS });
+  const server = await startServer(await temporaryFolder(t), { ...BOOTSTRAP, ...LONG_TOKENS });
   t.after(() => server.kill("SIGKILL"));
-  const { token } = await login(server.url);
-  const { type, body } = multipartBody([
-    { name: "file", filename: "slow.bin", data: Buffer.alloc(300_000, "slow") },
-  ]);
-  const { request, answer } = open(server.url, "POST", "/api/v1/docs/upload", {
-    Authorization: `Bearer ${token}`,
-    "Content-Type": type,
-    "Content-Length": String(body.length),
-    Expect: "100-continue",
-  });
-  // Once the server asks for the body, the request is in flight.
-  const invited = once(request, "continue");
-  request.flushHeaders();
-  await invited;
+  const { request, answer, body } = await beginUpload(server.url, Buffer.alloc(300_000, "slow"));
   request.write(body.subarray(0, 150_000));
   server.kill("SIGTERM");
-  while (!server.lines.some(({ message }) => message === "stopping"))
-    await new Promise(setImmediate);
+  await until(() => isStopping(server), "the line that the server stops");
   // The port closes in the same turn as that line, or soon after.
-  let refused = false;
-  while (!refused) {
-    refused = await send(server.url, "GET", "/").then(
+  const refused = () =>
+    send(server.url, "GET", "/").then(
       ({ status }) => status === 503,
       () => true,
     );
-  }
+  await until(refused, "a new request to be refused");
   request.end(body.subarray(150_000));
-  assert.equal((await answer).status, 201);
-  assert.deepEqual(await server.exit, { code: 0, signal: null });
+  assert.equal((await within(answer, LIMIT, "No answer to the upload")).status, 201);
+  assert.deepEqual(await ended(server), { code: 0, signal: null });
   assert.equal(server.lines.at(-1)?.message, "stopped");
 });
 
@@ -146,19 +155,9 @@ test("an upload that never ends does not keep the server from stopping in its ti
   const folder = await temporaryFolder(t);
   const server = await startServer(folder, { ...BOOTSTRAP, SHUTDOWN_TIMEOUT: "1" });
   t.after(() => server.kill("SIGKILL"));
-  const { token } = await login(server.url);
-  const { request } = open(server.url, "POST", "/api/v1/docs/upload", {
-    Authorization: `Bearer ${token}`,
-    "Content-Type": "multipart/form-data; boundary=x",
-    "Content-Length": "100000",
-    Expect: "100-continue",
-  });
-  request.on("error", () => {});
-  const invited = once(request, "continue");
-  request.flushHeaders();
-  await invited;
+  const { request } = await beginUpload(server.url, "never sent");
   server.kill("SIGINT");
-  assert.deepEqual(await server.exit, { code: 0, signal: null });
+  assert.deepEqual(await ended(server), { code: 0, signal: null });
   request.destroy();
 });
 
@@ -226,6 +225,41 @@ test("while the server stops, readiness says so on connections that are open", a
   await closed;
 });
 
+test("the server stops first, then the background work, then the parts, the database last", async () => {
+  const app = await startTestApp();
+  await app.close();
+  const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
+  const parts = ["broker", "content", "storage", "database"];
+  assert.deepEqual(closed, ["server", "dispatcher", "janitor", "passwords", ...parts]);
+});
+
+test("a second signal ends the process at once", async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await startServer(folder, { ...BOOTSTRAP, SHUTDOWN_TIMEOUT: "3600" });
+  t.after(() => server.kill("SIGKILL"));
+  const { request } = await beginUpload(server.url, "never sent");
+  server.kill("SIGTERM");
+  await until(() => isStopping(server), "the line that the server stops");
+  // Sooner it would be taken for npm's echo of the first.
+  await delay(300);
+  server.kill("SIGTERM");
+  assert.deepEqual(await ended(server), { code: 1, signal: null });
+  request.destroy();
+});
+
+test("a Ctrl-C that npm passes on as well is no second signal", async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await startServer(folder, { ...BOOTSTRAP, SHUTDOWN_TIMEOUT: "3600" });
+  t.after(() => server.kill("SIGKILL"));
+  const { request, answer, body } = await beginUpload(server.url, "sent after the signals");
+  for (const signal of ["SIGINT", "SIGTERM"] as const) server.kill(signal);
+  await until(() => isStopping(server), "the line that the server stops");
+  await delay(300);
+  request.end(body);
+  assert.equal((await within(answer, LIMIT, "No answer to the upload")).status, 201);
+  assert.deepEqual(await ended(server), { code: 0, signal: null });
+});
+
 test("a wrong configuration ends with 78 and one message that names every variable, without values", async (t) => {
   const folder = await temporaryFolder(t);
   const secret = "topsecretvalue";
@@ -239,7 +273,7 @@ test("a wrong configuration ends with 78 and one message that names every variab
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout as NonNullable<typeof child.stdout>),
     text(child.stderr as NonNullable<typeof child.stderr>),
-    once(child, "exit"),
+    within(once(child, "exit"), LIMIT, "The server did not end"),
   ]);
   assert.deepEqual([code, stdout], [78, ""]);
   for (const name of [
@@ -269,7 +303,7 @@ test("an address that is taken is one clear message and exit 1", async (t) => {
   const child = spawnServer(await temporaryFolder(t), { PORT: new URL(app.url).port });
   const [stdout, [code]] = await Promise.all([
     text(child.stdout as NonNullable<typeof child.stdout>),
-    once(child, "exit"),
+    within(once(child, "exit"), LIMIT, "The server did not end"),
   ]);
   assert.equal(code, 1);
   assert.match(stdout, /cannot start: .*EADDRINUSE/);
@@ -284,11 +318,11 @@ test("the first admin of dev is told once, and never again", async (t) => {
   const account = { email: ready.first_admin, password: ready.password };
   await login(first.url, account);
   first.kill("SIGTERM");
-  await first.exit;
+  await ended(first);
   const second = await startServer(folder, { ENVIRONMENT: "dev" });
   t.after(() => second.kill("SIGKILL"));
   assert.doesNotMatch(JSON.stringify(second.lines), new RegExp(account.password));
   await login(second.url, account);
   second.kill("SIGTERM");
-  assert.equal((await second.exit).code, 0);
+  assert.equal((await ended(second)).code, 0);
 });

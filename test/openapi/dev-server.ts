@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { startApp } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { createLogger } from "../../src/log.ts";
-import { assertDocumented } from "./openapi-validator.ts";
+import { assertDocumented } from "./validator.ts";
 
 export const ADMIN = { email: "admin@example.org", password: "Correct horse 1!" };
 

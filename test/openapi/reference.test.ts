@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { startDevServer } from "./dev-server.ts";
-import { description } from "./openapi-document.ts";
+import { description } from "./document.ts";
 
 const PAGES = ["/docs", "/redoc", "/openapi.json", "/openapi.yaml"];
 const PRODUCTION = {

@@ -13,7 +13,7 @@ import { createSessions } from "../../src/domain/sessions.ts";
 import { createLogger } from "../../src/log.ts";
 import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
-import { assertDocumented } from "../openapi/openapi-validator.ts";
+import { assertDocumented } from "../openapi/validator.ts";
 import { type Answer, open, type SendOptions, send } from "./client.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
 import { partsFromEnvironment } from "./parts.ts";

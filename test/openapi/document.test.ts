@@ -16,8 +16,8 @@ import {
   operations,
   parametersOf,
   resolve,
-} from "./openapi-document.ts";
-import { assertDocumented, faultsOf, type ObservedResponse } from "./openapi-validator.ts";
+} from "./document.ts";
+import { assertDocumented, faultsOf, type ObservedResponse } from "./validator.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 

@@ -10,7 +10,7 @@ import {
   operations,
   parametersOf,
   resolve,
-} from "./openapi-document.ts";
+} from "./document.ts";
 
 // The examples tell one story: Salma registers, is let in, uploads a letter. Here it happens.
 

@@ -7,7 +7,7 @@ import {
   type Header,
   operations,
   resolve,
-} from "./openapi-document.ts";
+} from "./document.ts";
 
 /** What a client saw. `path` is as it was sent, with or without its query. */
 export interface ObservedResponse {
