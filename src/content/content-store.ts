@@ -1,4 +1,4 @@
-/** What OCR made of one document: the shape that the workers write (see `ocr_results` in the README). */
+/** What OCR made of one document: the shape that the workers write into `ocr_results`. */
 export interface ExtractedText {
   doc_id: number;
   filename: string;
@@ -16,13 +16,13 @@ export interface ExtractedText {
   processed_at: Date;
 }
 
-/** Extracted texts, one a document. Implementations: `embedded.ts`, `mongo.ts`. Unreachable: the `unavailable` AppError. */
+/** Extracted texts, one a document. Unreachable: the `unavailable` AppError. */
 export interface ContentStore {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
-  /** Starts connecting and returns within seconds whether or not the store answered; it keeps trying by itself. */
+  /** Starts connecting; returns within seconds whatever answers, and keeps trying by itself. */
   connect(): Promise<void>;
-  /** Writes or replaces the text of `doc_id`; returns the store's own id of it, at most 36 characters. */
+  /** Writes or replaces the text of `doc_id`; returns the store's id of it, 36 characters at most. */
   put(text: ExtractedText): Promise<string>;
   get(docId: number): Promise<ExtractedText | undefined>;
   /** Deleting what is not there is fine. */

@@ -1,57 +1,46 @@
+import { randomUUID } from "node:crypto";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import {
-  BlobServiceClient,
-  type BlockBlobClient,
-  type ContainerClient,
-  StorageRetryPolicyType,
-} from "@azure/storage-blob";
+import { BlobServiceClient, type BlockBlobClient, type ContainerClient } from "@azure/storage-blob";
 import type { Logger } from "../log.ts";
-import { CALL_TIMEOUT, call, repeatedly, statusOf } from "./azure-call.ts";
-import { withoutStalls } from "./azure-download.ts";
-import { sendBlocks } from "./azure-upload.ts";
+import { call, guarded } from "./azure-call.ts";
 import {
+  byCodePoint,
   checkKey,
+  findNames,
   InvalidBlobKey,
   isKey,
   isPrefix,
   isUrl,
-  nameContains,
-  sortKeys,
 } from "./keys.ts";
-import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
-import { checkRange, consume, rangeNotSatisfiable } from "./streaming.ts";
+import type { BlobProperties, ByteRange, Storage } from "./storage.ts";
+import { BlobExists, BlobNotFound, rangeNotSatisfiable } from "./storage.ts";
+import { consume } from "./streaming.ts";
 
-/** Milliseconds without a byte before a download that its reader waits for fails. */
-const READ_TIMEOUT = 30_000;
+/** At once, then after 0.3 s: a moment's fault is mended, and a refusal fails within a second. */
+const RETRIES = { maxTries: 3, retryDelayInMs: 300 };
 
-/** At once, then after 0.3 s: what one moment breaks is mended, and a refused connection fails within a second. */
-const RETRIES = {
-  retryPolicyType: StorageRetryPolicyType.EXPONENTIAL,
-  maxTries: 3,
-  retryDelayInMs: 300,
-  maxRetryDelayInMs: 2_000,
-};
+/** Bytes. An upload holds one block. A blob has 50,000 at most: 195 GiB. */
+const BLOCK_SIZE = 4 * 1024 * 1024;
 
-/** How often the SDK may go on with a download, from where it ended, when the answer ends early. */
-const DOWNLOAD_RETRIES = 3;
+/** Milliseconds for one block: 140 KB/s, a slow office line, are enough. */
+const BLOCK_TIMEOUT = 30_000;
 
-/** The largest page that the service gives (learn.microsoft.com, "List Blobs"). */
-const PAGE_SIZE = 5_000;
-
-/** Deletions sent at once. The next are sent when all have their answer, so that none waits behind many others. */
+/** Deletions at once. All have their answer before the next are sent: none waits behind many. */
 const BATCH = 4;
 
+/** Media types that a header can carry. Instead of another the service keeps its default. */
+const HEADER_SAFE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
+
 /**
- * Blobs in a container of Azure Blob Storage, which is created when missing. Each keeps its content type and, as metadata,
- * its `sha256`. A connection that breaks during a download shows as an error of the stream.
+ * Blobs in a container of Azure Blob Storage, which is created when missing. Each keeps its content
+ * type. A connection that breaks during a download shows as an error of the stream.
  */
 export class AzureBlobStorage implements Storage {
   readonly description: string;
   readonly #container: ContainerClient;
   readonly #log: Logger;
   readonly #base: string;
-  #creation: Promise<void> | undefined;
 
   private constructor(container: ContainerClient, log: Logger) {
     this.#container = container;
@@ -60,35 +49,36 @@ export class AzureBlobStorage implements Storage {
     this.description = `Azure Blob Storage ${this.#base}`;
   }
 
-  /** Connects to nothing yet: a service that is down is met by the first call. Throws for a malformed connection string. */
-  static async open(options: {
-    connectionString: string;
-    container: string;
-    log: Logger;
-  }): Promise<AzureBlobStorage> {
-    let service: BlobServiceClient;
+  /** Connects to nothing yet. Throws for a malformed connection string, without repeating it. */
+  static async open(options: { connectionString: string; container: string; log: Logger }) {
+    const { connectionString, container, log } = options;
     try {
-      service = BlobServiceClient.fromConnectionString(options.connectionString, {
-        retryOptions: RETRIES,
-      });
+      const retryOptions = RETRIES;
+      const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
+      return new AzureBlobStorage(service.getContainerClient(container), log);
     } catch {
       // Without the cause: a URL error carries its input.
       throw new Error("This is not a connection string of Azure Storage");
     }
-    return new AzureBlobStorage(service.getContainerClient(options.container), options.log);
   }
 
-  async upload(
-    stream: Readable,
-    key: string,
-    options: { contentType?: string } = {},
-  ): Promise<string> {
-    return consume(stream, async (signal) => {
+  /** Blocks are no blob before their list is committed: an upload that ends early leaves none. */
+  async upload(stream: Readable, key: string, options: { contentType?: string } = {}) {
+    return consume(stream, async (cancel) => {
       // The service turns a backslash into a slash, which would make another key of it.
       if (checkKey(key).includes("\\")) throw new InvalidBlobKey("Azure has no backslash in names");
       const blob = this.#container.getBlockBlobClient(key);
-      const inContainer = (firstCall: () => Promise<unknown>) => this.#inContainer(firstCall);
-      await sendBlocks(stream, blob, { contentType: options.contentType, signal, inContainer });
+      const upload = randomUUID();
+      const ids: string[] = [];
+      for await (const block of inBlocks(stream)) {
+        // All ids of a key's blocks must have one length ("Put Block").
+        const id = btoa(`${upload}-${String(ids.length).padStart(6, "0")}`);
+        const stage = (abortSignal: AbortSignal) =>
+          blob.stageBlock(id, block, block.length, { abortSignal });
+        await this.#inContainer(() => call(stage, { timeout: BLOCK_TIMEOUT, cancel }));
+        ids.push(id);
+      }
+      await this.#inContainer(() => commit(blob, ids, upload, options.contentType?.trim() ?? ""));
       return withoutQuery(blob.url);
     });
   }
@@ -98,83 +88,58 @@ export class AzureBlobStorage implements Storage {
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
-    if (range) checkRange(range);
-    const count = range && range.end - range.start + 1;
     const blob = this.#blob(keyOrUrl);
+    const count = range && range.end - range.start + 1;
     const reading = new AbortController();
-    const answer = await call(
-      CALL_TIMEOUT,
-      (abortSignal) =>
-        blob.download(range?.start ?? 0, count, {
-          abortSignal,
-          maxRetryRequests: DOWNLOAD_RETRIES,
-        }),
-      reading.signal,
+    const { readableStreamBody, contentLength } = await call(
+      (abortSignal) => blob.download(range?.start, count, { abortSignal }),
+      { cancel: reading.signal },
     );
-    const source = answer.readableStreamBody as Readable;
-    if (range && answer.contentLength === 0) {
-      source.destroy();
-      throw rangeNotSatisfiable();
-    }
-    const body = withoutStalls(source, READ_TIMEOUT);
-    // Also ends a repeated request that has no answer yet.
-    body.once("close", () => reading.abort());
-    return body;
+    // Aborting also ends a request that the SDK repeats and that has no answer yet.
+    const body = guarded(readableStreamBody as Readable).once("close", () => reading.abort());
+    if (!range || contentLength !== 0) return body;
+    // The emulator's answer to a range that starts past the end.
+    body.destroy();
+    throw rangeNotSatisfiable();
   }
 
   async delete(keyOrUrl: string): Promise<void> {
-    const blob = this.#blob(keyOrUrl);
-    await this.#delete(blob);
+    await this.#delete(this.#keyOf(keyOrUrl));
   }
 
   async deleteDir(prefix: string): Promise<void> {
-    const folder = isUrl(prefix) ? this.#keyOf(prefix) : checkKey(prefix.replace(/\/$/, ""));
-    for await (const names of this.#pages(`${folder}/`)) {
-      for (let at = 0; at < names.length; at += BATCH) {
-        const blobs = names
-          .slice(at, at + BATCH)
-          .map((name) => this.#container.getBlockBlobClient(name));
-        await Promise.all(blobs.map((blob) => repeatedly(() => this.#delete(blob))));
-      }
+    const folder = this.#keyOf(prefix.replace(/\/$/, ""));
+    for await (const names of this.#pages(`${folder}/`, BATCH)) {
+      await Promise.all(names.map((name) => this.#delete(name)));
     }
   }
 
   async exists(keyOrUrl: string): Promise<boolean> {
     const blob = this.#blob(keyOrUrl);
-    return call(CALL_TIMEOUT, (abortSignal) => blob.exists({ abortSignal }));
+    return call((abortSignal) => blob.exists({ abortSignal }));
   }
 
   async properties(keyOrUrl: string): Promise<BlobProperties> {
     const blob = this.#blob(keyOrUrl);
-    const found = await call(CALL_TIMEOUT, (abortSignal) => blob.getProperties({ abortSignal }));
-    return {
-      size: found.contentLength ?? 0,
-      contentType: found.contentType,
-      lastModified: found.lastModified ?? new Date(0),
-      etag: found.etag ?? "",
-    };
+    const found = await call((abortSignal) => blob.getProperties({ abortSignal }));
+    const { contentLength: size = 0, contentType, lastModified = new Date(0), etag = "" } = found;
+    return { size, contentType, lastModified, etag };
   }
 
   async list(prefix: string): Promise<string[]> {
+    const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
+    if (!isPrefix(start)) return [];
     const keys: string[] = [];
-    for await (const names of this.#pages(isUrl(prefix) ? this.#keyOf(prefix) : prefix)) {
-      for (const name of names) if (isKey(name)) keys.push(name);
-    }
-    return sortKeys(keys);
+    for await (const names of this.#pages(start)) keys.push(...names.filter(isKey));
+    return keys.sort(byCodePoint);
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
-    return (await this.list(prefix)).filter((key) => nameContains(key, query));
+    return findNames(await this.list(prefix), query);
   }
 
   async ping(): Promise<void> {
-    try {
-      await this.#page("", 1);
-    } catch (error) {
-      if (!(error instanceof BlobNotFound)) throw error;
-      this.#creation = undefined;
-      await this.#containerExists();
-    }
+    await this.#page("", 1);
   }
 
   /** Nothing to do: the SDK's idle connections do not keep the process alive. */
@@ -186,85 +151,93 @@ export class AzureBlobStorage implements Storage {
 
   #keyOf(keyOrUrl: string): string {
     if (!isUrl(keyOrUrl)) return checkKey(keyOrUrl);
-    const base = `${this.#base}/`;
-    const url = URL.canParse(keyOrUrl) ? withoutQuery(keyOrUrl) : "";
-    if (!url.startsWith(base))
-      throw new InvalidBlobKey("This URL is not of a blob in this container");
     try {
-      return checkKey(decodeURIComponent(url.slice(base.length)));
-    } catch {
-      throw new InvalidBlobKey("This URL is not of a blob");
-    }
+      const url = withoutQuery(keyOrUrl);
+      const start = `${this.#base}/`;
+      if (url.startsWith(start)) return checkKey(decodeURIComponent(url.slice(start.length)));
+    } catch {}
+    throw new InvalidBlobKey("This URL is not of a blob in this container");
   }
 
-  /** Runs the first call of an upload in the container; creates that when it was never seen or is gone again. */
-  async #inContainer(firstCall: () => Promise<unknown>): Promise<unknown> {
-    await this.#containerExists();
+  /** Runs a call that only a missing container can make a 404; creates it then, and runs again. */
+  async #inContainer<Result>(run: () => Promise<Result>): Promise<Result> {
     try {
-      return await firstCall();
+      return await run();
     } catch (error) {
       if (!(error instanceof BlobNotFound)) throw error;
-      this.#creation = undefined;
-      await this.#containerExists();
-      return firstCall();
+      await call((abortSignal) => this.#container.createIfNotExists({ abortSignal }));
+      this.#log.info("Blob container created", { container: this.#base });
+      return run();
     }
   }
 
-  /** Creates the container unless it is known to exist; what fails is tried again by the next caller. */
-  #containerExists(): Promise<void> {
-    this.#creation ??= call(CALL_TIMEOUT, async (abortSignal) => {
-      try {
-        const { succeeded } = await this.#container.createIfNotExists({ abortSignal });
-        if (succeeded) this.#log.info("Blob container created", { container: this.#base });
-      } catch (error) {
-        // A SAS may allow everything but this: then the container is there, or what follows tells that it is not.
-        if (statusOf(error) !== 403) throw error;
-        this.#log.warn("No permission to create the blob container", { container: this.#base });
-      }
-    }).catch((error: unknown) => {
-      this.#creation = undefined;
-      throw error;
-    });
-    return this.#creation;
-  }
-
-  async #delete(blob: BlockBlobClient): Promise<void> {
+  async #delete(name: string): Promise<void> {
+    const blob = this.#container.getBlockBlobClient(name);
     try {
-      await call(CALL_TIMEOUT, (abortSignal) =>
-        blob.delete({ abortSignal, deleteSnapshots: "include" }),
-      );
+      await call((abortSignal) => blob.delete({ abortSignal, deleteSnapshots: "include" }));
     } catch (error) {
       if (!(error instanceof BlobNotFound)) throw error;
     }
   }
 
-  /** One page of names; `BlobNotFound` when there is no container. */
-  async #page(prefix: string, maxPageSize: number, continuationToken?: string) {
-    return call(CALL_TIMEOUT, async (abortSignal) => {
-      const pages = this.#container
-        .listBlobsFlat({ abortSignal, ...(prefix === "" ? {} : { prefix }) })
-        .byPage({ maxPageSize, ...(continuationToken ? { continuationToken } : {}) });
-      const { value } = await pages.next();
-      return {
-        names: value.segment.blobItems.map((item: { name: string }) => item.name) as string[],
-        next: value.continuationToken as string | undefined,
-      };
-    });
+  async #page(prefix: string, maxPageSize: number, token?: string) {
+    const settings = { maxPageSize, ...(token && { continuationToken: token }) };
+    const read = async (abortSignal: AbortSignal) => {
+      const list = this.#container.listBlobsFlat({ abortSignal, prefix });
+      const { value } = await list.byPage(settings).next();
+      const items: { name: string }[] = value.segment.blobItems;
+      return { names: items.map(({ name }) => name), next: value.continuationToken as string };
+    };
+    return this.#inContainer(() => call(read));
   }
 
-  async *#pages(prefix: string): AsyncGenerator<string[]> {
-    if (!isPrefix(prefix)) return;
-    let next: string | undefined;
+  /** Names that start with `prefix`, page by page. */
+  async *#pages(prefix: string, size = 1_000): AsyncGenerator<string[]> {
+    let token: string | undefined;
     do {
-      try {
-        const page = await repeatedly(() => this.#page(prefix, PAGE_SIZE, next));
-        yield page.names;
-        next = page.next;
-      } catch (error) {
-        if (error instanceof BlobNotFound) return;
-        throw error;
-      }
-    } while (next);
+      const page = await this.#page(prefix, size, token);
+      yield page.names;
+      token = page.next;
+    } while (token);
+  }
+}
+
+/**
+ * The bytes of `source` in blocks, copied into one buffer: a block must be done with when the next
+ * is asked for. A slow client's one-byte chunks, if kept, would each hold a buffer of their own.
+ */
+async function* inBlocks(source: Readable): AsyncGenerator<Buffer> {
+  const block = Buffer.allocUnsafeSlow(BLOCK_SIZE);
+  let used = 0;
+  for await (const piece of source) {
+    let rest: Buffer = typeof piece === "string" ? Buffer.from(piece) : piece;
+    while (rest.length > 0) {
+      const taken = rest.copy(block, used);
+      rest = rest.subarray(taken);
+      used += taken;
+      if (used < BLOCK_SIZE) continue;
+      yield block;
+      used = 0;
+    }
+  }
+  if (used > 0) yield block.subarray(0, used);
+}
+
+/** Makes the blocks a blob that is marked with `upload`. Throws `BlobExists`. */
+async function commit(blob: BlockBlobClient, ids: string[], upload: string, contentType: string) {
+  const options = {
+    conditions: { ifNoneMatch: "*" },
+    metadata: { upload },
+    blobHTTPHeaders: HEADER_SAFE.test(contentType) ? { blobContentType: contentType } : {},
+  };
+  try {
+    await call((abortSignal) => blob.commitBlockList(ids, { ...options, abortSignal }));
+  } catch (error) {
+    // The blob there may be this one: the answer got lost, and repeating the commit found it done.
+    const found = await call((abortSignal) => blob.getProperties({ abortSignal })).catch(() => {});
+    if (!found) throw error;
+    if (found.metadata?.upload === upload) return;
+    throw new BlobExists("A blob with this key exists", { cause: error });
   }
 }
 

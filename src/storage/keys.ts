@@ -1,14 +1,15 @@
-/** Characters. Azure's limit on a blob's name (learn.microsoft.com, "Naming and referencing containers, blobs, and metadata"). */
+/** Characters: Azure's limit (learn.microsoft.com, "Naming and referencing containers, blobs"). */
 const MAX_KEY_LENGTH = 1024;
 
-/** A key that no store takes, or a URL that is not one of this store's. The text itself is not repeated. */
+/** A key that no store takes, or a URL that is not one of this store's; neither is repeated. */
 export class InvalidBlobKey extends Error {
   override readonly name = "InvalidBlobKey";
 }
 
 /**
- * Whether `text` may be a key: 1 to 1024 characters in segments joined by `/`, none of them empty, `.` or `..`, of characters that
- * XML, and so Azure's lists, can carry; no control characters. So no key is absolute, leads out of a folder or looks like a URL.
+ * Whether `text` may be a key: 1 to 1024 characters in segments joined by `/`, none of them empty,
+ * `.` or `..`, of characters that XML, and so Azure's lists, can carry; no control characters. So
+ * no key is absolute, leads out of a folder or looks like a URL.
  */
 export function isKey(text: string): boolean {
   return (
@@ -35,16 +36,13 @@ export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
 }
 
-/** Keys in code point order, which is the byte order of UTF-8 and not JavaScript's order of UTF-16 units. */
-export function sortKeys(keys: readonly string[]): string[] {
-  return keys
-    .map((key) => Buffer.from(key))
-    .sort(Buffer.compare)
-    .map((bytes) => bytes.toString());
+/** Sorts keys by code point: as UTF-8 bytes, not as JavaScript's UTF-16 units. */
+export function byCodePoint(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
-/** Whether the last segment of `key` contains `query`, whatever its case, in any script. */
-export function nameContains(key: string, query: string): boolean {
+/** Those whose last segment contains `query`, whatever its case, in any script. */
+export function findNames(keys: readonly string[], query: string): string[] {
   const fold = (text: string) => text.toLowerCase().toUpperCase();
-  return fold(key.slice(key.lastIndexOf("/") + 1)).includes(fold(query));
+  return keys.filter((key) => fold(key.slice(key.lastIndexOf("/") + 1)).includes(fold(query)));
 }

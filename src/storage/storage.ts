@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { AppError } from "../errors.ts";
 
 export interface BlobProperties {
   /** Bytes. */
@@ -9,32 +10,33 @@ export interface BlobProperties {
   etag: string;
 }
 
-/** First and last byte, both included, as in RFC 9110 §14.1.2. */
+/** First and last byte, both included, as in RFC 9110 §14.1.2: 0 <= start <= end. */
 export interface ByteRange {
   start: number;
   end: number;
 }
 
 /**
- * Blobs by key. A key is segments joined by `/`, any script; blobs are immutable. Where a method takes `keyOrUrl`, the
- * URL that `upload` returned does as well. Reading what is missing throws `BlobNotFound`; deleting it is fine.
- * What can't be a key, and a URL from elsewhere, throws `InvalidBlobKey` (`keys.ts` has the rule). Anything else that
- * fails throws the `unavailable` AppError or the store's own error.
+ * Blobs by key. A key is segments joined by `/`, any script; blobs are immutable. Where a method
+ * takes `keyOrUrl`, the URL that `upload` returned does as well. Reading what is missing throws
+ * `BlobNotFound`; deleting it is fine. What can't be a key, and a URL from elsewhere, throws
+ * `InvalidBlobKey` (`keys.ts` has the rule). Anything else that fails throws the `unavailable`
+ * AppError or the store's own error.
  */
 export interface Storage {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /**
-   * Stores `stream` under `key` in constant memory and returns the blob's URL. Throws `BlobExists` rather than overwrite. When
-   * the stream fails or is destroyed the promise rejects with its error and no blob is left. Whenever it rejects, the stream is
-   * destroyed.
+   * Stores `stream` under `key` in constant memory and returns the blob's URL. Throws `BlobExists`
+   * rather than overwrite. When the stream fails or is destroyed the promise rejects with its error
+   * and no blob is left. Whenever it rejects, the stream is destroyed.
    */
   upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string>;
   download(keyOrUrl: string): Promise<Buffer>;
-  /** A range is cut at the blob's end; one that starts past it throws the `range_not_satisfiable` AppError. */
+  /** A range is cut at the blob's end; one that starts past it throws `range_not_satisfiable`. */
   downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable>;
   delete(keyOrUrl: string): Promise<void>;
-  /** Deletes every blob below the folder `prefix` (of `a/b`: `a/b/c`, not `a/b` or `a/bc`). There is no folder for all of them. */
+  /** Deletes every blob below the folder `prefix`: of `a/b`, `a/b/c` but not `a/b` or `a/bc`. */
   deleteDir(prefix: string): Promise<void>;
   exists(keyOrUrl: string): Promise<boolean>;
   properties(keyOrUrl: string): Promise<BlobProperties>;
@@ -53,4 +55,10 @@ export class BlobNotFound extends Error {
 
 export class BlobExists extends Error {
   override readonly name = "BlobExists";
+}
+
+export function rangeNotSatisfiable(cause?: unknown): AppError {
+  return new AppError("range_not_satisfiable", "The requested range starts after the end.", {
+    cause,
+  });
 }

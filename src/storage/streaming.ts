@@ -1,11 +1,9 @@
 import { finished, type Readable } from "node:stream";
-import { AppError } from "../errors.ts";
-import type { ByteRange } from "./storage.ts";
 
 /**
- * Runs `work`, which reads `stream` to its end. When the stream fails or is destroyed first, the signal is aborted with its
- * error; when `work` fails, the stream is destroyed. Errors of the stream are heard from the first moment, so that none
- * goes unhandled while `work` is still preparing.
+ * Runs `work`, which reads `stream` to its end. When the stream fails or is destroyed first, the
+ * signal is aborted with its error; when `work` fails, the stream is destroyed. Errors of the
+ * stream are heard from the first moment, so that none goes unhandled while `work` prepares.
  */
 export async function consume<Result>(
   stream: Readable,
@@ -21,19 +19,4 @@ export async function consume<Result>(
     stream.destroy();
     throw error;
   }
-}
-
-/** Throws a RangeError for a range that makes no sense, and `range_not_satisfiable` for one that starts past the end. */
-export function checkRange(range: ByteRange, size?: number): void {
-  const { start, end } = range;
-  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start < 0 || end < start) {
-    throw new RangeError("A byte range needs 0 <= start <= end");
-  }
-  if (size !== undefined && start >= size) throw rangeNotSatisfiable();
-}
-
-export function rangeNotSatisfiable(cause?: unknown): AppError {
-  return new AppError("range_not_satisfiable", "The requested range starts after the end.", {
-    cause,
-  });
 }

@@ -161,27 +161,14 @@ function contract(name: string, open: () => Promise<Subject>) {
       assert.equal(await read(0, 9), "0123456789");
     });
 
-    it("refuses a range that starts past the end, and nonsense", async () => {
+    it("refuses a range that starts past the end", async () => {
       await storage.upload(Readable.from(["0123456789"]), "range/refused");
-      await storage.upload(Readable.from([]), "range/empty");
       const unsatisfiable = (error: unknown) =>
         error instanceof AppError && error.code === "range_not_satisfiable";
       await assert.rejects(
         storage.downloadStream("range/refused", { start: 10, end: 12 }),
         unsatisfiable,
       );
-      await assert.rejects(
-        storage.downloadStream("range/empty", { start: 0, end: 0 }),
-        unsatisfiable,
-      );
-      for (const [start, end] of [
-        [-1, 3],
-        [4, 3],
-        [0.5, 3],
-        [0, Number.NaN],
-      ] as const) {
-        await assert.rejects(storage.downloadStream("range/refused", { start, end }), RangeError);
-      }
     });
 
     it("tells size, time, a distinct etag and, where it keeps one, the content type", async () => {

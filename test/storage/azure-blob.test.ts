@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   createServer,
@@ -25,7 +24,7 @@ import { AppError } from "../../src/errors.ts";
 import { createLogger, describeError } from "../../src/log.ts";
 import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
 import { InvalidBlobKey } from "../../src/storage/keys.ts";
-import { BlobExists } from "../../src/storage/storage.ts";
+import { BlobExists, BlobNotFound } from "../../src/storage/storage.ts";
 import {
   ACCOUNT,
   ACCOUNT_KEY,
@@ -74,6 +73,14 @@ async function listen(server: Server | ReturnType<typeof createTcpServer>): Prom
   return (server.address() as AddressInfo).port;
 }
 
+async function eventually(what: string, done: () => boolean): Promise<void> {
+  const end = Date.now() + 60_000;
+  while (!done()) {
+    assert.ok(Date.now() < end, `waited in vain for ${what}`);
+    await new Promise(setImmediate);
+  }
+}
+
 describe("AzureBlobStorage", () => {
   let azurite: Azurite;
   before(async () => {
@@ -104,9 +111,10 @@ describe("AzureBlobStorage", () => {
 
   it("creates the container with the first upload, and again when it is removed", async () => {
     const storage = await open(azurite.connectionString, "created");
-    assert.equal(await sdk("created").exists(), false);
-    assert.deepEqual(await storage.list(""), []);
     assert.equal(await storage.exists("early"), false);
+    await assert.rejects(storage.download("early"), BlobNotFound);
+    await storage.delete("early");
+    assert.equal(await sdk("created").exists(), false);
     await storage.upload(Readable.from(["1"]), "one");
     assert.equal(await sdk("created").exists(), true);
     await sdk("created").delete();
@@ -114,17 +122,18 @@ describe("AzureBlobStorage", () => {
     await sdk("created").delete();
     await storage.upload(Readable.from([]), "empty");
     assert.deepEqual(await storage.list(""), ["empty"]);
-    await sdk("created").delete();
-    await storage.ping();
-    assert.equal(await sdk("created").exists(), true);
+    for (const call of [() => storage.ping(), () => storage.list("")]) {
+      await sdk("created").delete();
+      await call();
+      assert.equal(await sdk("created").exists(), true);
+    }
   });
 
-  it("keeps the content type as a property and the sha256 as metadata", async () => {
+  it("keeps the content type as a property", async () => {
     const storage = await open(azurite.connectionString, "properties");
     await storage.upload(Readable.from(["%PDF"]), "a.pdf", { contentType: " application/pdf " });
     const found = await sdk("properties").getBlobClient("a.pdf").getProperties();
     assert.equal(found.contentType, "application/pdf");
-    assert.equal(found.metadata?.sha256, createHash("sha256").update("%PDF").digest("hex"));
   });
 
   it("stores a document whose content type no header can carry", async () => {
@@ -185,7 +194,9 @@ describe("AzureBlobStorage", () => {
         );
       }
     }
-    assert.match(lines.join(""), /No permission to create/);
+    const { connectionString } = sasConnectionString(azurite.port, "o");
+    const missing = await open(connectionString, "missing");
+    await assert.rejects(missing.upload(Readable.from(["x"]), "k"), isUnavailable);
   });
 
   it("reports a wrong key as unavailable, without the key or a signature", async () => {
@@ -242,10 +253,8 @@ describe("AzureBlobStorage", () => {
       }
       await own.stop();
       source.on("error", () => {});
-      while (!source.destroyed) {
-        source.write(Buffer.alloc(64 * 1024));
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
+      source.write(Buffer.alloc(4 * 1024 * 1024));
+      await eventually("the end of the source", () => source.destroyed);
       await rejected;
       await assert.rejects(storage.ping(), isUnavailable);
       await own.start();
@@ -271,11 +280,8 @@ describe("AzureBlobStorage", () => {
       const source = new PassThrough();
       const failure = new Error("gone");
       const rejected = assert.rejects(storage.upload(source, "k"), (error) => error === failure);
-      source.write(Buffer.alloc(64 * 1024));
-      for (let chunk = 0; chunk < 70; chunk += 1) {
-        if (!source.write(Buffer.alloc(64 * 1024))) await once(source, "drain");
-      }
-      while (blocks.length === 0) await new Promise(setImmediate);
+      source.write(Buffer.alloc(5 * 1024 * 1024));
+      await eventually("a block", () => blocks.length > 0);
       const closed = Promise.all(
         blocks.map((socket) => new Promise((resolve) => socket.once("close", resolve))),
       );
@@ -343,10 +349,13 @@ describe("AzureBlobStorage", () => {
     try {
       const storage = await open(connectionStringFor(port), "docs");
       const connected = once(mute, "connection");
+      const connectedAgain = connected.then(() => once(mute, "connection"));
       test.mock.timers.enable({ apis: ["setTimeout"] });
       const rejected = assert.rejects(storage.ping(), isUnavailable);
       await connected;
-      test.mock.timers.tick(15_000);
+      test.mock.timers.tick(10_000);
+      await connectedAgain;
+      test.mock.timers.tick(10_000);
       await rejected;
     } finally {
       test.mock.timers.reset();
@@ -372,7 +381,8 @@ describe("AzureBlobStorage", () => {
       const stream = await storage.downloadStream("k");
       const chunks = stream.iterator();
       let size = ((await chunks.next()).value as Buffer).length;
-      while (stream.readableLength < stream.readableHighWaterMark) await new Promise(setImmediate);
+      const full = () => stream.readableLength >= stream.readableHighWaterMark;
+      await eventually("a full buffer", full);
       test.mock.timers.tick(60_000);
       while (size < 400_000) size += ((await chunks.next()).value as Buffer).length;
       const last = assert.rejects(chunks.next(), isUnavailable);
@@ -387,7 +397,7 @@ describe("AzureBlobStorage", () => {
     }
   });
 
-  it("repeats a list or a deletion of a folder's that has no answer in time, few at once", async (test) => {
+  it("repeats a call that has no answer in time, and sends few deletions at once", async (test) => {
     const swallowed = new Set<string>();
     let swallow: (() => void) | undefined;
     let inFlight = 0;
@@ -413,7 +423,7 @@ describe("AzureBlobStorage", () => {
       const keys = Array.from({ length: 40 }, (_, index) => `many/${index}`);
       for (const key of keys) await storage.upload(Readable.from(["x"]), key);
       test.mock.timers.enable({ apis: ["setTimeout"] });
-      swallow = () => setImmediate(() => test.mock.timers.tick(15_000));
+      swallow = () => setImmediate(() => test.mock.timers.tick(10_000));
       await storage.deleteDir("many");
       assert.deepEqual([...swallowed], ["LIST", "DELETE"]);
       // Four, and the four that the clock of the first overtook.
