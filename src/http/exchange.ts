@@ -1,18 +1,20 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { STATUS } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { clientAddress } from "./client.ts";
 import { corsHeaders, preflightHeaders } from "./cors.ts";
-import { errorReply } from "./error-reply.ts";
+import { defaultHeaders, errorReply } from "./error-reply.ts";
+import { announcedLength, announcesBody } from "./incoming.ts";
 import type { Reply } from "./replies.ts";
 import { ClientGone, type Request, type Route } from "./request.ts";
 import type { Router } from "./router.ts";
-import { type Channel, type Delivery, linger, send } from "./sending.ts";
+import { type Delivery, linger, prepare, send } from "./sending.ts";
 import { checkRequest } from "./strictness.ts";
 
-/** Unread bodies up to this length are thrown away on a connection that lives on; longer ones end it. */
+/** Unread bodies up to this length are thrown away on a connection that goes on. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
-/** The status in the log of a request whose client went away before the answer began (nginx's number; no such answer exists). */
+/** The status in the log when the client went away before the answer began: nginx's number. */
 const CLIENT_CLOSED_REQUEST = 499;
 
 export interface ServerContext<Level extends string, Caller> {
@@ -25,16 +27,27 @@ export interface ServerContext<Level extends string, Caller> {
 }
 
 /** One request on its way through the server. */
-export interface Exchange extends Channel {
+export interface Exchange {
   readonly id: string;
+  readonly raw: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Aborted when the connection is lost (`ClientGone`) or the body is malformed (`AppError`). */
+  readonly signal: AbortSignal;
   /** The client waits for `100 Continue` before it sends the body. */
   readonly expectsContinue: boolean;
   /** Whether the connection ends with this exchange whatever the client wishes. */
   readonly mustClose: () => boolean;
-  /** Called before an answer that is followed by reading on: further requests of the connection have no meaning. */
-  readonly onLinger: () => void;
-  /** The status that the parser's error handler answered with instead. */
-  readonly refusedWith: () => number | undefined;
+}
+
+/** What is learned of a request on its way. */
+interface About {
+  readonly started: number;
+  readonly address: string;
+  readonly logFields: Record<string, unknown>;
+  route?: string;
+  wellFormed?: true;
+  /** `100 Continue` was sent. */
+  continued?: true;
 }
 
 /** Answers one request, whatever happens, and writes its log line. */
@@ -42,89 +55,33 @@ export async function serve<Level extends string, Caller>(
   context: ServerContext<Level, Caller>,
   exchange: Exchange,
 ): Promise<void> {
-  const { raw, response, signal } = exchange;
-  const started = performance.now();
+  const { id, raw, response } = exchange;
   const address = clientAddress(raw.headers, raw.socket.remoteAddress, context.trustProxy);
-  const about: About = { route: undefined, logFields: {}, continued: false, wellFormed: false };
-
-  let reply: Reply;
-  let failure: unknown;
-  try {
-    reply = await answer(context, exchange, address, about);
-  } catch (error) {
-    failure = error;
-    reply = errorReply(error);
-  }
-
-  const close =
-    !response.shouldKeepAlive ||
-    !about.wellFormed ||
-    exchange.mustClose() ||
-    reply.status === STATUS.request_timeout ||
-    blocksConnection(exchange, about);
-  const lingering = close && bodyIsUnderWay(exchange);
-  const options = {
-    keepOpen: lingering,
-    defaults: {
-      "X-Request-Id": exchange.id,
-      "X-Content-Type-Options": "nosniff",
-      "Cache-Control": "no-store",
-      ...(close ? { Connection: "close" } : {}),
-      ...corsHeaders(raw.headers, context.corsOrigins),
-    },
+  const about: About = { started: performance.now(), address, logFields: {} };
+  const prepared = async (reply: Reply): Promise<Reply> => {
+    if (endsConnection(exchange, about, reply)) response.shouldKeepAlive = false;
+    const cors = corsHeaders(raw.headers, context.corsOrigins);
+    await prepare(exchange, reply, { ...defaultHeaders(id), ...cors });
+    return reply;
   };
-  if (lingering) exchange.onLinger();
-  // What no handler read is thrown away: a client that sends it all before it reads the answer must get so far.
+  let failure: unknown;
+  const reply = await answer(context, exchange, about)
+    .then(prepared)
+    .catch((error) => {
+      failure = error;
+      return prepared(errorReply(error));
+    });
+  // What no handler read is thrown away: many clients send it all before they read the answer.
   raw.resume();
-
-  let delivery: Delivery;
-  try {
-    delivery = await send(exchange, reply, options);
-  } catch (error) {
-    failure ??= error;
-    delivery = signal.aborted
-      ? { bytes: 0, failure: signal.reason }
-      : await send(exchange, errorReply(error), options);
-  }
-  logRequest();
-  if (lingering) await linger(exchange);
-
-  function logRequest() {
-    const aborted = delivery.failure instanceof ClientGone;
-    const status = response.headersSent
-      ? response.statusCode
-      : (exchange.refusedWith() ?? CLIENT_CLOSED_REQUEST);
-    const error = delivery.failure ?? (status >= 500 ? failure : undefined);
-    const fields = {
-      method: raw.method,
-      route: about.route,
-      status,
-      duration_ms: Math.round(performance.now() - started),
-      bytes: delivery.bytes,
-      address,
-      request_id: exchange.id,
-      ...about.logFields,
-    };
-    if (aborted) context.log.info("request", { ...fields, aborted });
-    else if (error !== undefined || status >= 500)
-      context.log.error("request", { ...fields, error });
-    else context.log.info("request", fields);
-  }
-}
-
-/** What is learned of a request on its way. */
-interface About {
-  route: string | undefined;
-  logFields: Record<string, unknown>;
-  /** `100 Continue` was sent. */
-  continued: boolean;
-  wellFormed: boolean;
+  const lingering = !response.shouldKeepAlive && bodyIsUnderWay(raw);
+  const delivery = await send(exchange, reply, lingering);
+  logRequest(context.log, exchange, about, delivery, failure);
+  if (lingering && !delivery.failure) await linger(exchange);
 }
 
 async function answer<Level extends string, Caller>(
   context: ServerContext<Level, Caller>,
   { id, raw, response, signal, expectsContinue }: Exchange,
-  address: string,
   about: About,
 ): Promise<Reply> {
   const { path, query } = checkRequest(raw);
@@ -142,7 +99,7 @@ async function answer<Level extends string, Caller>(
     params: match.params,
     query,
     headers: raw.headers,
-    address,
+    address: about.address,
     signal,
     raw,
     bodyIdleTimeoutMs: context.bodyIdleTimeoutMs,
@@ -154,22 +111,46 @@ async function answer<Level extends string, Caller>(
     },
   };
   const caller = await context.authorize(route.level, request);
+  signal.throwIfAborted();
   return route.handler(request, caller);
 }
 
-function bodyIsUnderWay({ raw }: Exchange): boolean {
-  const announced =
+/** Whether the answer is the connection's last. */
+function endsConnection(exchange: Exchange, about: About, reply: Reply): boolean {
+  const { raw, expectsContinue, mustClose } = exchange;
+  if (mustClose() || !about.wellFormed || reply.status === STATUS.request_timeout) return true;
+  // The rest of the body is too long to be thrown away, or was never asked for: it may come or not.
+  const unasked = expectsContinue && !about.continued;
+  const long =
     raw.headers["transfer-encoding"] !== undefined ||
-    Number(raw.headers["content-length"] ?? 0) > 0;
-  return announced && !raw.complete;
+    announcedLength(raw.headers) > MAX_DISCARDED_BYTES;
+  return bodyIsUnderWay(raw) && (unasked || long);
 }
 
-/** Whether the rest of a body is too long to be thrown away in passing, or was never asked for, so that it may come or not. */
-function blocksConnection(exchange: Exchange, { continued }: About): boolean {
-  const { headers } = exchange.raw;
-  const unasked = exchange.expectsContinue && !continued;
-  const long =
-    headers["transfer-encoding"] !== undefined ||
-    Number(headers["content-length"]) > MAX_DISCARDED_BYTES;
-  return bodyIsUnderWay(exchange) && (unasked || long);
+function bodyIsUnderWay(raw: IncomingMessage): boolean {
+  return announcesBody(raw.headers) && !raw.complete;
+}
+
+function logRequest(
+  log: Logger,
+  { id, raw, response }: Exchange,
+  about: About,
+  delivery: Delivery,
+  failure: unknown,
+): void {
+  const status = response.headersSent ? response.statusCode : CLIENT_CLOSED_REQUEST;
+  const fields = {
+    method: raw.method,
+    route: about.route,
+    status,
+    duration_ms: Math.round(performance.now() - about.started),
+    bytes: delivery.bytes,
+    address: about.address,
+    request_id: id,
+    ...about.logFields,
+  };
+  const error = delivery.failure ?? (status >= 500 ? failure : undefined);
+  if (delivery.failure instanceof ClientGone) log.info("request", { ...fields, aborted: true });
+  else if (error !== undefined || status >= 500) log.error("request", { ...fields, error });
+  else log.info("request", fields);
 }

@@ -1,13 +1,17 @@
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { AppError } from "../errors.ts";
-import { errorReply } from "./error-reply.ts";
+import { defaultHeaders, errorReply } from "./error-reply.ts";
 
+/** How long what still arrives after the refusal is thrown away. */
 const LINGER_MS = 5_000;
 
-/** What to tell a client whose bytes node's parser refused; undefined when the connection itself failed. By llhttp's and node's codes. */
-export function protocolError(error: NodeJS.ErrnoException): AppError | undefined {
-  switch (error.code) {
+/**
+ * What to tell a client whose bytes node's parser refused, by the codes of llhttp and of node;
+ * undefined when the connection failed or ended.
+ */
+export function protocolError({ code }: NodeJS.ErrnoException): AppError | undefined {
+  switch (code) {
     case "HPE_HEADER_OVERFLOW":
       return new AppError("header_fields_too_large", "Request header too large");
     case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
@@ -16,24 +20,24 @@ export function protocolError(error: NodeJS.ErrnoException): AppError | undefine
       return new AppError("not_implemented", "Only the chunked transfer coding is supported");
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return new AppError("request_timeout", "The request did not arrive in time");
+    case "HPE_INVALID_EOF_STATE":
+      return undefined;
     default:
-      return error.code?.startsWith("HPE_")
+      return code?.startsWith("HPE_")
         ? new AppError("bad_request", "Malformed HTTP request")
         : undefined;
   }
 }
 
-/** Answers on a bare socket, where there is no response object, and closes it; what still arrives is thrown away for a while. */
+/** Answers on a bare socket, where there is no response object, and closes it. The status. */
 export function answerRaw(socket: Duplex, error: AppError, requestId: string): number {
   const { status, headers, body } = errorReply(error);
   const text = String(body);
   const fields = {
+    ...defaultHeaders(requestId),
     ...headers,
     Date: new Date().toUTCString(),
     "Content-Length": Buffer.byteLength(text),
-    "X-Request-Id": requestId,
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
     Connection: "close",
   };
   const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);

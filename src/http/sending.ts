@@ -1,181 +1,114 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { once } from "node:events";
+import { addAbortSignal, Readable } from "node:stream";
+import type { Exchange } from "./exchange.ts";
+import { readChunks } from "./incoming.ts";
 import type { Headers, Reply } from "./replies.ts";
 import { ClientGone } from "./request.ts";
 
-/** A reader that takes nothing for so long is cut off, in milliseconds. */
+/** A client that takes nothing of its answer for so long is cut off. */
 const STALLED_READER_MS = 120_000;
+/** After an early answer: how long nothing may arrive, and how long to read on in all. */
 const LINGER_QUIET_MS = 1_000;
-const LINGER_IDLE_MS = 5_000;
 const LINGER_TOTAL_MS = 30_000;
 
-export interface Channel {
-  raw: IncomingMessage;
-  response: ServerResponse;
-  /** Aborted when the connection is lost. */
-  signal: AbortSignal;
-}
-
-/** Body bytes handed to the connection, and what kept the reply from being complete: `ClientGone`, or a fault of the body's stream. */
 export interface Delivery {
+  /** Body bytes handed to the connection. */
   bytes: number;
+  /** Why the answer is not complete: `ClientGone`, or a fault of the body's stream. */
   failure?: unknown;
 }
 
 /**
- * Sends `reply` with the `defaults` where it has no header of its own. With `keepOpen` the response is complete but the connection is not
- * closed after it: the caller goes on with `linger`. Rejects when nothing was sent yet; after the headers a failure destroys the connection.
+ * Sets status and headers, the reply's own over the `defaults`, and waits for the first bytes of a
+ * stream: nothing is sent yet, so what fails here can still be answered with an error.
  */
-export async function send(
-  channel: Channel,
-  reply: Reply,
-  options: { defaults: Headers; keepOpen: boolean },
-): Promise<Delivery> {
-  const { response, signal, raw } = channel;
-  const { body, status } = reply;
+export async function prepare(
+  { raw, response, signal }: Exchange,
+  { status, headers, body }: Reply,
+  defaults: Headers,
+): Promise<void> {
   const stream = body instanceof Readable ? body : undefined;
-  // One that is destroyed may still tell of an error, and nobody else listens.
+  // Whoever destroys the stream tells why; nobody else listens.
   stream?.on("error", () => {});
-  const noContent = status === 204 || status === 304;
   try {
-    signal.throwIfAborted();
     response.statusCode = status;
-    setHeaders(response, options.defaults, reply.headers);
-    const payload = body instanceof Readable ? undefined : Buffer.from(body ?? "");
-    // A reply to HEAD has its own, for the body that it does not bring.
-    if (payload && !noContent && !response.hasHeader("Content-Length")) {
-      response.setHeader("Content-Length", payload.length);
+    for (const name of response.getHeaderNames()) response.removeHeader(name);
+    for (const [name, value] of Object.entries(defaults)) response.setHeader(name, value);
+    for (const [name, value] of Object.entries(headers)) {
+      if (name.toLowerCase() === "vary") response.appendHeader(name, value);
+      else response.setHeader(name, value);
     }
-    // Without a listener the socket's time-out destroys it.
-    response.setTimeout(STALLED_READER_MS);
-    if (stream && !noContent && raw.method !== "HEAD") {
-      await firstChunk(stream, signal);
-      return await sendStream(channel, stream, options.keepOpen);
+    if (stream) {
+      if (raw.method !== "HEAD") await firstBytes(addAbortSignal(signal, stream));
+    } else if (mayHaveBody(status) && !response.hasHeader("Content-Length")) {
+      response.setHeader("Content-Length", Buffer.byteLength((body as string | Buffer) ?? ""));
     }
-    return await sendPayload(
-      channel,
-      noContent || raw.method === "HEAD" ? undefined : payload,
-      options.keepOpen,
-    );
-  } finally {
-    stream?.destroy();
-  }
-}
-
-function setHeaders(response: ServerResponse, defaults: Headers, own: Headers): void {
-  for (const name of response.getHeaderNames()) response.removeHeader(name);
-  for (const [name, value] of Object.entries(defaults)) response.setHeader(name, value);
-  for (const [name, value] of Object.entries(own)) {
-    if (name.toLowerCase() === "vary") response.appendHeader(name, value);
-    else response.setHeader(name, value);
-  }
-}
-
-async function sendPayload(
-  { response, signal }: Channel,
-  payload: Buffer | undefined,
-  keepOpen: boolean,
-): Promise<Delivery> {
-  const sent = await new Promise<boolean>((resolve) => {
-    signal.addEventListener("abort", () => resolve(false), { once: true });
-    if (!keepOpen) {
-      response.once("finish", () => resolve(true)).end(payload);
-    } else if (payload === undefined || payload.length === 0) {
-      response.flushHeaders();
-      resolve(true);
-    } else {
-      response.write(payload, (error) => resolve(!error));
-    }
-  });
-  return sent ? { bytes: payload?.length ?? 0 } : { bytes: 0, failure: new ClientGone() };
-}
-
-/** Waits for the first bytes, so that a stream that fails at once can still be answered with an error. */
-async function firstChunk(stream: Readable, signal: AbortSignal): Promise<void> {
-  if (stream.errored) throw stream.errored;
-  if (stream.destroyed) throw new Error("The body's stream was destroyed before it was sent");
-  await new Promise<void>((resolve, reject) => {
-    const onClose = () => settle(() => reject(new Error("The body's stream ended early")));
-    const onError = (error: unknown) => settle(() => reject(error));
-    const onReadable = () => settle(resolve);
-    const onAbort = () => settle(() => reject(signal.reason));
-    const settle = (act: () => void) => {
-      stream.off("close", onClose).off("error", onError).off("readable", onReadable);
-      signal.removeEventListener("abort", onAbort);
-      act();
-    };
-    stream.on("close", onClose).on("error", onError).on("readable", onReadable);
-    signal.addEventListener("abort", onAbort);
-  });
-}
-
-async function sendStream(
-  { raw, response }: Channel,
-  stream: Readable,
-  keepOpen: boolean,
-): Promise<Delivery> {
-  const header = response.getHeader("content-length");
-  const expected = header === undefined ? undefined : Number(header);
-  let bytes = 0;
-  let failure: unknown;
-  const blame = (error: unknown) => {
-    failure ??= raw.socket.destroyed ? new ClientGone() : error;
-  };
-  // The first event tells who failed: pipeline destroys the other side too.
-  stream.once("error", blame);
-  async function* counted(chunks: AsyncIterable<Buffer>) {
-    for await (const chunk of chunks) {
-      if (expected !== undefined && bytes + chunk.length > expected) break;
-      bytes += chunk.length;
-      yield chunk;
-    }
-    if (expected === undefined || bytes === expected) return;
-    const error = new Error(
-      `The body's stream does not have the ${expected} bytes that were announced`,
-    );
-    blame(error);
-    throw error;
-  }
-  try {
-    // The last chunk of a chunked body is written by `end`.
-    await pipeline(stream, counted, response, { end: !keepOpen || expected === undefined });
-    return { bytes };
   } catch (error) {
-    blame(error);
-    raw.socket.destroy();
-    return { bytes, failure };
+    stream?.destroy();
+    throw signal.aborted ? signal.reason : error;
   }
+}
+
+async function firstBytes(stream: Readable): Promise<void> {
+  if (!stream.destroyed) await Promise.race([once(stream, "readable"), once(stream, "close")]);
+  if (stream.destroyed) throw stream.errored ?? new Error("The body's stream ended early");
+}
+
+function mayHaveBody(status: number): boolean {
+  return status !== 204 && status !== 304;
 }
 
 /**
- * Closes the connection after an early answer: what the client still sends is read and thrown away, for a bounded time. Closing at once
- * would reset the connection under a client that still sends, and it would lose the answer (RFC 9112 §9.6).
+ * Sends a prepared reply. A failure cuts the connection: the client must not take a part for the
+ * whole. Before a `linger` the response is not ended, which would close the connection.
  */
-export async function linger({ raw, response, signal }: Channel): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const settle = () => {
-      for (const timer of [total, quiet, idle]) clearTimeout(timer);
-      raw.off("data", watch).off("end", settle).off("close", settle);
-      signal.removeEventListener("abort", settle);
-      resolve();
-    };
-    // Half-closing under a client that still sends makes some give up (node's own does): only one that waits is told the end.
-    const endOurs = () => response.socket?.end();
-    const watch = () => {
-      clearTimeout(quiet);
-      clearTimeout(idle);
-      quiet = setTimeout(endOurs, LINGER_QUIET_MS);
-      idle = setTimeout(settle, LINGER_IDLE_MS);
-    };
-    const total = setTimeout(settle, LINGER_TOTAL_MS);
-    let quiet: NodeJS.Timeout | undefined;
-    let idle: NodeJS.Timeout | undefined;
-    if (raw.readableEnded || raw.destroyed) return settle();
-    raw.on("data", watch).on("end", settle).on("close", settle);
-    signal.addEventListener("abort", settle);
-    watch();
-    raw.resume();
+export async function send(
+  { raw, response, signal }: Exchange,
+  { status, body = "" }: Reply,
+  lingering: boolean,
+): Promise<Delivery> {
+  const delivery: Delivery = { bytes: 0 };
+  try {
+    if (raw.socket.destroyed) throw new ClientGone();
+    // A stream that is not as long as was announced is a failure.
+    response.strictContentLength = true;
+    // Without a listener the socket's time-out destroys it.
+    response.setTimeout(STALLED_READER_MS);
+    const chunks = body instanceof Readable ? body : [Buffer.from(body)];
+    for await (const chunk of raw.method === "HEAD" || !mayHaveBody(status) ? [] : chunks) {
+      const more = response.write(chunk);
+      delivery.bytes += chunk.length;
+      if (!more) await once(response, "drain", { signal });
+    }
+    if (lingering) response.flushHeaders();
+    else await end(response);
+  } catch (error) {
+    raw.socket.destroy();
+    delivery.failure = signal.aborted ? signal.reason : error;
+  } finally {
+    if (body instanceof Readable) body.destroy();
+  }
+  return delivery;
+}
+
+function end(response: Exchange["response"]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    response.once("finish", resolve).once("close", () => reject(new ClientGone()));
+    response.end();
   });
-  raw.socket.destroySoon();
+}
+
+/**
+ * Closes the connection after an early answer: what the client still sends is read and thrown away,
+ * for a bounded time. Closing at once would reset the connection under a client that still sends,
+ * and it would lose the answer (RFC 9112 §9.6).
+ */
+export async function linger({ raw, response }: Exchange): Promise<void> {
+  try {
+    const tooLong = AbortSignal.timeout(LINGER_TOTAL_MS);
+    for await (const _chunk of readChunks(raw, LINGER_QUIET_MS, tooLong));
+  } catch {
+    // The client is quiet or gone, or has sent for long enough.
+  }
+  await end(response).catch(() => {});
 }

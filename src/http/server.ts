@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
-import { AppError } from "../errors.ts";
+import { AppError, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { clientAddress, requestId } from "./client.ts";
 import { type Exchange, type ServerContext, serve } from "./exchange.ts";
@@ -22,49 +22,52 @@ const CHECK_INTERVAL_MS = 5_000;
 export interface HttpServer {
   /** Rejects when the address can't be had. Port 0 takes a free one. */
   listen(port: number, host: string): Promise<{ port: number; host: string }>;
-  /** Takes no new connection, ends idle ones, lets requests in flight finish, and after `timeoutMs` cuts what is left. */
+  /**
+   * Takes no new connection, ends idle ones, lets requests in flight finish, and after `timeoutMs`
+   * cuts what is left.
+   */
   close(timeoutMs: number): Promise<void>;
   readonly closing: boolean;
 }
 
-interface Entry {
-  exchange: Exchange;
-  abort: AbortController;
-}
-
-interface Connection {
-  /** Those in flight, in the order of their requests. */
-  exchanges: Set<Entry>;
-  /** No further request of this connection is looked at. */
-  last: boolean;
-  refusedWith: number | undefined;
-}
-
-function newest({ exchanges }: Connection): Entry | undefined {
-  return [...exchanges].at(-1);
-}
-
-/** A server for the table of routes. `authorize` says who calls, or throws, before any byte of a body is read. */
-export function createHttpServer<Level extends string, Caller>(options: {
+export interface HttpServerOptions<Level extends string, Caller> {
   routes: readonly Route<Level, Caller>[];
+  /** Says who calls, or throws, before any byte of a body is read. */
   authorize: (level: Level, request: Request) => Promise<Caller>;
   log: Logger;
+  /** The origins that CORS lets in. */
   corsOrigins: readonly string[];
+  /** Whether the last hop of `X-Forwarded-For` is the client. */
   trustProxy: boolean;
   bodyIdleTimeoutMs?: number;
-}): HttpServer {
-  const { routes, ...rest } = options;
-  const context: ServerContext<Level, Caller> = {
-    bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS,
-    ...rest,
-    router: createRouter(routes),
-  };
-  const { log } = options;
-  const connections = new Map<Socket, Connection>();
-  const running = new Set<Promise<void>>();
-  let closed: Promise<void> | undefined;
+}
 
-  const server = createServer({
+/** A server for the table of routes. */
+export function createHttpServer<Level extends string, Caller>({
+  routes,
+  ...options
+}: HttpServerOptions<Level, Caller>): HttpServer {
+  const router = createRouter(routes);
+  const context = { bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS, ...options, router };
+  return new NodeHttpServer(context);
+}
+
+/** A connection's requests are served one after the other. */
+interface Connection {
+  /** Settles when every request that was read is answered. */
+  answered: Promise<void>;
+  /** Requests that were read and are not answered: one is being served, the others wait. */
+  unanswered: number;
+  /** What was read last. */
+  newest?: { raw: IncomingMessage; abort: AbortController };
+  /** The client is told that its bytes are no HTTP, after the answers to what came before. */
+  refused: boolean;
+}
+
+class NodeHttpServer<Level extends string, Caller> implements HttpServer {
+  readonly #context: ServerContext<Level, Caller>;
+  readonly #connections = new Map<Socket, Connection>();
+  readonly #server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: HEADERS_TIMEOUT_MS,
     // A slow but steady upload may take its time; bodies have an idle timer.
@@ -74,99 +77,123 @@ export function createHttpServer<Level extends string, Caller>(options: {
     // Checked in strictness.ts, with an answer in JSON.
     requireHostHeader: false,
   });
-  // A header beyond a maximum count would be dropped without a word; the size is bounded anyway.
-  server.maxHeadersCount = 0;
-  // Answers clients that end their sending side after the request, as scripts with netcat do.
-  Object.assign(server, { httpAllowHalfOpen: true });
+  #closed: Promise<void> | undefined;
 
-  function connectionOf(socket: Socket): Connection {
-    const known = connections.get(socket);
-    if (known) return known;
-    const connection: Connection = { exchanges: new Set(), last: false, refusedWith: undefined };
-    connections.set(socket, connection);
-    socket.once("close", () => {
-      connections.delete(socket);
-      for (const { abort } of connection.exchanges) abort.abort(new ClientGone());
+  constructor(context: ServerContext<Level, Caller>) {
+    this.#context = context;
+    const server = this.#server;
+    // A header beyond a maximum count would be dropped without a word; the size is bounded anyway.
+    server.maxHeadersCount = 0;
+    server.on("connection", (socket) => this.#accept(socket));
+    server.on("request", (raw, response) => this.#receive(raw, response, false));
+    server.on("checkContinue", (raw, response) => this.#receive(raw, response, true));
+    // Any other expectation is ignored, as RFC 9110 §10.1.1 allows.
+    server.on("checkExpectation", (raw, response) => this.#receive(raw, response, false));
+    server.on("connect", (raw, duplex) => {
+      const refusal = new AppError("bad_request", "CONNECT is not supported");
+      duplex.on("error", () => {});
+      void this.#refuse(duplex as Socket, refusal, requestId(raw.headers));
     });
-    return connection;
+    server.on("clientError", (error, duplex) => this.#onClientError(error, duplex as Socket));
   }
 
-  function begin(raw: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+  get closing(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  async listen(port: number, host: string): Promise<{ port: number; host: string }> {
+    await once(this.#server.listen(port, host), "listening");
+    this.#server.on("error", (error) =>
+      this.#context.log.error("the listening socket failed", { error }),
+    );
+    const bound = this.#server.address() as AddressInfo;
+    return { port: bound.port, host: bound.address };
+  }
+
+  close(timeoutMs: number): Promise<void> {
+    this.#closed ??= this.#close(timeoutMs);
+    return this.#closed;
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const closed = once(this.#server.close(), "close");
+    // Node's own closeIdleConnections leaves those that never sent anything.
+    for (const [socket, { unanswered }] of this.#connections)
+      if (unanswered === 0) socket.destroy();
+    await within(closed, timeoutMs, "Connections did not end").catch(() => {
+      for (const socket of this.#connections.keys()) socket.destroy();
+    });
+    await closed;
+    // What was cut off still cleans up after itself.
+    const served = Array.from(this.#connections.values(), ({ answered }) => answered);
+    await within(Promise.all(served), CLEAN_UP_MS, "Requests did not end").catch(() => {});
+  }
+
+  #accept(socket: Socket): void {
+    const connection: Connection = { answered: Promise.resolve(), unanswered: 0, refused: false };
+    this.#connections.set(socket, connection);
+    // Node resumes the socket after every message, and reads on whatever the stream's state is.
+    socket.on("resume", () => {
+      if (connection.unanswered > 1) socket.pause().emit("pause");
+    });
+    socket.once("close", async () => {
+      await connection.answered;
+      this.#connections.delete(socket);
+    });
+  }
+
+  #receive(raw: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
     const { socket } = raw;
-    const connection = connectionOf(socket);
-    if (connection.last) return;
+    const connection = this.#connectionOf(socket);
     raw.on("error", () => {});
     response.on("error", () => {});
     const abort = new AbortController();
-    const exchange: Exchange = {
-      id: requestId(raw.headers),
-      raw,
-      response,
-      signal: abort.signal,
-      expectsContinue,
-      // Requests sent in one go are answered in order: only the answer to the last may close.
-      mustClose: () => (closed !== undefined || connection.last) && newest(connection) === entry,
-      onLinger: () => {
-        connection.last = true;
-      },
-      refusedWith: () => connection.refusedWith,
-    };
-    const entry: Entry = { exchange, abort };
-    connection.exchanges.add(entry);
-    const serving = serve(context, exchange)
-      .catch((error) => {
-        log.error("an exchange failed", { request_id: exchange.id, error });
-        socket.destroy();
-      })
-      .finally(() => {
-        running.delete(serving);
-        connection.exchanges.delete(entry);
-        const over =
-          closed !== undefined || (connection.last && connection.refusedWith === undefined);
-        if (over && connection.exchanges.size === 0) socket.destroySoon();
-      });
-    running.add(serving);
+    response.once("close", () => {
+      if (!response.writableFinished) abort.abort(new ClientGone());
+    });
+    connection.newest = { raw, abort };
+    connection.unanswered += 1;
+    // Node's parser emits what one chunk (64 KiB) holds of requests; no other chunk is read.
+    if (connection.unanswered > 1) socket.pause();
+    const { signal } = abort;
+    const mustClose = () => this.closing;
+    const id = requestId(raw.headers);
+    const exchange = { id, raw, response, signal, expectsContinue, mustClose };
+    connection.answered = connection.answered.then(() => this.#serve(exchange, connection));
   }
 
-  server.on("connection", connectionOf);
-  server.on("request", (raw, response) => begin(raw, response, false));
-  server.on("checkContinue", (raw, response) => begin(raw, response, true));
-  // Any other expectation is ignored, as RFC 9110 §10.1.1 allows.
-  server.on("checkExpectation", (raw, response) => begin(raw, response, false));
-  server.on("connect", (raw, socket) => {
-    socket.on("error", () => {});
-    refuse(
-      socket as Socket,
-      new AppError("bad_request", "CONNECT is not supported"),
-      requestId(raw.headers),
-    );
-  });
-  server.on("clientError", (error, duplex) => {
-    const socket = duplex as Socket;
-    const connection = connectionOf(socket);
-    const refusal = protocolError(error);
-    if (!refusal) return void socket.destroy();
-    const current = newest(connection);
-    if (connection.last) {
-      // Behind the last answer nonsense is thrown away like all else; in the middle of a body it is the end.
-      if (current?.exchange.response.headersSent) socket.destroy();
-      return;
+  async #serve(exchange: Exchange, connection: Connection): Promise<void> {
+    const { socket } = exchange.raw;
+    // After an answer that ends the connection the socket takes no other.
+    if (socket.writable) {
+      await serve(this.#context, exchange).catch((error) => {
+        this.#context.log.error("an exchange failed", { request_id: exchange.id, error });
+        socket.destroy();
+      });
     }
-    connection.last = true;
-    if (!current)
-      return socket.writable ? refuse(socket, refusal, randomUUID()) : void socket.destroy();
-    const { raw, response, id } = current.exchange;
-    // Requests that arrived whole before the nonsense are answered; then the connection ends.
-    if (raw.complete) return;
-    if (response.headersSent || !socket.writable) return void socket.destroy();
-    if (connection.exchanges.size === 1) connection.refusedWith = answerRaw(socket, refusal, id);
-    current.abort.abort(new ClientGone());
-  });
+    connection.unanswered -= 1;
+    if (connection.unanswered === 1) socket.resume();
+    if (connection.unanswered === 0 && this.closing) socket.destroySoon();
+  }
 
-  function refuse(socket: Socket, refusal: AppError, id: string): void {
-    connectionOf(socket).last = true;
+  #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    const refusal = protocolError(error);
+    const { newest } = this.#connectionOf(socket);
+    if (!refusal) socket.destroy();
+    // The fault is in a body: whoever reads that throws the refusal.
+    else if (newest && !newest.raw.complete) newest.abort.abort(refusal);
+    else void this.#refuse(socket, refusal, randomUUID());
+  }
+
+  /** Answers what is no request of HTTP when all before it is answered, and ends the connection. */
+  async #refuse(socket: Socket, refusal: AppError, id: string): Promise<void> {
+    const connection = this.#connectionOf(socket);
+    if (connection.refused) return;
+    connection.refused = true;
+    await connection.answered;
+    if (!socket.writable) return;
     const status = answerRaw(socket, refusal, id);
-    log.info("request refused", {
+    this.#context.log.info("request refused", {
       status,
       reason: refusal.detail,
       address: clientAddress({}, socket.remoteAddress, false),
@@ -174,39 +201,9 @@ export function createHttpServer<Level extends string, Caller>(options: {
     });
   }
 
-  return {
-    get closing() {
-      return closed !== undefined;
-    },
-
-    listen(port, host) {
-      return new Promise((resolve, reject) => {
-        server.once("error", reject);
-        server.listen(port, host, () => {
-          server.off("error", reject);
-          server.on("error", (error) => log.error("the listening socket failed", { error }));
-          const bound = server.address() as AddressInfo;
-          resolve({ port: bound.port, host: bound.address });
-        });
-      });
-    },
-
-    close(timeoutMs) {
-      closed ??= new Promise((resolve) => {
-        const timer = setTimeout(() => {
-          for (const socket of connections.keys()) socket.destroy();
-        }, timeoutMs);
-        server.close(async () => {
-          clearTimeout(timer);
-          // What was cut off still cleans up after itself.
-          await Promise.race([Promise.all(running), delay(CLEAN_UP_MS, undefined, { ref: false })]);
-          resolve();
-        });
-        for (const [socket, { exchanges }] of connections) {
-          if (exchanges.size === 0) socket.destroy();
-        }
-      });
-      return closed;
-    },
-  };
+  #connectionOf(socket: Socket): Connection {
+    const connection = this.#connections.get(socket);
+    if (!connection) throw new Error("A connection that was not accepted");
+    return connection;
+  }
 }

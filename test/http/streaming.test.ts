@@ -94,7 +94,7 @@ describe("streamed replies", () => {
       await assert.rejects(fetch(server.url).then((answer) => answer.text()));
       const line = await server.logged(({ message }) => message === "request");
       assert.equal(line.level, "error");
-      assert.match(JSON.stringify(line.error), error ? /disk/ : /announced/);
+      assert.match(JSON.stringify(line.error), error ? /disk/ : /CONTENT_LENGTH_MISMATCH/);
     });
   }
 
