@@ -14,7 +14,7 @@ import { createRegistration, type Registration } from "./domain/registration.ts"
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
-import { createHttpServer, type HttpServer } from "./http/server.ts";
+import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
 import { createGuard } from "./routes/access.ts";
@@ -150,7 +150,7 @@ async function compose(
     }),
     paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
   };
-  const server: HttpServer = createHttpServer({
+  const server: HttpServer = new HttpServer({
     routes: [
       ...table(handlers),
       ...(config.environment === "dev" ? devTable(createDocsRoutes()) : []),
