@@ -33,8 +33,6 @@ export interface Exchange {
   readonly response: ServerResponse;
   /** Aborted when the connection is lost (`ClientGone`) or the body is malformed (`AppError`). */
   readonly signal: AbortSignal;
-  /** The client waits for `100 Continue` before it sends the body. */
-  readonly expectsContinue: boolean;
 }
 
 /** What is learned of a request on its way. */
@@ -80,7 +78,7 @@ function bodyIsUnderWay(raw: IncomingMessage): boolean {
 
 async function answer(
   context: ServerContext,
-  { id, raw, response, signal, expectsContinue }: Exchange,
+  { id, raw, response, signal }: Exchange,
   about: About,
 ): Promise<Reply> {
   const { path, query } = checkRequest(raw);
@@ -102,7 +100,10 @@ async function answer(
     address: about.address,
     signal,
     raw,
-    sendContinue: () => expectsContinue && response.writeContinue(),
+    sendContinue() {
+      if (raw.httpVersion === "1.1" && /^100-continue$/i.test(headers.expect ?? ""))
+        response.writeContinue();
+    },
     bodyIdleTimeoutMs: context.bodyIdleTimeoutMs,
     logFields: about.logFields,
   };

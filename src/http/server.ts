@@ -64,10 +64,9 @@ export class HttpServer {
     // A header beyond a maximum count would be dropped without a word; the size is bounded anyway.
     server.maxHeadersCount = 0;
     server.on("connection", (socket) => this.#accept(socket));
-    server.on("request", (raw, response) => this.#receive(raw, response, false));
-    server.on("checkContinue", (raw, response) => this.#receive(raw, response, true));
-    // Any other expectation is ignored, as RFC 9110 §10.1.1 allows.
-    server.on("checkExpectation", (raw, response) => this.#receive(raw, response, false));
+    // An expectation but `100-continue` is ignored, as RFC 9110 §10.1.1 allows.
+    for (const event of ["request", "checkContinue", "checkExpectation"])
+      server.on(event, (raw, response) => this.#receive(raw, response));
     server.on("connect", ({ headers }, socket) => {
       socket.on("error", () => {});
       const refusal = new AppError("bad_request", "CONNECT is not supported");
@@ -116,7 +115,7 @@ export class HttpServer {
     const connection: Connection = { answered: Promise.resolve(), unanswered: 0 };
     this.#connections.set(socket, connection);
     socket.on("resume", () => {
-      // Node resumes after each message it parsed, and may read although the stream is paused.
+      // Node resumes after each message, and may then read although the stream is paused.
       if (connection.unanswered > 1) socket.pause().emit("pause");
     });
     socket.once("close", async () => {
@@ -126,7 +125,7 @@ export class HttpServer {
     return connection;
   }
 
-  #receive(raw: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+  #receive(raw: IncomingMessage, response: ServerResponse): void {
     const connection = this.#connectionOf(raw.socket);
     const abort = new AbortController();
     raw.on("error", () => {});
@@ -138,8 +137,7 @@ export class HttpServer {
     connection.unanswered += 1;
     // Node's parser emits all requests of one chunk (64 KiB); no other chunk is read.
     if (connection.unanswered > 1) raw.socket.pause();
-    const id = requestId(raw.headers);
-    const exchange = { id, raw, response, signal: abort.signal, expectsContinue };
+    const exchange = { id: requestId(raw.headers), raw, response, signal: abort.signal };
     connection.answered = connection.answered.then(() => this.#serve(exchange, connection));
   }
 
