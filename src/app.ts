@@ -11,7 +11,7 @@ import { createSessions } from "./domain/sessions.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
-import { createHttpServer, type HttpServer } from "./http/server.ts";
+import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
 import { type Closers, openParts, type Parts } from "./parts.ts";
@@ -130,7 +130,7 @@ async function serve(
     paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
   };
   const isDev = config.environment === "dev";
-  const server: HttpServer = createHttpServer({
+  const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
     authorize: createGuard(sessions),
     log,

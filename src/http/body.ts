@@ -1,44 +1,38 @@
-import type * as v from "valibot";
-import { AppError, type Issue } from "../errors.ts";
+import { AppError } from "../errors.ts";
 import { parseMediaType } from "./header-values.ts";
-import { announcedLength, announcesBody, atMost, collect, readBody } from "./incoming.ts";
+import {
+  announcedLength,
+  announcesBody,
+  atMost,
+  collect,
+  decodeUtf8,
+  readBody,
+} from "./incoming.ts";
 import type { Request } from "./request.ts";
-import { validate } from "./validate.ts";
+import { invalid, type Schema, validate } from "./validate.ts";
 
 /** Most bytes of a JSON or form body. */
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** A JSON body, checked. 415, 413 beyond 64 KiB, 422 for what is no JSON in UTF-8 or not what the schema asks for. */
-export async function readJson<Schema extends v.GenericSchema>(
-  request: Request,
-  schema: Schema,
-): Promise<v.InferOutput<Schema>> {
+/** A JSON body, checked. 415, 413 beyond 64 KiB, 422 for what is not what the schema asks for. */
+export async function readJson<T>(request: Request, schema: Schema<T>): Promise<T> {
   const text = await readText(request, "application/json", "json_invalid");
   return validate(schema, parseJson(text), "body");
 }
 
-/** A form body (`application/x-www-form-urlencoded`), a string a field, checked. As `readJson`; a field given twice is a 422. */
-export async function readForm<Schema extends v.GenericSchema>(
-  request: Request,
-  schema: Schema,
-): Promise<v.InferOutput<Schema>> {
+/** A form body, a string a field. As `readJson`; a field given twice is a 422. */
+export async function readForm<T>(request: Request, schema: Schema<T>): Promise<T> {
   const text = await readText(request, "application/x-www-form-urlencoded", "form_invalid");
   return validate(schema, uniqueValues(new URLSearchParams(text), "body"), "body");
 }
 
-/** The query's parameters, a string each, checked. One given twice is a 422, even if the schema does not know it. */
-export function readQuery<Schema extends v.GenericSchema>(
-  request: Request,
-  schema: Schema,
-): v.InferOutput<Schema> {
+/** The query's parameters, checked. One given twice is a 422, even an unknown one. */
+export function readQuery<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, uniqueValues(request.query, "query"), "query");
 }
 
 /** The path's parameters, checked. */
-export function readParams<Schema extends v.GenericSchema>(
-  request: Request,
-  schema: Schema,
-): v.InferOutput<Schema> {
+export function readParams<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, request.params, "path");
 }
 
@@ -50,69 +44,43 @@ export async function refuseBody(request: Request, detail: string): Promise<void
   for await (const _chunk of readBody(request)) throw refusal;
 }
 
-async function readText(request: Request, mediaType: string, invalid: string): Promise<string> {
-  if (!announcesBody(request.headers)) throw missingBody();
-  requireMediaType(request, mediaType);
+/** The parameters of the body's type. 415 for another type or charset, or a compressed body. */
+export function requireMediaType({ headers }: Request, type: string): ReadonlyMap<string, string> {
+  const refusal = (detail: string) => new AppError("unsupported_media_type", detail);
+  const coding = headers["content-encoding"] ?? "identity";
+  if (!/^\s*identity\s*$/i.test(coding)) throw refusal("The body must not have a Content-Encoding");
+  const media = parseMediaType(headers["content-type"]);
+  const charset = media?.parameters.get("charset") ?? "utf-8";
+  if (media?.value === type && /^utf-8$/i.test(charset)) return media.parameters;
+  throw refusal(`The body must be ${type} in UTF-8`);
+}
+
+async function readText(request: Request, type: string, fault: string): Promise<string> {
+  const missing = () => invalid("missing", ["body"], "A request body is required");
+  if (!announcesBody(request.headers)) throw missing();
+  requireMediaType(request, type);
   const tooLarge = () => new AppError("content_too_large", "Request body too large");
   if (announcedLength(request.headers) > MAX_BODY_BYTES) throw tooLarge();
   const bytes = await collect(atMost(readBody(request), MAX_BODY_BYTES, tooLarge));
-  if (bytes.length === 0) throw missingBody();
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw invalidBody({ type: invalid, loc: ["body"], msg: "The body is not valid UTF-8" });
-  }
-}
-
-function requireMediaType({ headers }: Request, mediaType: string): void {
-  const media = parseMediaType(headers["content-type"]);
-  const charset = media?.parameters.get("charset")?.toLowerCase() ?? "utf-8";
-  if (media?.type !== mediaType || charset !== "utf-8") {
-    throw new AppError("unsupported_media_type", `The body must be ${mediaType} in UTF-8`);
-  }
-  requireIdentityCoding(headers["content-encoding"]);
-}
-
-/** 415 for a compressed body. */
-export function requireIdentityCoding(contentEncoding: string | undefined): void {
-  if (contentEncoding !== undefined && contentEncoding.trim().toLowerCase() !== "identity") {
-    throw new AppError("unsupported_media_type", "The body must not have a Content-Encoding");
-  }
+  if (bytes.length === 0) throw missing();
+  const text = decodeUtf8(bytes);
+  if (text === undefined) throw invalid(fault, ["body"], "The body is not valid UTF-8");
+  return text;
 }
 
 function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/^\ufeff/, ""));
   } catch {
-    throw invalidBody({ type: "json_invalid", loc: ["body"], msg: "The body is not valid JSON" });
+    throw invalid("json_invalid", ["body"], "The body is not valid JSON");
   }
 }
 
-function missingBody(): AppError {
-  return invalidBody({ type: "missing", loc: ["body"], msg: "A request body is required" });
-}
-
-function invalidBody(issue: Issue): AppError {
-  return new AppError("validation_failed", [issue]);
-}
-
-function uniqueValues(
-  parameters: URLSearchParams,
-  where: "body" | "query",
-): Record<string, string> {
+function uniqueValues(parameters: URLSearchParams, where: string): Record<string, string> {
   const values: Record<string, string> = Object.create(null);
-  const twice = new Set<string>();
   for (const [name, value] of parameters) {
-    if (name in values) twice.add(name);
-    else values[name] = value;
+    if (name in values) throw invalid("duplicate", [where, name], "Given more than once");
+    values[name] = value;
   }
-  if (twice.size === 0) return values;
-  throw new AppError(
-    "validation_failed",
-    Array.from(twice, (name) => ({
-      type: "duplicate",
-      loc: [where, name],
-      msg: "Given more than once",
-    })),
-  );
+  return values;
 }

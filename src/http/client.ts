@@ -9,27 +9,22 @@ export function requestId(headers: IncomingHttpHeaders): string {
 }
 
 /**
- * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, which that proxy wrote itself, else the peer's.
- * IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
+ * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, which that proxy
+ * wrote itself, else the peer's. IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
  */
 export function clientAddress(
   headers: IncomingHttpHeaders,
   peer: string | undefined,
   trustProxy: boolean,
 ): string {
-  const forwarded = trustProxy ? forwardedAddress(headers["x-forwarded-for"]) : undefined;
-  const address = forwarded ?? peer ?? "unknown";
+  const hop = trustProxy ? lastHop(String(headers["x-forwarded-for"])) : "";
+  const address = isIP(hop) ? hop : (peer ?? "unknown");
   const mapped = address.replace(/^::ffff:/i, "");
   return isIPv4(mapped) ? mapped : address;
 }
 
-function forwardedAddress(header: string | string[] | undefined): string | undefined {
-  const hop = String(header ?? "")
-    .split(",")
-    .at(-1)
-    ?.trim();
-  // Some proxies add the port, and brackets around IPv6.
-  const bare =
-    /^\[([^\]]+)\](?::\d+)?$/.exec(hop ?? "")?.[1] ?? hop?.replace(/^([\d.]+):\d+$/, "$1");
-  return bare !== undefined && isIP(bare) !== 0 ? bare : undefined;
+/** Without the port and the brackets around IPv6 that some proxies add. */
+function lastHop(forwarded: string): string {
+  const hop = forwarded.slice(forwarded.lastIndexOf(",") + 1).trim();
+  return hop.replace(/^\[([^\]]+)\](:\d+)?$/, "$1").replace(/^([\d.]+):\d+$/, "$1");
 }

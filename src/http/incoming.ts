@@ -1,5 +1,6 @@
+import { on } from "node:events";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { AppError } from "../errors.ts";
+import { AppError, TimedOut, within } from "../errors.ts";
 import { ClientGone, type Request } from "./request.ts";
 
 /** The announced length of the body in bytes; 0 when it is chunked. */
@@ -22,47 +23,31 @@ export function readBody(request: Request, signal = request.signal): AsyncGenera
   return readChunks(request.raw, request.bodyIdleTimeoutMs, signal);
 }
 
-/** As `readBody`, of a bare message. A reader that stops early leaves the rest of the body unread. */
+/** As `readBody`, of a bare message. What a reader that stops early leaves stays unread. */
 export async function* readChunks(
   raw: IncomingMessage,
   idleMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
-  while (!raw.readableEnded) {
-    signal.throwIfAborted();
-    if (raw.destroyed) throw new ClientGone();
-    const chunk = await nextChunk(raw, idleMs, signal);
-    if (chunk) yield chunk;
-  }
-}
-
-/** The next chunk, or undefined at the body's end. */
-async function nextChunk(
-  raw: IncomingMessage,
-  idleMs: number,
-  signal: AbortSignal,
-): Promise<Buffer | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
-  const onData = (chunk: Buffer) => {
-    raw.pause();
-    resolve(chunk);
-  };
-  const onEnd = () => resolve(undefined);
-  const onClose = () => reject(new ClientGone());
-  const onAbort = () => reject(signal.reason);
-  const timer = setTimeout(
-    () => reject(new AppError("request_timeout", "The request body did not arrive in time")),
-    idleMs,
-  );
-  raw.on("data", onData).on("end", onEnd).on("close", onClose).resume();
-  signal.addEventListener("abort", onAbort);
+  signal.throwIfAborted();
+  if (raw.readableEnded) return;
+  const options = { signal, close: ["end", "close"], highWaterMark: 1, lowWaterMark: 1 };
+  const events = on(raw, "data", options);
   try {
-    return await promise;
+    for (;;) {
+      const { done, value } = await within(events.next(), idleMs, "No bytes of the body");
+      if (done) break;
+      yield value[0];
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    if (!(error instanceof TimedOut)) throw new ClientGone();
+    throw new AppError("request_timeout", "The request body did not arrive in time");
   } finally {
-    clearTimeout(timer);
-    raw.off("data", onData).off("end", onEnd).off("close", onClose).pause();
-    signal.removeEventListener("abort", onAbort);
+    await events.return?.();
+    raw.pause();
   }
+  if (!raw.readableEnded) throw new ClientGone();
 }
 
 /** Passes `chunks` on, and throws `excess` as soon as there are more than `maxBytes`. */
@@ -84,4 +69,13 @@ export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   const all: Buffer[] = [];
   for await (const chunk of chunks) all.push(chunk);
   return Buffer.concat(all);
+}
+
+/** The text, with its byte order mark; undefined when the bytes are no UTF-8. */
+export function decodeUtf8(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
 }

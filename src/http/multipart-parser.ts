@@ -1,6 +1,7 @@
-import { AppError } from "../errors.ts";
+import type { AppError } from "../errors.ts";
 import { atMost, collect } from "./incoming.ts";
 import { type PartHeaders, parsePartHeaders } from "./part-headers.ts";
+import { invalid } from "./validate.ts";
 
 const MAX_HEADER_BYTES = 16 * 1024;
 const END_OF_HEADERS = Buffer.from("\r\n\r\n");
@@ -30,7 +31,7 @@ export class MultipartParser {
     }
     const tooLong = () => malformed("A part of the form has too long headers");
     const lines = atMost(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
-    const headers = parsePartHeaders((await collect(lines)).toString("latin1"));
+    const headers = parsePartHeaders(await collect(lines));
     if (!headers) throw malformed("A part of the form has malformed headers");
     this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
     return headers;
@@ -69,7 +70,6 @@ export class MultipartParser {
   }
 }
 
-/** The fault of a body that is no well-formed form. */
 function malformed(msg: string): AppError {
-  return new AppError("validation_failed", [{ type: "multipart_invalid", loc: ["body"], msg }]);
+  return invalid("multipart_invalid", ["body"], msg);
 }

@@ -1,11 +1,11 @@
 import { Readable } from "node:stream";
 import { AppError } from "../errors.ts";
-import { requireIdentityCoding } from "./body.ts";
-import { parseMediaType } from "./header-values.ts";
-import { announcedLength, atMost, collect, readBody } from "./incoming.ts";
+import { requireMediaType } from "./body.ts";
+import { announcedLength, atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
 import { MultipartParser } from "./multipart-parser.ts";
 import type { PartHeaders } from "./part-headers.ts";
 import type { Request } from "./request.ts";
+import { invalid } from "./validate.ts";
 
 export interface MultipartOptions<Fields, Result> {
   fileField: string;
@@ -23,7 +23,7 @@ export interface MultipartOptions<Fields, Result> {
     file: { name: string; contentType: string; stream: Readable },
     fieldsBefore: Readonly<Record<string, string>>,
   ) => Promise<Result>;
-  /** What the text fields mean, or throws what is wrong with them, before the file's end is told. */
+  /** What the text fields mean, or throws what is wrong with them, before the file ends. */
   parseFields: (fields: Readonly<Record<string, string>>) => Fields;
 }
 
@@ -32,18 +32,19 @@ const OVERHEAD_BYTES = 64 * 1024;
 const MAX_TEXT_BYTES = 16 * 1024;
 
 /** RFC 2046 §5.1.1. */
-const BOUNDARY = /^[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]$/;
+const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
 
 /**
  * Reads a form (RFC 7578) with one file and some text fields, in constant memory. 415, 413 or 422
- * for what breaks the rules; whatever ends it first decides, and the promise rejects with that after
- * `onFile` has settled.
+ * for what breaks the rules. Rejects with what ended it first, after `onFile` has settled.
  */
 export async function readMultipart<Fields, Result>(
   request: Request,
   options: MultipartOptions<Fields, Result>,
 ): Promise<{ fields: Fields; file: Result }> {
-  const boundary = boundaryOf(request);
+  const boundary = requireMediaType(request, "multipart/form-data").get("boundary") ?? "";
+  if (!BOUNDARY.test(boundary))
+    throw new AppError("unsupported_media_type", "The form must have a well-formed boundary");
   const maxBytes = options.maxFileBytes + OVERHEAD_BYTES;
   const tooLarge = () => new AppError("content_too_large", options.tooLarge);
   if (announcedLength(request.headers) > maxBytes) throw tooLarge();
@@ -58,12 +59,12 @@ export async function readMultipart<Fields, Result>(
   async function* fileAndRest() {
     yield* atMost(parser.content(), options.maxFileBytes, tooLarge);
     if (await readUpToFile(parser, texts, options))
-      throw invalid("multiple_files", options.fileField, "Only one file is allowed");
+      throw invalid("multiple_files", ["body", options.fileField], "Only one file is allowed");
     fields = options.parseFields(texts);
   }
   try {
     const headers = await readUpToFile(parser, texts, options);
-    if (!headers) throw invalid("missing", options.fileField, "A file is required");
+    if (!headers) throw invalid("missing", ["body", options.fileField], "A file is required");
     const { filename: name = "", contentType } = headers;
     const stream = streamOf(fileAndRest(), failure, signal);
     const file = await options.onFile({ name, contentType, stream }, { ...texts });
@@ -99,7 +100,7 @@ function streamOf(
   return stream;
 }
 
-/** Reads text fields into `fields`. The headers of the next file, or undefined at the form's end. */
+/** Reads text fields into `fields`. Then the next file's headers; undefined at the form's end. */
 async function readUpToFile(
   parser: MultipartParser,
   fields: Record<string, string>,
@@ -109,41 +110,21 @@ async function readUpToFile(
     const headers = await parser.nextPart();
     if (!headers) return undefined;
     const { name, filename } = headers;
-    if (name === fileField) {
-      if (filename === undefined) throw invalid("file_expected", name, "Must be a file");
-      return headers;
-    }
-    if (!textFields.includes(name)) throw invalid("extra_forbidden", name, "Unknown field");
-    if (filename !== undefined) throw invalid("text_expected", name, "Must be text, not a file");
-    if (name in fields) throw invalid("duplicate", name, "Given more than once");
+    const fault = (type: string, msg: string) => invalid(type, ["body", name], msg);
+    if (name === fileField && filename === undefined)
+      throw fault("file_expected", "Must be a file");
+    if (name === fileField) return headers;
+    if (!textFields.includes(name)) throw fault("extra_forbidden", "Unknown field");
+    if (filename !== undefined) throw fault("text_expected", "Must be text, not a file");
+    if (name in fields) throw fault("duplicate", "Given more than once");
     fields[name] = await readText(parser.content(), name);
   }
 }
 
-function boundaryOf(request: Request): string {
-  const media = parseMediaType(request.headers["content-type"]);
-  const boundary = media?.parameters.get("boundary");
-  if (media?.type !== "multipart/form-data" || boundary === undefined || !BOUNDARY.test(boundary)) {
-    throw new AppError(
-      "unsupported_media_type",
-      "The body must be multipart/form-data with a boundary",
-    );
-  }
-  requireIdentityCoding(request.headers["content-encoding"]);
-  return boundary;
-}
-
 async function readText(content: AsyncIterable<Buffer>, name: string): Promise<string> {
   const tooLong = () =>
-    invalid("too_long", name, `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
-  const bytes = await collect(atMost(content, MAX_TEXT_BYTES, tooLong));
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    throw invalid("text_encoding", name, "Must be text in UTF-8");
-  }
-}
-
-function invalid(type: string, field: string, msg: string): AppError {
-  return new AppError("validation_failed", [{ type, loc: ["body", field], msg }]);
+    invalid("too_long", ["body", name], `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
+  const text = decodeUtf8(await collect(atMost(content, MAX_TEXT_BYTES, tooLong)));
+  if (text === undefined) throw invalid("text_encoding", ["body", name], "Must be text in UTF-8");
+  return text;
 }

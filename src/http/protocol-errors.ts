@@ -1,7 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { AppError } from "../errors.ts";
-import { defaultHeaders, errorReply } from "./error-reply.ts";
+import { defaultHeaders, errorReply } from "./replies.ts";
 
 /** How long what still arrives after the refusal is thrown away. */
 const LINGER_MS = 5_000;
@@ -10,23 +10,20 @@ const LINGER_MS = 5_000;
  * What to tell a client whose bytes node's parser refused, by the codes of llhttp and of node;
  * undefined when the connection failed or ended.
  */
-export function protocolError({ code }: NodeJS.ErrnoException): AppError | undefined {
+export function protocolError({ code = "" }: NodeJS.ErrnoException): AppError | undefined {
   switch (code) {
     case "HPE_HEADER_OVERFLOW":
       return new AppError("header_fields_too_large", "Request header too large");
-    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
-      return new AppError("content_too_large", "Chunk extensions too large");
     case "HPE_INVALID_TRANSFER_ENCODING":
       return new AppError("not_implemented", "Only the chunked transfer coding is supported");
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return new AppError("request_timeout", "The request did not arrive in time");
     case "HPE_INVALID_EOF_STATE":
       return undefined;
-    default:
-      return code?.startsWith("HPE_")
-        ? new AppError("bad_request", "Malformed HTTP request")
-        : undefined;
   }
+  return code.startsWith("HPE_")
+    ? new AppError("bad_request", "Malformed HTTP request")
+    : undefined;
 }
 
 /** Answers on a bare socket, where there is no response object, and closes it. The status. */

@@ -1,13 +1,14 @@
 import type { Readable } from "node:stream";
-
-/** What a handler answers. A stream body is destroyed by the server when it is not sent to its end. */
-export interface Reply {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string | Buffer | Readable;
-}
+import { AppError, STATUS } from "../errors.ts";
 
 export type Headers = Readonly<Record<string, string>>;
+
+/** What a handler answers. A stream is destroyed by the server when it is not sent to its end. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body?: string | Buffer | Readable;
+}
 
 /** A JSON answer, in UTF-8. Dates come out as RFC 3339 in UTC with a `Z`. */
 export function json(value: unknown, status = 200, headers: Headers = {}): Reply {
@@ -19,10 +20,32 @@ export function json(value: unknown, status = 200, headers: Headers = {}): Reply
 }
 
 /** 201 with the address of what was made (RFC 9110 §15.3.2). */
-export function created(location: string, value: unknown, headers: Headers = {}): Reply {
-  return json(value, 201, { Location: location, ...headers });
+export function created(location: string, value: unknown): Reply {
+  return json(value, 201, { Location: location });
 }
 
 export function noContent(): Reply {
   return { status: 204, headers: {} };
+}
+
+/**
+ * The one place where a failure becomes an answer. What is no AppError is told as `Internal Server
+ * Error` and nothing more.
+ */
+export function errorReply(error: unknown): Reply {
+  if (!(error instanceof AppError)) return json({ detail: "Internal Server Error" }, 500);
+  const status = STATUS[error.code];
+  const headers: Record<string, string> = { ...error.headers };
+  if (status === 401) headers["WWW-Authenticate"] = "Bearer";
+  if (status === 429 || status === 503) headers["Retry-After"] ??= "5";
+  return json({ detail: error.detail }, status, headers);
+}
+
+/** The headers that every answer has unless its handler says otherwise. */
+export function defaultHeaders(requestId: string): Headers {
+  return {
+    "X-Request-Id": requestId,
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+  };
 }

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Reply } from "./replies.ts";
 
-/** One request, as handlers see it. Bodies are read by the functions of `body.ts` and `multipart.ts`. */
+/** One request, as handlers see it. `body.ts` and `multipart.ts` read its body. */
 export interface Request {
   /** The `X-Request-Id`. */
   readonly id: string;
@@ -10,13 +10,13 @@ export interface Request {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
-  /** The client's address; behind a trusted proxy the last untrusted hop. */
+  /** The client's address; behind a trusted proxy what the proxy says. */
   readonly address: string;
-  /** Aborted when the client goes away before its reply is complete. */
+  /** Aborted when the client goes away before the answer is complete, or its body is malformed. */
   readonly signal: AbortSignal;
   /** The stream below; only `http/` touches it. */
   readonly raw: IncomingMessage;
-  /** Tells a client that waits with `Expect: 100-continue` to send its body; called by whoever starts reading it. */
+  /** Tells a client that waits with `Expect: 100-continue` to send its body. */
   readonly sendContinue: () => void;
   /** A body that brings nothing for so many milliseconds while it is being read ends in 408. */
   readonly bodyIdleTimeoutMs: number;
@@ -26,15 +26,15 @@ export interface Request {
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
-/** A row of the route table. `path` has parameters as `:name`; `level` is what `authorize` of the server is asked for. */
+/** A row of the route table. `path` has parameters as `:name`; `level` says who passes. */
 export interface Route<Level extends string = string, Caller = unknown> {
   readonly method: Method;
   readonly path: string;
   readonly level: Level;
-  readonly handler: (request: Request, caller: Caller) => Reply | Promise<Reply>;
+  handler(request: Request, caller: Caller): Reply | Promise<Reply>;
 }
 
-/** Why a request ends whose client closed or lost its connection: the reason of `signal`, thrown by all readers of bodies. */
+/** Why a request ends whose client closed or lost its connection. */
 export class ClientGone extends Error {
   override readonly name = "ClientGone";
 

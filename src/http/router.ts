@@ -2,7 +2,7 @@ import { AppError } from "../errors.ts";
 import type { Route } from "./request.ts";
 
 /** The rows of the table that share the path of a request. */
-export interface Match<R> {
+export interface Match {
   /** The rows' path, with the names of its parameters. */
   readonly pattern: string;
   /** Percent-decoded path parameters by name. */
@@ -10,30 +10,30 @@ export interface Match<R> {
   /** The value of the `Allow` header. */
   readonly allow: string;
   /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
-  route(method: string): R;
+  route(method: string): Route;
 }
 
-export interface Router<R> {
-  /** `path` is percent-encoded, and decodes. Throws 404 when no row has such a path. */
-  match(path: string): Match<R>;
-}
+/** What lives at a path, which is percent-encoded and decodes. Throws 404 when nothing does. */
+export type Router = (path: string) => Match;
 
-interface Resource<R> {
+interface Resource {
   pattern: string;
   segments: readonly string[];
-  routes: Map<string, R>;
+  routes: Map<string, Route>;
 }
 
 /**
  * A router of exact segments and `:parameters`. The first row whose path matches decides, so exact
  * paths stand before parameters. Throws when a row can never be reached.
  */
-export function createRouter<R extends Pick<Route, "method" | "path">>(
-  table: readonly R[],
-): Router<R> {
-  const resources: Resource<R>[] = [];
-  const find = (segments: readonly string[]) =>
-    resources.find((resource) => matches(resource.segments, segments));
+export function createRouter(table: readonly Route[]): Router {
+  const resources: Resource[] = [];
+  const find = (path: readonly string[]) =>
+    resources.find(
+      ({ segments }) =>
+        segments.length === path.length &&
+        segments.every((name, at) => (isParameter(name) ? path[at] !== "" : path[at] === name)),
+    );
   for (const route of table) {
     const segments = split(route.path);
     if (!route.path.startsWith("/") || segments.includes(""))
@@ -45,42 +45,31 @@ export function createRouter<R extends Pick<Route, "method" | "path">>(
       throw new Error(`Another row of the table hides ${route.method} ${route.path}`);
     resource.routes.set(route.method, route);
   }
-  return {
-    match(path) {
-      // Split before decoding: an encoded slash is part of its segment.
-      const segments = split(path).map(decodeURIComponent);
-      const resource = find(segments);
-      if (!resource) throw new AppError("not_found", "Not Found");
-      return matched(resource, segments);
-    },
+  return (path) => {
+    // Split before decoding: an encoded slash is part of its segment.
+    const segments = split(path).map(decodeURIComponent);
+    const resource = find(segments);
+    if (!resource) throw new AppError("not_found", "Not Found");
+    return matched(resource, segments);
   };
 }
 
-function matched<R>({ pattern, segments, routes }: Resource<R>, actual: string[]): Match<R> {
+function matched({ pattern, segments, routes }: Resource, path: readonly string[]): Match {
   const params: Record<string, string> = Object.create(null);
-  for (const [index, segment] of segments.entries())
-    if (isParameter(segment)) params[segment.slice(1)] = actual[index] ?? "";
+  for (const [at, name] of segments.entries())
+    if (isParameter(name)) params[name.slice(1)] = path[at] ?? "";
   const methods = [...routes.keys()].flatMap((name) => (name === "GET" ? [name, "HEAD"] : [name]));
-  const allow = [...methods, "OPTIONS"].join(", ");
+  const headers = { Allow: [...methods, "OPTIONS"].join(", ") };
   return {
     pattern,
     params,
-    allow,
+    allow: headers.Allow,
     route(method) {
       const route = routes.get(method === "HEAD" ? "GET" : method);
-      if (route) return route;
-      throw new AppError("method_not_allowed", "Method Not Allowed", { headers: { Allow: allow } });
+      if (!route) throw new AppError("method_not_allowed", "Method Not Allowed", { headers });
+      return route;
     },
   };
-}
-
-function matches(pattern: readonly string[], segments: readonly string[]): boolean {
-  return (
-    pattern.length === segments.length &&
-    pattern.every((expected, index) =>
-      isParameter(expected) ? segments[index] !== "" : segments[index] === expected,
-    )
-  );
 }
 
 function isParameter(segment: string): boolean {

@@ -7,7 +7,6 @@ import { ClientGone } from "./request.ts";
 
 /** A client that takes nothing of its answer for so long is cut off. */
 const STALLED_READER_MS = 120_000;
-/** After an early answer: how long nothing may arrive, and how long to read on in all. */
 const LINGER_QUIET_MS = 1_000;
 const LINGER_TOTAL_MS = 30_000;
 
@@ -20,11 +19,11 @@ export interface Delivery {
 
 /**
  * Sets status and headers, the reply's own over the `defaults`, and waits for the first bytes of a
- * stream: nothing is sent yet, so what fails here can still be answered with an error.
+ * stream. Nothing is sent yet: what fails here can still be answered with an error.
  */
 export async function prepare(
   { raw, response, signal }: Exchange,
-  { status, headers, body }: Reply,
+  { status, headers, body = "" }: Reply,
   defaults: Headers,
 ): Promise<void> {
   const stream = body instanceof Readable ? body : undefined;
@@ -33,16 +32,13 @@ export async function prepare(
   try {
     response.statusCode = status;
     for (const name of response.getHeaderNames()) response.removeHeader(name);
-    for (const [name, value] of Object.entries(defaults)) response.setHeader(name, value);
-    for (const [name, value] of Object.entries(headers)) {
-      if (name.toLowerCase() === "vary") response.appendHeader(name, value);
+    for (const [name, value] of [...Object.entries(defaults), ...Object.entries(headers)]) {
+      if (name === "Vary") response.appendHeader(name, value);
       else response.setHeader(name, value);
     }
-    if (stream) {
-      if (raw.method !== "HEAD") await firstBytes(addAbortSignal(signal, stream));
-    } else if (mayHaveBody(status) && !response.hasHeader("Content-Length")) {
-      response.setHeader("Content-Length", Buffer.byteLength((body as string | Buffer) ?? ""));
-    }
+    if (stream && raw.method !== "HEAD") await firstBytes(addAbortSignal(signal, stream));
+    if (!(body instanceof Readable) && mayHaveBody(status) && !response.hasHeader("Content-Length"))
+      response.setHeader("Content-Length", Buffer.byteLength(body));
   } catch (error) {
     stream?.destroy();
     throw signal.aborted ? signal.reason : error;
@@ -99,16 +95,16 @@ function end(response: Exchange["response"]): Promise<void> {
 }
 
 /**
- * Closes the connection after an early answer: what the client still sends is read and thrown away,
- * for a bounded time. Closing at once would reset the connection under a client that still sends,
- * and it would lose the answer (RFC 9112 §9.6).
+ * Reads on after an early answer, until the client is quiet or gone or has sent for long enough,
+ * and closes the connection. Closing it at once would reset it under a client that still sends,
+ * which would lose the answer (RFC 9112 §9.6).
  */
 export async function linger({ raw, response }: Exchange): Promise<void> {
+  const late = AbortSignal.timeout(LINGER_TOTAL_MS);
   try {
-    const tooLong = AbortSignal.timeout(LINGER_TOTAL_MS);
-    for await (const _chunk of readChunks(raw, LINGER_QUIET_MS, tooLong));
+    for await (const _chunk of readChunks(raw, LINGER_QUIET_MS, late));
   } catch {
-    // The client is quiet or gone, or has sent for long enough.
+    // Quiet, gone or late: all the same.
   }
   await end(response).catch(() => {});
 }

@@ -1,99 +1,76 @@
 import * as v from "valibot";
 import { AppError, type Issue } from "../errors.ts";
 
-type Where = "body" | "query" | "path";
+/** A schema whose output is a `T`. */
+export type Schema<T> = v.GenericSchema<unknown, T>;
 
 /**
- * What the schema makes of `input`, or `validation_failed` with every issue. Messages are the schema's own or made here from its
- * requirements: valibot's would repeat the received value. A body is an object; an array is none, whatever valibot says.
+ * What the schema makes of `input`, or 422 with every issue. Messages are the schema's own or made
+ * of its requirements: valibot's would repeat the received value.
  */
-export function validate<Schema extends v.GenericSchema>(
-  schema: Schema,
+export function validate<T>(
+  schema: Schema<T>,
   input: unknown,
-  where: Where,
-): v.InferOutput<Schema> {
-  if (where === "body" && !isObject(input)) {
-    throw new AppError("validation_failed", [
-      { type: "object", loc: [where], msg: "Must be an object" },
-    ]);
-  }
-  const result = v.safeParse(schema, input, { message: defaultMessage });
+  where: "body" | "query" | "path",
+): T {
+  // To valibot an array is an object.
+  const result = v.safeParse(schema, Array.isArray(input) ? undefined : input, { message });
   if (result.success) return result.output;
-  const unknown = unknownFields(schema, input).map((name) => extraField([where, name]));
-  const issues = result.issues.filter((issue) => unknown.length === 0 || !isTopLevelExtra(issue));
-  throw new AppError("validation_failed", [
-    ...issues.map((issue) => publicIssue(issue, where)),
-    ...unknown,
-  ]);
+  const issues = result.issues.flatMap((issue): Issue[] => {
+    const loc = [where, ...(issue.path ?? []).map(({ key }) => key as string | number)];
+    const type = typeOf(issue);
+    if (type !== "extra_forbidden") return [{ type, loc, msg: issue.message }];
+    // valibot stops at the first unknown field; clients want to hear of all.
+    return unknownFields(schema, input).map((name) => ({
+      type,
+      loc: [where, name],
+      msg: "Unknown field",
+    }));
+  });
+  throw new AppError("validation_failed", issues);
 }
 
-function isObject(input: unknown): input is Record<string, unknown> {
-  return typeof input === "object" && input !== null && !Array.isArray(input);
+/** A 422 with one issue. */
+export function invalid(type: string, loc: Issue["loc"], msg: string): AppError {
+  return new AppError("validation_failed", [{ type, loc, msg }]);
 }
 
-/** valibot stops at the first unknown field; clients want to hear of all. */
-function unknownFields(schema: v.GenericSchema, input: unknown): string[] {
-  if (schema.type !== "strict_object" || !isObject(input)) return [];
-  const { entries } = schema as unknown as { entries: object };
-  return Object.keys(input).filter((name) => !Object.hasOwn(entries, name));
+function unknownFields(schema: unknown, input: unknown): string[] {
+  const { entries } = schema as { entries: object };
+  return Object.keys(input as object).filter((name) => !Object.hasOwn(entries, name));
 }
 
-function isExtra(issue: v.BaseIssue<unknown>): boolean {
-  return issue.type === "strict_object" && issue.expected === "never";
-}
-
-function isTopLevelExtra(issue: v.BaseIssue<unknown>): boolean {
-  return isExtra(issue) && issue.path?.length === 1;
-}
-
-function isMissing(issue: v.BaseIssue<unknown>): boolean {
-  return (
-    issue.expected !== "never" &&
-    issue.type.includes("object") &&
-    issue.path?.at(-1)?.origin === "key"
-  );
-}
-
-function extraField(loc: Issue["loc"]): Issue {
-  return { type: "extra_forbidden", loc, msg: "Unknown field" };
-}
-
-function publicIssue(issue: v.BaseIssue<unknown>, where: Where): Issue {
-  const loc = [where, ...(issue.path ?? []).map((item) => item.key as string | number)];
-  if (isExtra(issue)) return extraField(loc);
+function typeOf({ type, expected, path }: v.BaseIssue<unknown>): string {
+  if (type.includes("object")) {
+    if (expected === "never") return "extra_forbidden";
+    return path?.at(-1)?.origin === "key" ? "missing" : "object";
+  }
   // A length is one in characters to clients, however it is counted.
-  const type = issue.type.replace(/_code_points$/, "_length");
-  return { type: isMissing(issue) ? "missing" : type, loc, msg: issue.message };
+  return type.replace(/_code_points$/, "_length");
 }
 
-const NOUNS: Record<string, string> = {
-  string: "a string",
-  number: "a number",
-  boolean: "true or false",
-  array: "a list",
-  integer: "a whole number",
-  safe_integer: "a whole number",
-  email: "an e-mail address",
+const MESSAGES: Record<string, string> = {
+  missing: "Field required",
+  object: "Must be an object",
+  string: "Must be a string",
+  number: "Must be a number",
+  boolean: "Must be true or false",
+  integer: "Must be a whole number",
+  safe_integer: "Must be a whole number",
+  email: "Must be an e-mail address",
 };
 
-const UNITS: Record<string, string> = {
-  length: " characters",
-  code: " characters",
-  bytes: " bytes in UTF-8",
-};
+const UNITS: Record<string, string> = { length: " characters", bytes: " bytes in UTF-8" };
 
-/** The message for an issue whose schema has none of its own: made of the schema's requirements, never of the input. */
-function defaultMessage(issue: v.BaseIssue<unknown>): string {
-  if (isMissing(issue)) return "Field required";
-  if (issue.type in NOUNS) return `Must be ${NOUNS[issue.type]}`;
-  if (issue.expected === "Object") return "Must be an object";
-  if (issue.type === "picklist" && issue.expected) {
+/** The message for an issue whose schema has none of its own. */
+function message(issue: v.BaseIssue<unknown>): string {
+  const type = typeOf(issue);
+  const [bound, quantity = ""] = type.split("_");
+  if (bound === "min" || bound === "max") {
+    const limit = bound === "min" ? "least" : "most";
+    return `Must be at ${limit} ${issue.requirement}${UNITS[quantity] ?? ""}`;
+  }
+  if (type === "picklist" && issue.expected)
     return `Must be one of ${issue.expected.replace(/[()]/g, "").replaceAll(" | ", ", ")}`;
-  }
-  const [which, quantity = ""] = issue.type.split("_");
-  if (typeof issue.requirement === "number" && (which === "min" || which === "max")) {
-    const unit = Array.isArray(issue.input) ? " items" : (UNITS[quantity] ?? "");
-    return `Must be at ${which === "min" ? "least" : "most"} ${issue.requirement}${unit}`;
-  }
-  return "Has an invalid value";
+  return MESSAGES[type] ?? "Has an invalid value";
 }

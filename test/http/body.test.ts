@@ -193,6 +193,18 @@ describe("bodies", () => {
       socket.destroy();
     });
 
+    test("a body whose chunks prove malformed while it is read is a 400", async () => {
+      const socket = connect(server.port, "127.0.0.1");
+      socket.write(
+        `POST /json HTTP/1.1\r\nHost: here\r\nContent-Type: ${JSON_TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      socket.write("zz\r\n");
+      const [chunk] = await once(socket, "data");
+      assert.match(String(chunk), /^HTTP\/1\.1 400 [\s\S]*connection: close[\s\S]*Malformed/i);
+      socket.destroy();
+    });
+
     test("a slow but steady body is read, however long it takes in all", async () => {
       const body = '{"name":"Anna"}';
       const socket = connect(server.port, "127.0.0.1");
@@ -220,7 +232,6 @@ describe("bodies", () => {
       const answer = await post("/form", "username=a&username=b&password=c&x=1&x=2", FORM_TYPE);
       assert.deepEqual(answer.detail, [
         issue("duplicate", ["body", "username"], "Given more than once"),
-        issue("duplicate", ["body", "x"], "Given more than once"),
       ]);
     });
 

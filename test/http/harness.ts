@@ -1,9 +1,9 @@
 import { connect } from "node:net";
 import type { Route } from "../../src/http/request.ts";
-import { createHttpServer } from "../../src/http/server.ts";
+import { HttpServer } from "../../src/http/server.ts";
 import { createLogger } from "../../src/log.ts";
 
-type Options = Partial<Parameters<typeof createHttpServer<string, unknown>>[0]>;
+type Options = Partial<ConstructorParameters<typeof HttpServer>[0]>;
 
 export interface LogLine {
   level: string;
@@ -29,7 +29,7 @@ export async function startServer(
       for (const wake of waiting) wake();
     },
   });
-  const server = createHttpServer<string, unknown>({
+  const server = new HttpServer({
     routes,
     authorize: async () => undefined,
     log,

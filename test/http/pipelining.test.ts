@@ -104,6 +104,31 @@ describe("pipelined requests", () => {
     assert.deepEqual(sizes, [CHUNK + 9_000, 20 * 1024 * 1024]);
   });
 
+  test("let other connections in between", async (t) => {
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    let served = 0;
+    const server = await startServer(t, [
+      {
+        method: "GET",
+        path: "/many",
+        level: "public",
+        handler: () => {
+          served += 1;
+          begin();
+          return noContent();
+        },
+      },
+      { method: "GET", path: "/one", level: "public", handler: () => json(served) },
+    ]);
+    const many = `GET /many ${HEAD}\r\n`.repeat(1_400);
+    const answer = exchangeRaw(server.port, `${many}GET /many ${HEAD}Connection: close\r\n\r\n`);
+    await begun;
+    const meanwhile = await (await fetch(`${server.url}/one`)).json();
+    assert.ok(Number(meanwhile) < 1_401, "the other connection waited for all of them");
+    assert.equal((await within(answer, LIMIT_MS, "No answers")).status, 204);
+    assert.equal(served, 1_401);
+  });
+
   test("behind an answer that ends the connection are not begun", async (t) => {
     let begun = 0;
     const handler = () => {

@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 import { AppError, unavailable } from "../../src/errors.ts";
 import { json } from "../../src/http/replies.ts";
 import type { Request, Route } from "../../src/http/request.ts";
+import { HttpServer } from "../../src/http/server.ts";
 import { exchangeRaw, startServer } from "./harness.ts";
 
 type Handler = Route["handler"];
@@ -292,9 +293,8 @@ describe("closing", () => {
 
   test("an address in use is a rejection", async (t) => {
     const { port } = await startServer(t, []);
-    const { createHttpServer } = await import("../../src/http/server.ts");
     const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const second = createHttpServer({
+    const second = new HttpServer({
       routes: [],
       authorize: async () => 0,
       log,
