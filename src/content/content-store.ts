@@ -22,7 +22,7 @@ export interface ContentStore {
   readonly description: string;
   /** Starts connecting; returns within seconds whatever answers, and keeps trying by itself. */
   connect(): Promise<void>;
-  /** Writes or replaces the text of `doc_id`; returns the store's id of it, 36 characters at most. */
+  /** Writes or replaces the text of `doc_id`; returns its id there, 36 characters at most. */
   put(text: ExtractedText): Promise<string>;
   get(docId: number): Promise<ExtractedText | undefined>;
   /** Deleting what is not there is fine. */

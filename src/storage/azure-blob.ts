@@ -90,13 +90,10 @@ export class AzureBlobStorage implements Storage {
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
     const blob = this.#blob(keyOrUrl);
     const count = range && range.end - range.start + 1;
-    const reading = new AbortController();
-    const { readableStreamBody, contentLength } = await call(
-      (abortSignal) => blob.download(range?.start, count, { abortSignal }),
-      { cancel: reading.signal },
+    const { readableStreamBody, contentLength } = await call((abortSignal) =>
+      blob.download(range?.start, count, { abortSignal }),
     );
-    // Aborting also ends a request that the SDK repeats and that has no answer yet.
-    const body = guarded(readableStreamBody as Readable).once("close", () => reading.abort());
+    const body = guarded(readableStreamBody as Readable);
     if (!range || contentLength !== 0) return body;
     // The emulator's answer to a range that starts past the end.
     body.destroy();

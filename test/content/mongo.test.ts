@@ -287,6 +287,7 @@ test("close ends what is waiting for an answer", async (t) => {
   await eventually("the command", () => peer.commands.includes("find"));
   await store.close();
   await waiting;
+  await assert.rejects(store.get(7), isUnavailable);
 });
 
 // They wait for the driver's real time-outs: together.

@@ -408,6 +408,7 @@ function contract(name: string, open: () => Promise<Subject>) {
           );
         }
       }
+      await assert.rejects(storage.upload(Readable.from(["x"]), url.href), InvalidBlobKey);
       for (const address of elsewhere)
         await assert.rejects(storage.list(address), InvalidBlobKey, address);
     });

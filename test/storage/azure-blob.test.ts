@@ -38,6 +38,9 @@ const log = createLogger({ level: "debug", readable: false, write: (line) => lin
 const open = (connectionString: string, container: string) =>
   AzureBlobStorage.open({ connectionString, container, log });
 
+/** Of a test that waits for what only the code under test brings about. */
+const LIMIT = { timeout: 60_000 };
+
 const isUnavailable = (error: unknown) => error instanceof AppError && error.code === "unavailable";
 
 /** A SAS for the emulator's account: `resources` is any of `s`, `c` and `o` (service, container, object). */
@@ -241,33 +244,37 @@ describe("AzureBlobStorage", () => {
     }
   });
 
-  it("survives a service that stops during an upload, at the next upload after its return", async () => {
-    const own = await startAzurite();
-    try {
-      const storage = await open(own.connectionString, "docs");
-      await storage.upload(Readable.from(["x"]), "before");
-      const source = new PassThrough();
-      const rejected = assert.rejects(storage.upload(source, "midway"), isUnavailable);
-      for (let chunk = 0; chunk < 80; chunk += 1) {
-        if (!source.write(Buffer.alloc(64 * 1024))) await once(source, "drain");
+  it(
+    "survives a service that stops during an upload, at the next upload after its return",
+    LIMIT,
+    async () => {
+      const own = await startAzurite();
+      try {
+        const storage = await open(own.connectionString, "docs");
+        await storage.upload(Readable.from(["x"]), "before");
+        const source = new PassThrough();
+        const rejected = assert.rejects(storage.upload(source, "midway"), isUnavailable);
+        for (let chunk = 0; chunk < 80; chunk += 1) {
+          if (!source.write(Buffer.alloc(64 * 1024))) await once(source, "drain");
+        }
+        await own.stop();
+        source.on("error", () => {});
+        source.write(Buffer.alloc(4 * 1024 * 1024));
+        await eventually("the end of the source", () => source.destroyed);
+        await rejected;
+        await assert.rejects(storage.ping(), isUnavailable);
+        await own.start();
+        await storage.ping();
+        assert.equal(await storage.exists("midway"), false);
+        await storage.upload(Readable.from(["second try"]), "midway");
+        assert.equal((await storage.download("midway")).toString(), "second try");
+      } finally {
+        await own.close();
       }
-      await own.stop();
-      source.on("error", () => {});
-      source.write(Buffer.alloc(4 * 1024 * 1024));
-      await eventually("the end of the source", () => source.destroyed);
-      await rejected;
-      await assert.rejects(storage.ping(), isUnavailable);
-      await own.start();
-      await storage.ping();
-      assert.equal(await storage.exists("midway"), false);
-      await storage.upload(Readable.from(["second try"]), "midway");
-      assert.equal((await storage.download("midway")).toString(), "second try");
-    } finally {
-      await own.close();
-    }
-  });
+    },
+  );
 
-  it("leaves no blob when the client leaves while a block is on its way", async () => {
+  it("leaves no blob when the client leaves while a block is on its way", LIMIT, async () => {
     const blocks: Socket[] = [];
     const { port, close } = await startProxy((incoming, answer, forward) => {
       if (!incoming.url?.includes("comp=block&")) return forward();
@@ -338,7 +345,23 @@ describe("AzureBlobStorage", () => {
     }
   });
 
-  it("gives up a service that accepts connections and says nothing", async (test) => {
+  it("shows nothing of an address's query that an error message quotes", async () => {
+    const { port, close } = await startProxy((_incoming, answer) => {
+      answer.writeHead(400, { "Content-Type": "application/xml" });
+      answer.end("<Error><Code>Odd</Code><Message>Odd /docs/k?sig=secret here</Message></Error>");
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "odd");
+      const error = await storage.download("k").catch((reason: unknown) => reason);
+      assert.ok(isUnavailable(error));
+      assert.match(shown(error), /Odd \/docs\/k here/);
+      assert.ok(!shown(error).includes("secret"));
+    } finally {
+      await close();
+    }
+  });
+
+  it("gives up a service that accepts connections and says nothing", LIMIT, async (test) => {
     const sockets = new Set<Socket>();
     const mute = createTcpServer((socket) => {
       sockets.add(socket);
@@ -364,7 +387,7 @@ describe("AzureBlobStorage", () => {
     }
   });
 
-  it("gives up a download that stalls, but waits for a reader that pauses", async (test) => {
+  it("gives up a download that stalls, but waits for a reader that pauses", LIMIT, async (test) => {
     let answered: ServerResponse | undefined;
     const { port, close } = await startProxy((_incoming, answer) => {
       answer.writeHead(200, {
