@@ -4,15 +4,16 @@ import { createDispatcher } from "./broker/dispatcher.ts";
 import { type Config, ConfigError } from "./config.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import type { Database } from "./data/database.ts";
+import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openSqlite } from "./data/sqlite.ts";
-import { createBlobs } from "./domain/blobs.ts";
-import { createDocuments } from "./domain/documents.ts";
-import { createErasure } from "./domain/erasure.ts";
-import { startJanitor } from "./domain/janitor.ts";
+import { Blobs } from "./domain/blobs.ts";
+import { startChores } from "./domain/chores.ts";
+import { Deletions } from "./domain/deletions.ts";
+import { Documents } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
-import { createUploads } from "./domain/uploads.ts";
+import { Uploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { createHttpServer, type HttpServer } from "./http/server.ts";
@@ -119,10 +120,13 @@ async function compose(
   const dispatcher = createDispatcher({ database, broker, log, now });
   dispatcher.start();
   closers.push(() => dispatcher.stop());
-  const blobs = createBlobs({ storage, content });
-  const erasure = createErasure({ database, storage, content, blobs, log, now });
-  const janitor = startJanitor({ database, erasure, log, now });
-  closers.push(() => janitor.stop());
+  const blobs = new Blobs({ storage, content });
+  const deletions = new Deletions({ database, storage, content, blobs, log, now });
+  const chores = startChores(async (stopping) => {
+    await deletions.carryOutDue(stopping);
+    await deleteExpiredSessions(database, now());
+  }, log);
+  closers.push(() => chores.stop());
 
   const handlers = {
     health: createHealthRoutes({
@@ -139,11 +143,11 @@ async function compose(
     users: createUserRoutes({ database, users: createUsers({ database, sessions, now }) }),
     documents: createDocumentRoutes({
       database,
-      documents: createDocuments({ database, storage, blobs, erasure, log, now }),
-      uploads: createUploads({
+      documents: new Documents({ database, storage, blobs, deletions, log, now }),
+      uploads: new Uploads({
         database,
         storage,
-        erasure,
+        deletions,
         backend: config.processingBackend,
         queueName: config.queueName,
         onQueued: () => dispatcher.notify(),

@@ -1,6 +1,7 @@
 import type { Queryable } from "./database.ts";
 
-export interface LogEntry {
+/** One row of the audit trail, the table `Logs`. */
+export interface AuditRow {
   timestamp: Date;
   actionType: string;
   userId: number | null;
@@ -9,16 +10,11 @@ export interface LogEntry {
   details: string;
 }
 
-export async function insertLog(q: Queryable, entry: LogEntry): Promise<void> {
-  await q.insert(
-    "Logs",
-    {
-      log_timestamp: entry.timestamp,
-      action_type: entry.actionType,
-      user_id: entry.userId,
-      entity_id: entry.entityId,
-      details: entry.details,
-    },
-    "log_id",
+export async function insertAuditRow(q: Queryable, row: AuditRow): Promise<void> {
+  const { timestamp, actionType, userId, entityId, details } = row;
+  await q.run(
+    `INSERT INTO Logs (log_timestamp, action_type, user_id, entity_id, details)
+     VALUES (@timestamp, @actionType, @userId, @entityId, @details)`,
+    { timestamp, actionType, userId, entityId, details },
   );
 }
