@@ -1,14 +1,15 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
-import { createBlobs } from "./domain/blobs.ts";
-import { createDocuments } from "./domain/documents.ts";
-import { createErasure } from "./domain/erasure.ts";
-import { startJanitor } from "./domain/janitor.ts";
+import { deleteExpiredSessions } from "./data/sessions.ts";
+import { Blobs } from "./domain/blobs.ts";
+import { startChores } from "./domain/chores.ts";
+import { Deletions } from "./domain/deletions.ts";
+import { Documents } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
 import { createSessions } from "./domain/sessions.ts";
-import { createUploads } from "./domain/uploads.ts";
+import { Uploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
@@ -95,10 +96,13 @@ async function serve(
   const registration = createRegistration({ database, passwords, now });
   const firstAdmin = await makeFirstAdmin(config, registration, log);
 
-  const blobs = createBlobs({ storage, content });
-  const erasure = createErasure({ database, storage, content, blobs, log, now });
-  const janitor = startJanitor({ database, erasure, log, now });
-  closers.unshift({ part: "janitor", close: () => janitor.stop() });
+  const blobs = new Blobs({ storage, content });
+  const deletions = new Deletions({ database, storage, content, blobs, log, now });
+  const chores = startChores(async (stopping) => {
+    await deletions.carryOutDue(stopping);
+    await deleteExpiredSessions(database, now());
+  }, log);
+  closers.unshift({ part: "chores", close: () => chores.stop() });
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   closers.unshift({ part: "dispatcher", close: () => dispatcher.stop() });
@@ -115,11 +119,11 @@ async function serve(
     users: createUserRoutes({ database, users: createUsers({ database, sessions, now }) }),
     documents: createDocumentRoutes({
       database,
-      documents: createDocuments({ database, storage, blobs, erasure, log, now }),
-      uploads: createUploads({
+      documents: new Documents({ database, storage, blobs, deletions, log, now }),
+      uploads: new Uploads({
         database,
         storage,
-        erasure,
+        deletions,
         backend: config.processingBackend,
         queueName: config.queueName,
         onQueued: () => dispatcher.notify(),

@@ -1,50 +1,47 @@
 import type { Queryable } from "./database.ts";
 
-/** A blob, and with `docId` the text of that document, to be removed from `dueAt` on. */
+/** A blob, and with `docId` the text of that document, to be removed. */
 export interface Deletion {
   deletionId: number;
   docId: number | null;
   blobKey: string;
-  /** Of the document's bytes, in hex; null where it is not known or not needed. */
+  /** Of the document's bytes, in hex; null where it is not known. */
   sha256: string | null;
 }
 
-/** Returns the new deletion's id. */
-export function insertDeletion(
+/** Notes a deletion that is to be carried out from `dueAt` on. */
+export async function insertDeletion(
   q: Queryable,
-  deletion: Omit<Deletion, "deletionId"> & { dueAt: Date },
-): Promise<number> {
-  const { docId, blobKey, sha256, dueAt } = deletion;
+  deletion: Omit<Deletion, "deletionId">,
+  dueAt: Date,
+): Promise<Deletion> {
+  const { docId, blobKey, sha256 } = deletion;
   const row = { doc_id: docId, blob_key: blobKey, sha256, due_at: dueAt };
-  return q.insert("Deletions", row, "deletion_id");
+  return { ...deletion, deletionId: await q.insert("Deletions", row, "deletion_id") };
 }
 
 /** The oldest ones after `afterId` that are due, at most `limit`. */
 export function listDueDeletions(
   q: Queryable,
-  window: { now: Date; afterId: number; limit: number },
+  { now, afterId, limit }: { now: Date; afterId: number; limit: number },
 ): Promise<Deletion[]> {
-  const { now, afterId, limit } = window;
   return q.page<Deletion>(
     `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
-       x.sha256 AS sha256 FROM Deletions x
-     WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,
+       x.sha256 AS sha256
+     FROM Deletions x WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,
     { afterId, now },
     { skip: 0, limit },
   );
 }
 
-/** Takes a deletion back that is due after `instant`; false when it is not there any more, or due too soon. */
+/** Takes a deletion back that is due after `instant`; false when it is due sooner, or gone. */
 export async function cancelDeletion(
   tx: Queryable,
   deletionId: number,
   instant: Date,
 ): Promise<boolean> {
-  const removed = await tx.run(
-    "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant",
-    { deletionId, instant },
-  );
-  return removed === 1;
+  const statement = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant";
+  return (await tx.run(statement, { deletionId, instant })) === 1;
 }
 
 export async function removeDeletion(q: Queryable, deletionId: number): Promise<void> {

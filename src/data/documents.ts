@@ -7,23 +7,8 @@ export const OCR_STAGE = "OCR";
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
 export type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
 
-/** A document as it is stored, with its path and the latest state of its OCR stage. */
-export interface Document {
-  docId: number;
-  filename: string;
-  /** The canonical virtual path. */
-  path: string;
-  uploadedByUserId: number;
-  uploadedAt: Date;
-  updatedAt: Date | null;
-  mongoDocId: string;
-  fileSize: number | null;
-  contentType: string | null;
-  fileType: string | null;
-  description: string | null;
-  sha256: string | null;
-  /** Null for documents that the reference system stored, whose blob is `path/filename`. */
-  blobKey: string | null;
+/** How far one stage of a document's processing is. */
+export interface StageState {
   status: ProcessingStatus;
   startTime: Date | null;
   endTime: Date | null;
@@ -31,39 +16,41 @@ export interface Document {
 }
 
 /** One row of `Processing_Status`. */
-export interface Stage {
+export interface Stage extends StageState {
   stageName: string;
-  status: ProcessingStatus;
-  startTime: Date | null;
-  endTime: Date | null;
-  errorMessage: string | null;
+}
+
+/** A document as it is stored, with its path and the latest state of its OCR stage. */
+export interface Document extends StageState {
+  docId: number;
+  filename: string;
+  /** The canonical virtual path. */
+  path: string;
+  uploadedByUserId: number;
+  uploadedAt: Date;
+  fileSize: number | null;
+  contentType: string | null;
+  description: string | null;
+  sha256: string | null;
+  /** Null for documents that the reference system stored, whose blob is `path/filename`. */
+  blobKey: string | null;
 }
 
 const FROM_DOCUMENTS = `FROM Documents d
   JOIN Virtual_Paths p ON p.path_id = d.path_id
   LEFT JOIN Processing_Status s ON s.status_id =
-    (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND x.stage_name = '${OCR_STAGE}')`;
+    (SELECT MAX(x.status_id) FROM Processing_Status x
+     WHERE x.doc_id = d.doc_id AND x.stage_name = '${OCR_STAGE}')`;
+const STAGE_STATE =
+  "s.start_time AS startTime, s.end_time AS endTime, s.error_message AS errorMessage";
 const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
-  d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt, d.updated_at AS updatedAt,
-  d.mongo_doc_id AS mongoDocId, d.file_size AS fileSize, d.content_type AS contentType, d.file_type AS fileType,
-  d.description AS description, d.sha256 AS sha256, d.blob_key AS blobKey,
-  COALESCE(s.status, 'Queued') AS status, s.start_time AS startTime, s.end_time AS endTime,
-  s.error_message AS errorMessage ${FROM_DOCUMENTS}`;
+  d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
+  d.file_size AS fileSize, d.content_type AS contentType, d.description AS description,
+  d.sha256 AS sha256, d.blob_key AS blobKey, COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
+  ${FROM_DOCUMENTS}`;
 
 export function findDocument(q: Queryable, docId: number): Promise<Document | undefined> {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
-}
-
-export async function documentNameTaken(
-  q: Queryable,
-  filename: string,
-  pathId: number,
-): Promise<boolean> {
-  const row = await q.first(
-    "SELECT d.doc_id AS docId FROM Documents d WHERE d.filename = @filename AND d.path_id = @pathId",
-    { filename, pathId },
-  );
-  return row !== undefined;
 }
 
 export interface DocumentFilter {
@@ -75,16 +62,13 @@ export interface DocumentFilter {
   q?: string | undefined;
 }
 
-function documentFilters(filter: DocumentFilter): { where: string; params: Params } {
+function documentFilters({ userId, status, path, q }: DocumentFilter) {
+  const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
   return filters([
-    ["d.uploaded_by_user_id = @userId", "userId", filter.userId],
-    ["COALESCE(s.status, 'Queued') = @status", "status", filter.status],
-    ["p.full_path = @path", "path", filter.path],
-    [
-      "d.filename LIKE @pattern ESCAPE '\\'",
-      "pattern",
-      filter.q === undefined ? undefined : `%${escapeLike(filter.q)}%`,
-    ],
+    ["d.uploaded_by_user_id = @userId", "userId", userId],
+    ["COALESCE(s.status, 'Queued') = @status", "status", status],
+    ["p.full_path = @path", "path", path],
+    ["d.filename LIKE @pattern ESCAPE '\\'", "pattern", pattern],
   ]);
 }
 
@@ -100,60 +84,69 @@ export function listDocuments(
 
 export async function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
   const { where, params } = documentFilters(filter);
-  const row = await q.first<{ total: number }>(
-    `SELECT COUNT(*) AS total ${FROM_DOCUMENTS} ${where}`,
-    params,
+  const count = `SELECT COUNT(*) AS total ${FROM_DOCUMENTS} ${where}`;
+  return (await q.first<{ total: number }>(count, params))?.total ?? 0;
+}
+
+/** Whether some document has these values in these columns. */
+async function documentExists(q: Queryable, values: Params): Promise<boolean> {
+  const { where, params } = filters(
+    Object.entries(values).map(([column, value]) => [`d.${column} = @${column}`, column, value]),
   );
-  return row?.total ?? 0;
+  return (
+    (await q.first(`SELECT d.doc_id AS docId FROM Documents d ${where}`, params)) !== undefined
+  );
+}
+
+export function documentNameTaken(q: Queryable, filename: string, pathId: number) {
+  return documentExists(q, { filename, path_id: pathId });
+}
+
+/** Whether there is a document of this name with these bytes; `sha256` in hex. */
+export function documentHasBytes(q: Queryable, filename: string, sha256: string) {
+  return documentExists(q, { filename, sha256 });
 }
 
 /** Every stage of a document, oldest first. */
 export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
   return q.all<Stage>(
-    `SELECT s.stage_name AS stageName, s.status AS status, s.start_time AS startTime, s.end_time AS endTime,
-     s.error_message AS errorMessage FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
+    `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
+     FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
   );
 }
 
-/** What a worker measured: one row of `Ocr_Results`. Confidences are from 0 to 1, costs in USD. */
+/**
+ * What a worker measured, by the names of the table `Ocr_Results`. Confidences are from 0 to 1,
+ * costs in USD.
+ */
 export interface OcrResult {
-  pageCount: number;
-  wordCount: number;
-  avgConfidence: number;
-  primaryLanguage: string;
+  page_count: number;
+  word_count: number;
+  avg_confidence: number;
+  primary_language: string;
   category: string | null;
-  classificationConfidence: number | null;
-  ocrCost: number;
-  classificationCost: number | null;
-  processedAt: Date;
+  classification_confidence: number | null;
+  cost_usd_ocr: number;
+  cost_usd_classification: number | null;
+  processed_at: Date;
 }
 
 /** The newest one: a worker inserts a row each time it processes the document. */
 export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
   return q.first<OcrResult>(
-    `SELECT r.page_count AS pageCount, r.word_count AS wordCount, r.avg_confidence AS avgConfidence,
-       r.primary_language AS primaryLanguage, r.category AS category,
-       r.classification_confidence AS classificationConfidence, r.cost_usd_ocr AS ocrCost,
-       r.cost_usd_classification AS classificationCost, r.processed_at AS processedAt
-     FROM Ocr_Results r
-     WHERE r.result_id = (SELECT MAX(x.result_id) FROM Ocr_Results x WHERE x.doc_id = @docId)`,
+    `SELECT page_count, word_count, avg_confidence, primary_language, category,
+       classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
+     FROM Ocr_Results WHERE result_id =
+       (SELECT MAX(x.result_id) FROM Ocr_Results x WHERE x.doc_id = @docId)`,
     { docId },
   );
 }
 
-export interface NewDocument {
-  filename: string;
+export type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
   pathId: number;
-  uploadedByUserId: number;
-  uploadedAt: Date;
-  fileSize: number;
-  contentType: string;
   fileType: string | null;
-  description: string | null;
-  sha256: string;
-  blobKey: string;
-}
+};
 
 /**
  * Inserts the document and `stages`, each queued at the time of the upload; returns the document's
@@ -164,74 +157,48 @@ export async function insertDocument(
   document: NewDocument,
   stages: readonly string[],
 ): Promise<number> {
-  const docId = await tx.insert(
-    "Documents",
-    {
-      filename: document.filename,
-      path_id: document.pathId,
-      uploaded_by_user_id: document.uploadedByUserId,
-      mongo_doc_id: "pending",
-      uploaded_at: document.uploadedAt,
-      updated_at: document.uploadedAt,
-      file_size: document.fileSize,
-      content_type: document.contentType,
-      file_type: document.fileType,
-      description: document.description,
-      sha256: document.sha256,
-      blob_key: document.blobKey,
-    },
-    "doc_id",
-  );
+  const row = {
+    filename: document.filename,
+    path_id: document.pathId,
+    uploaded_by_user_id: document.uploadedByUserId,
+    mongo_doc_id: "pending",
+    uploaded_at: document.uploadedAt,
+    updated_at: document.uploadedAt,
+    file_size: document.fileSize,
+    content_type: document.contentType,
+    file_type: document.fileType,
+    description: document.description,
+    sha256: document.sha256,
+    blob_key: document.blobKey,
+  };
+  const docId = await tx.insert("Documents", row, "doc_id");
   for (const stage of stages) {
-    const row = {
-      doc_id: docId,
-      stage_name: stage,
-      status: "Queued",
-      start_time: document.uploadedAt,
-      end_time: null,
-      error_message: null,
-    };
-    await tx.insert("Processing_Status", row, "status_id");
+    await tx.run(
+      `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
+       VALUES (@docId, @stage, 'Queued', @queuedAt)`,
+      { docId, stage, queuedAt: document.uploadedAt },
+    );
   }
   return docId;
 }
 
 /**
- * Writes down where the blobs of a path's documents are that have no key, because the path is about to change: in the folder
- * `fullPath`, which is not the root.
+ * Writes down where the blobs of a path's documents are that have no key, because the path is about
+ * to change: in the folder `fullPath`, which is not the root.
  */
 export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: string): Promise<void> {
   await tx.run(
-    `UPDATE Documents SET blob_key = CONCAT(@folder, filename) WHERE path_id = @pathId AND blob_key IS NULL`,
+    `UPDATE Documents SET blob_key = CONCAT(@folder, filename)
+     WHERE path_id = @pathId AND blob_key IS NULL`,
     { pathId, folder: `${fullPath}/` },
   );
 }
 
 /** Follows a blob that was moved; false when the document has another key by now, or is gone. */
-export async function updateBlobKey(
-  tx: Queryable,
-  docId: number,
-  from: string,
-  to: string,
-): Promise<boolean> {
-  const changed = await tx.run(
-    "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from",
-    { docId, from, to },
-  );
-  return changed === 1;
-}
-
-/** Whether there is a document of this name with these bytes. `sha256` in hex. */
-export async function documentHasBytes(
-  q: Queryable,
-  filename: string,
-  sha256: string,
-): Promise<boolean> {
-  const row = await q.first(
-    "SELECT d.doc_id AS docId FROM Documents d WHERE d.filename = @filename AND d.sha256 = @sha256",
-    { filename, sha256 },
-  );
-  return row !== undefined;
+export async function updateBlobKey(tx: Queryable, docId: number, from: string, to: string) {
+  const statement =
+    "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from";
+  return (await tx.run(statement, { docId, from, to })) === 1;
 }
 
 /**

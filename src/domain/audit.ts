@@ -1,5 +1,5 @@
+import { insertAuditRow } from "../data/audit.ts";
 import type { Queryable } from "../data/database.ts";
-import { insertLog } from "../data/logs.ts";
 
 /** Who does something, from where, in which request. `userId` is null while nobody is known. */
 export interface Actor {
@@ -29,27 +29,19 @@ export type Action =
   | "document_delete";
 
 /**
- * Adds a row to the audit trail, in the transaction of what it records. `details` never holds a password, a token or file
- * contents. The actor's id stands in the details as well, because a deleted user's reference becomes NULL.
+ * Adds a row to the audit trail, in the transaction of what it records. `details` never holds a
+ * password, a token or file contents. The actor's id is in the details as well, because a deleted
+ * user's reference becomes NULL.
  */
 export async function record(
   tx: Queryable,
   action: Action,
-  actor: Actor,
+  { userId, address, requestId }: Actor,
   entityId: number | null,
   now: Date,
   details: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
-  await insertLog(tx, {
-    timestamp: now,
-    actionType: action,
-    userId: actor.userId,
-    entityId,
-    details: JSON.stringify({
-      actor_id: actor.userId,
-      address: actor.address,
-      request_id: actor.requestId,
-      ...details,
-    }),
-  });
+  const all = { actor_id: userId, address, request_id: requestId, ...details };
+  const row = { timestamp: now, actionType: action, userId, entityId };
+  await insertAuditRow(tx, { ...row, details: JSON.stringify(all) });
 }

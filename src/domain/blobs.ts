@@ -23,43 +23,46 @@ export interface FoundBlob extends BlobProperties {
   hash(): Promise<string>;
 }
 
-export type Blobs = ReturnType<typeof createBlobs>;
-
 /**
  * Finds blobs that a worker of the platform moved. It names them by category and file name and
  * overwrites what is there, so that only its bytes prove whose a moved blob is.
  */
-export function createBlobs({ storage, content }: { storage: Storage; content: ContentStore }) {
-  /** SHA-256 in hex, by entity tag and key. */
-  const hashes = new Map<string, string>();
+export class Blobs {
+  readonly #storage: Storage;
+  readonly #content: ContentStore;
+  /** By entity tag and key. */
+  readonly #hashes = new Map<string, string>();
 
-  async function hashOf(key: string, { etag }: BlobProperties): Promise<string> {
-    const version = `${etag} ${key}`;
-    const known = hashes.get(version);
-    if (known !== undefined) return known;
-    const hash = createHash("sha256");
-    for await (const chunk of await storage.downloadStream(key)) hash.update(chunk);
-    const hex = hash.digest("hex");
-    if (hashes.size >= MAX_HASHES) hashes.clear();
-    hashes.set(version, hex);
-    return hex;
+  constructor(parts: { storage: Storage; content: ContentStore }) {
+    this.#storage = parts.storage;
+    this.#content = parts.content;
   }
 
-  return {
-    /** Where the document's text says that its blob is; undefined when there is none. */
-    async movedTo(docId: number): Promise<string | undefined> {
-      return (await content.get(docId))?.blob_path || undefined;
-    },
+  /** Where the document's text says that its blob is; undefined when there is none. */
+  async movedTo(docId: number): Promise<string | undefined> {
+    return (await this.#content.get(docId))?.blob_path || undefined;
+  }
 
-    /** The blob at a key or URL; undefined where there is none. */
-    async find(keyOrUrl: string): Promise<FoundBlob | undefined> {
-      try {
-        const properties = await storage.properties(keyOrUrl);
-        return { ...properties, hash: () => hashOf(keyOrUrl, properties) };
-      } catch (error) {
-        if (error instanceof BlobNotFound || error instanceof InvalidBlobKey) return undefined;
-        throw error;
-      }
-    },
-  };
+  /** The blob at a key or URL; undefined where there is none. */
+  async find(keyOrUrl: string): Promise<FoundBlob | undefined> {
+    try {
+      const properties = await this.#storage.properties(keyOrUrl);
+      return { ...properties, hash: () => this.#hash(keyOrUrl, properties.etag) };
+    } catch (error) {
+      if (error instanceof BlobNotFound || error instanceof InvalidBlobKey) return undefined;
+      throw error;
+    }
+  }
+
+  async #hash(key: string, etag: string): Promise<string> {
+    const version = `${etag} ${key}`;
+    const known = this.#hashes.get(version);
+    if (known !== undefined) return known;
+    const hash = createHash("sha256");
+    for await (const chunk of await this.#storage.downloadStream(key)) hash.update(chunk);
+    const hex = hash.digest("hex");
+    if (this.#hashes.size >= MAX_HASHES) this.#hashes.clear();
+    this.#hashes.set(version, hex);
+    return hex;
+  }
 }

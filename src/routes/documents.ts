@@ -4,16 +4,19 @@ import {
   countDocuments,
   type Document,
   type DocumentFilter,
+  findOcrResult,
   listDocuments,
+  listStages,
   OCR_STAGE,
   type OcrResult,
   PROCESSING_STATUSES,
+  type StageState,
 } from "../data/documents.ts";
 import type { User } from "../data/users.ts";
 import type { Documents } from "../domain/documents.ts";
 import { ROOT, virtualPath } from "../domain/paths.ts";
 import { description, fields, text } from "../domain/text.ts";
-import type { UploadedDocument, Uploads } from "../domain/uploads.ts";
+import type { Uploads } from "../domain/uploads.ts";
 import { AppError } from "../errors.ts";
 import { readParams, readQuery } from "../http/body.ts";
 import {
@@ -60,53 +63,39 @@ function listItem(document: Document) {
   };
 }
 
-function metrics(result: OcrResult) {
+function stageFields(stageName: string, state: StageState) {
   return {
-    ocr: {
-      page_count: result.pageCount,
-      word_count: result.wordCount,
-      avg_confidence: result.avgConfidence,
-      primary_language: result.primaryLanguage,
-      cost_usd: result.ocrCost,
-      processed_at: result.processedAt,
-    },
-    classification:
-      result.category === null
-        ? null
-        : {
-            category: result.category,
-            confidence: result.classificationConfidence,
-            cost_usd: result.classificationCost,
-          },
+    stage_name: stageName,
+    status: state.status,
+    start_time: state.startTime,
+    end_time: state.endTime,
+    error_message: state.errorMessage,
   };
 }
 
-function uploadResponse(document: UploadedDocument) {
+function metrics(result: OcrResult | undefined) {
+  if (!result) return { ocr: null, classification: null };
+  const { cost_usd_ocr, cost_usd_classification, category, classification_confidence, ...ocr } =
+    result;
+  const classification = {
+    category,
+    confidence: classification_confidence,
+    cost_usd: cost_usd_classification,
+  };
   return {
-    doc_id: document.docId,
-    filename: document.filename,
-    path: document.url,
-    ctype: document.contentType,
-    size: document.size,
-    sha256: document.sha256,
-    status: "Queued",
-    metadata: { description: document.description, full_path: document.path },
+    ocr: { ...ocr, cost_usd: cost_usd_ocr },
+    classification: category === null ? null : classification,
   };
 }
 
-export function createDocumentRoutes({
-  database,
-  documents,
-  uploads,
-  maxUploadBytes,
-}: {
+interface Parts {
   database: Database;
   documents: Documents;
   uploads: Uploads;
   maxUploadBytes: number;
-}) {
-  const tooLarge = `File too large, max limit is ${maxUploadBytes / 1024 ** 2} MB`;
+}
 
+export function createDocumentRoutes({ database, documents, uploads, maxUploadBytes }: Parts) {
   async function page(
     filter: DocumentFilter,
     window: { skip: number; limit: number },
@@ -117,23 +106,7 @@ export function createDocumentRoutes({
   }
 
   return {
-    async upload(request: Request, caller: User): Promise<Reply> {
-      const { fields: meta, file } = await readMultipart(request, {
-        fileField: "file",
-        textFields: ["description", "full_path"],
-        maxFileBytes: maxUploadBytes,
-        tooLarge,
-        onFile: (part, before) =>
-          uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
-        parseFields: (all) => validate(uploadFields, all, "body"),
-      });
-      const document = await uploads.finish(
-        file,
-        { path: meta.full_path, description: meta.description },
-        actorOf(request, caller.userId),
-      );
-      return created(`/api/v1/docs/${document.docId}`, uploadResponse(document));
-    },
+    upload: (request: Request, caller: User) => upload(uploads, maxUploadBytes, request, caller),
 
     list(request: Request): Promise<Reply> {
       const { skip, limit, user_id: userId, ...filter } = readQuery(request, listQuery);
@@ -148,62 +121,25 @@ export function createDocumentRoutes({
     async detail(request: Request, caller: User): Promise<Reply> {
       const { doc_id } = readParams(request, docId);
       const document = await documents.get(doc_id, caller);
-      const { stages, result } = await documents.processing(doc_id);
+      const stages = await listStages(database, doc_id);
       return json({
         ...listItem(document),
         size: document.fileSize,
         content_type: document.contentType,
         sha256: document.sha256,
         description: document.description,
-        stages: stages.map((stage) => ({
-          stage_name: stage.stageName,
-          status: stage.status,
-          start_time: stage.startTime,
-          end_time: stage.endTime,
-          error_message: stage.errorMessage,
-        })),
-        ...(result ? metrics(result) : { ocr: null, classification: null }),
+        stages: stages.map((stage) => stageFields(stage.stageName, stage)),
+        ...metrics(await findOcrResult(database, doc_id)),
       });
     },
 
     async status(request: Request, caller: User): Promise<Reply> {
       const document = await documents.get(readParams(request, docId).doc_id, caller);
-      return json({
-        doc_id: document.docId,
-        filename: document.filename,
-        stage_name: OCR_STAGE,
-        status: document.status,
-        start_time: document.startTime,
-        end_time: document.endTime,
-        error_message: document.errorMessage,
-      });
+      const { docId: doc_id, filename } = document;
+      return json({ doc_id, filename, ...stageFields(OCR_STAGE, document) });
     },
 
-    /** RFC 9110 §13 and §14: conditions first, then a single range. */
-    async download(request: Request, caller: User): Promise<Reply> {
-      const { doc_id } = readParams(request, docId);
-      const download = await documents.download(doc_id, caller);
-      const etag = `"${download.tag}"`;
-      const headers = { ETag: etag, "Accept-Ranges": "bytes" };
-      if (matchesIfNoneMatch(request.headers["if-none-match"], etag))
-        return { status: 304, headers };
-
-      const range = requestedRange(request, etag, download.size);
-      const { start, end } = range ?? { start: 0, end: download.size - 1 };
-      const reply = {
-        status: range ? 206 : 200,
-        headers: {
-          ...headers,
-          "Content-Type": download.contentType,
-          "Content-Disposition": contentDisposition(download.filename),
-          "Content-Length": String(end - start + 1),
-          ...(range ? { "Content-Range": `bytes ${start}-${end}/${download.size}` } : {}),
-        },
-      };
-      if (request.method === "HEAD") return reply;
-      await documents.recordDownload(doc_id, { start, end }, actorOf(request, caller.userId));
-      return { ...reply, body: await download.open(range) };
-    },
+    download: (request: Request, caller: User) => download(documents, request, caller),
 
     async remove(request: Request, caller: User): Promise<Reply> {
       const { doc_id } = readParams(request, docId);
@@ -214,7 +150,60 @@ export function createDocumentRoutes({
   };
 }
 
-/** The part that `Range` asks for; undefined for the whole, 416 for a part that the file does not have. */
+async function upload(
+  uploads: Uploads,
+  maxFileBytes: number,
+  request: Request,
+  caller: User,
+): Promise<Reply> {
+  const { fields: meta, file } = await readMultipart(request, {
+    fileField: "file",
+    textFields: ["description", "full_path"],
+    maxFileBytes,
+    tooLarge: `File too large, max limit is ${maxFileBytes / 1024 ** 2} MB`,
+    onFile: (part, before) =>
+      uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
+    parseFields: (all) => validate(uploadFields, all, "body"),
+  });
+  const document = await uploads.finish(file, meta, actorOf(request, caller.userId));
+  return created(`/api/v1/docs/${document.docId}`, {
+    doc_id: document.docId,
+    filename: file.filename,
+    path: file.url,
+    ctype: file.contentType,
+    size: file.size,
+    sha256: file.sha256,
+    status: "Queued",
+    metadata: { description: meta.description, full_path: document.path },
+  });
+}
+
+/** RFC 9110 §13 and §14: conditions first, then a single range. */
+async function download(documents: Documents, request: Request, caller: User): Promise<Reply> {
+  const { doc_id } = readParams(request, docId);
+  const file = await documents.download(doc_id, caller);
+  const etag = `"${file.tag}"`;
+  const headers = { ETag: etag, "Accept-Ranges": "bytes" };
+  if (matchesIfNoneMatch(request.headers["if-none-match"], etag)) return { status: 304, headers };
+
+  const range = requestedRange(request, etag, file.size);
+  const { start, end } = range ?? { start: 0, end: file.size - 1 };
+  const reply = {
+    status: range ? 206 : 200,
+    headers: {
+      ...headers,
+      "Content-Type": file.contentType,
+      "Content-Disposition": contentDisposition(file.filename),
+      "Content-Length": String(end - start + 1),
+      ...(range && { "Content-Range": `bytes ${start}-${end}/${file.size}` }),
+    },
+  };
+  if (request.method === "HEAD") return reply;
+  await documents.recordDownload(doc_id, { start, end }, actorOf(request, caller.userId));
+  return { ...reply, body: await file.open(range) };
+}
+
+/** The part that `Range` asks for; undefined for the whole. 416 when the file has no such part. */
 function requestedRange(request: Request, etag: string, size: number): ByteRange | undefined {
   const { range, "if-range": ifRange } = request.headers;
   if (request.method !== "GET" || !rangeApplies(ifRange as string | undefined, etag))

@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Readable } from "node:stream";
-import { apiSuite, type CallOptions, type Suite, type TestApp } from "../support/app.ts";
+import { test } from "node:test";
+import {
+  apiSuite,
+  type CallOptions,
+  type Suite,
+  startTestApp,
+  type TestApp,
+} from "../support/app.ts";
+import { until } from "../support/wait.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
 const NOTHING = 999_999;
@@ -418,6 +429,17 @@ function movedBlobs({ test }: Suite): void {
     assert.equal(await storage.exists("letters/one-name.txt"), false);
   });
 
+  test("bytes that are not proven to be the document's stay where it moved", async (app) => {
+    const { storage } = app.app;
+    const { doc_id, path: url } = await upload(app, "foreign.txt");
+    await move(app, doc_id, url, "letters/foreign.txt");
+    await storage.delete("letters/foreign.txt");
+    await storage.upload(Readable.from([Buffer.from("somebody's")]), "letters/foreign.txt");
+    assert.equal((await remove(app, doc_id)).status, 200);
+    assert.equal((await storage.download("letters/foreign.txt")).toString(), "somebody's");
+    await storage.delete("letters/foreign.txt");
+  });
+
   test("two documents with the same bytes share a moved blob until the last one goes", async (app) => {
     const { storage } = app.app;
     const twins = [
@@ -564,3 +586,31 @@ function deletion({ test, testAlone }: Suite): void {
     },
   );
 }
+
+test("what could not be removed is removed when the server starts again", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "nassaq-restart-"));
+  let running = await startTestApp({ folder });
+  t.after(async () => {
+    await running.close();
+    await rm(folder, { recursive: true });
+  });
+  const first = running;
+  const [plain, moved] = [await upload(first, "plain.txt"), await upload(first, "moved.txt")];
+  await move(first, moved.doc_id, moved.path, "letters/moved.txt");
+  t.mock.method(first.app.storage, "delete", () => Promise.reject(new Error("storage is down")));
+  for (const { doc_id } of [plain, moved]) {
+    const at = `/api/v1/docs/${doc_id}?force=true`;
+    assert.equal((await first.call("DELETE", at, admin)).status, 200);
+  }
+  assert.equal((await first.app.storage.list("")).length, 2);
+  await first.close();
+
+  running = await startTestApp({ folder });
+  const { database, storage, content } = running.app;
+  await until(
+    async () => !(await database.first("SELECT deletion_id FROM Deletions")),
+    "the deletions that were due",
+  );
+  assert.deepEqual(await storage.list(""), []);
+  assert.equal(await content.get(moved.doc_id), undefined);
+});

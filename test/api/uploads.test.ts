@@ -4,6 +4,8 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ForeignKeyViolation, OutcomeUnknown, UniqueViolation } from "../../src/data/database.ts";
+import { unavailable } from "../../src/errors.ts";
 import {
   apiSuite,
   type CallOptions,
@@ -12,6 +14,7 @@ import {
   type TestOptions,
 } from "../support/app.ts";
 import type { Answer, Part } from "../support/client.ts";
+import { until } from "../support/wait.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
 const UPLOAD = "POST /api/v1/docs/upload";
@@ -55,17 +58,17 @@ async function settlesTo(
   app: TestApp,
   before: Awaited<ReturnType<typeof holdings>>,
 ): Promise<void> {
-  for (let i = 0; i < 400; i++) {
-    const now = await holdings(app);
-    if (JSON.stringify(now) === JSON.stringify(before)) return;
-    await sleep(25);
-  }
+  const expected = JSON.stringify(before);
+  const settled = async () => JSON.stringify(await holdings(app)) === expected;
+  // What is left then shows in the comparison.
+  await until(settled, "the clean-up", 60_000).catch(() => {});
   assert.deepEqual(await holdings(app), before);
 }
 
 /** The outbox empties by itself: waits, so that two holdings can be compared. */
 async function outboxEmpty(app: TestApp): Promise<void> {
-  while (await app.app.database.first("SELECT outbox_id FROM Outbox")) await sleep(10);
+  const sent = async () => !(await app.app.database.first("SELECT outbox_id FROM Outbox"));
+  await until(sent, "the outbox to empty");
 }
 
 const refused: Scenario[] = [
@@ -215,6 +218,7 @@ apiSuite("uploads", (suite) => {
   conflicts(suite);
   limits(suite);
   failures(suite);
+  commits(suite);
   messages(suite);
 });
 
@@ -372,7 +376,7 @@ function slowStorage({ test }: Suite): void {
       }
       return answer;
     });
-    while (begun.length < forms.length) await sleep(5);
+    await until(() => begun.length === forms.length, "every upload to begin");
     await sleep(200);
     for (const begin of begun) begin();
     for (const [i, pieces] of forms.entries()) {
@@ -542,7 +546,7 @@ function failures({ test, testAlone }: Suite): void {
     const started = t.mock.method(app.app.storage, "upload");
     for (const name of ["gone-1", "gone-2", "gone-3"]) {
       const { request } = await halfUpload(app, "user", name, 300_000);
-      while (started.mock.callCount() === 0) await sleep(5);
+      await until(() => started.mock.callCount() > 0, "the upload to begin");
       started.mock.resetCalls();
       request.destroy();
     }
@@ -556,7 +560,7 @@ function failures({ test, testAlone }: Suite): void {
     await outboxEmpty(app);
     const before = await holdings(app);
     const { answer, finish } = await halfUpload(app, person, "too-late", 10_000);
-    while (started.mock.callCount() === 0) await sleep(5);
+    await until(() => started.mock.callCount() > 0, "the upload to begin");
     await app.call("PATCH", `/api/v1/users/${person.id}`, { ...admin, json: { is_active: false } });
     finish();
     assert.equal((await answer).status, 403);
@@ -566,7 +570,7 @@ function failures({ test, testAlone }: Suite): void {
   testAlone("a token that expires meanwhile does not stop an upload", {}, async (app, t) => {
     const started = t.mock.method(app.app.storage, "upload");
     const { answer, finish } = await halfUpload(app, "user", "slow", 10_000);
-    while (started.mock.callCount() === 0) await sleep(5);
+    await until(() => started.mock.callCount() > 0, "the upload to begin");
     app.clock.offset = 120_000;
     finish();
     assert.equal((await answer).status, 201);
@@ -610,6 +614,65 @@ function failures({ test, testAlone }: Suite): void {
       await settlesTo(app, before);
     },
   );
+}
+
+function commits({ test, testAlone }: Suite): void {
+  for (const [error, status, detail] of [
+    [new UniqueViolation("the other upload was faster"), 409, TAKEN],
+    [new ForeignKeyViolation("the path went meanwhile"), 404, NO_PATH],
+  ] as const) {
+    test(`a race that the database decides at the commit is a ${status}`, async (app, t) => {
+      await app.as("user");
+      await outboxEmpty(app);
+      const before = await holdings(app);
+      t.mock.method(app.app.database, "transaction", () => Promise.reject(error), { times: 1 });
+      const answer = await upload(app, [file("raced.txt")]);
+      assert.deepEqual([answer.status, answer.body.detail], [status, detail]);
+      await settlesTo(app, before);
+    });
+  }
+
+  test("a commit whose answer is lost may have happened: the blob stays", async (app, t) => {
+    await app.as("user");
+    const { database } = app.app;
+    const commit = database.transaction.bind(database);
+    t.mock.method(
+      database,
+      "transaction",
+      async (work: Parameters<typeof commit>[0]) => {
+        await commit(work);
+        throw unavailable("The database", new OutcomeUnknown("the commit was not confirmed"));
+      },
+      { times: 1 },
+    );
+    assert.equal((await upload(app, [file("lost-answer.txt", "its bytes")])).status, 503);
+    const { body } = await app.call("GET", "/api/v1/docs/me?q=lost-answer", user);
+    assert.equal(body.total, 1);
+    const at = `/api/v1/docs/${body.items[0].doc_id}/download`;
+    assert.equal((await app.call("GET", at, user)).bytes.toString(), "its bytes");
+  });
+
+  for (const [hours, status] of [
+    [22.9, 201],
+    [23.1, 500],
+    [24.1, 500],
+  ] as const) {
+    testAlone(`an upload that takes ${hours} hours is a ${status}`, {}, async (app, t) => {
+      const { storage } = app.app;
+      const before = await holdings(app);
+      const store = storage.upload.bind(storage);
+      t.mock.method(storage, "upload", async (...given: Parameters<typeof store>) => {
+        const url = await store(...given);
+        app.clock.offset = hours * 3_600_000;
+        return url;
+      });
+      const { status: found, body } = await upload(app, [file("slow.txt")]);
+      assert.equal(found, status);
+      if (status === 201) return;
+      assert.equal(body.detail, "Storage upload failed");
+      await settlesTo(app, before);
+    });
+  }
 }
 
 function messages({ testAlone }: Suite): void {
@@ -664,7 +727,7 @@ function messages({ testAlone }: Suite): void {
         Promise.reject(new Error("no broker")),
       );
       for (const name of ["a", "b"]) assert.equal((await upload(app, [file(name)])).status, 201);
-      while (down.mock.callCount() === 0) await sleep(5);
+      await until(() => down.mock.callCount() > 0, "a publish to fail");
       down.mock.restore();
       const bodies = (await app.takeMessages(2)).map(({ body }) => JSON.parse(body).filename);
       assert.deepEqual(bodies.sort(), ["a", "b"]);

@@ -19,7 +19,8 @@ export const pathDepth: Migration = {
     addColumn("Virtual_Paths", "depth", "INT NOT NULL DEFAULT 0"),
     {
       sqlite: {
-        sql: `UPDATE Virtual_Paths SET depth = LENGTH(full_path) - LENGTH(REPLACE(full_path, '/', '')) + 1
+        sql: `UPDATE Virtual_Paths SET depth =
+  LENGTH(full_path) - LENGTH(REPLACE(full_path, '/', '')) + 1
 WHERE full_path <> '/'`,
         unless,
       },

@@ -1,13 +1,6 @@
-import {
-  createTable,
-  type Migration,
-  NOW,
-  type Steps,
-  seedRow,
-  withIdentity,
-} from "./migration.ts";
+import { createTable, type Migration, NOW, type Steps, seedRow } from "./migration.ts";
 
-/** What the reference system's database has. Where it made them, its tables and rows stay exactly as they are. */
+/** What the reference system's database has. Where it made them, its tables stay as they are. */
 export const referenceTables: Migration = {
   name: "0001-reference-tables",
   steps: [
@@ -90,9 +83,12 @@ export const referenceTables: Migration = {
   ],
 };
 
+/** A role with a number of its own, which SQL Server takes only when told so. */
 function role(id: number, name: string, description: string): Steps {
   const values = `${id}, N'${name}', N'${description}'`;
   const where = `role_id = ${id} OR role_name = '${name}'`;
-  const row = seedRow("Roles", "role_id, role_name, description", values, where);
-  return withIdentity("Roles", row);
+  const { sqlite, sqlserver } = seedRow("Roles", "role_id, role_name, description", values, where);
+  const on = "SET IDENTITY_INSERT Roles ON;\n";
+  const off = ";\nSET IDENTITY_INSERT Roles OFF";
+  return { sqlite, sqlserver: { ...sqlserver, sql: on + sqlserver.sql + off } };
 }

@@ -46,12 +46,14 @@ function toSqlite(sql: string): string {
 /** A SELECT that has a row when the table exists. */
 export function tableExists(name: string): Readonly<Record<Engine, string>> {
   return {
-    sqlite: `SELECT 1 AS found FROM sqlite_master WHERE type = 'table' AND name = '${name}' COLLATE NOCASE`,
+    sqlite:
+      "SELECT 1 AS found FROM sqlite_master " +
+      `WHERE type = 'table' AND name = '${name}' COLLATE NOCASE`,
     sqlserver: `SELECT 1 AS found WHERE OBJECT_ID(N'${name}', N'U') IS NOT NULL`,
   };
 }
 
-/** A table, where it is missing. `columns` are definitions in T-SQL, the table's constraints too. */
+/** A table, where it is missing. `columns` are definitions in T-SQL, or the table's constraints. */
 export function createTable(name: string, columns: readonly string[]): Steps {
   const table = `${name} (\n${columns.map((column) => `  ${column}`).join(",\n")}\n)`;
   return {
@@ -65,7 +67,9 @@ export function addColumn(table: string, column: string, type: string): Steps {
   return {
     sqlite: {
       sql: toSqlite(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`),
-      unless: `SELECT 1 AS found FROM pragma_table_info('${table}') WHERE name = '${column}' COLLATE NOCASE`,
+      unless:
+        `SELECT 1 AS found FROM pragma_table_info('${table}') ` +
+        `WHERE name = '${column}' COLLATE NOCASE`,
     },
     sqlserver: {
       sql: `ALTER TABLE ${table} ADD ${column} ${type}`,
@@ -74,7 +78,7 @@ export function addColumn(table: string, column: string, type: string): Steps {
   };
 }
 
-/** An index. Names are `Table_by_what`, so that none of the reference system's can be in the way. */
+/** An index. Names are `Table_by_what`: none of the reference system's can be in the way. */
 export function createIndex(name: string, on: string): Steps {
   const step = { sql: `CREATE INDEX ${name} ON ${on}` };
   return { sqlite: step, sqlserver: step };
@@ -88,11 +92,4 @@ export function seedRow(table: string, columns: string, values: string, where: s
     sqlite: { sql: `${insert} SELECT ${toSqlite(values)} WHERE NOT EXISTS (${unless})` },
     sqlserver: { sql: `${insert} VALUES (${values})`, unless },
   };
-}
-
-/** A step that gives the identity column of `table` a number of its own. */
-export function withIdentity(table: string, step: Steps): Steps {
-  const { sql, unless } = step.sqlserver;
-  const on = `SET IDENTITY_INSERT ${table} ON;\n${sql};\nSET IDENTITY_INSERT ${table} OFF`;
-  return { sqlite: step.sqlite, sqlserver: { sql: on, ...(unless && { unless }) } };
 }

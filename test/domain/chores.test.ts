@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startChores } from "../../src/domain/chores.ts";
+import { silent } from "../support/sqlserver.ts";
+
+/** Lets promises that are settled go on. */
+const settle = () => new Promise(setImmediate);
+
+test("chores are done now and every minute, one round at a time, also after a failure", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const rounds: PromiseWithResolvers<void>[] = [];
+  let stopping: AbortSignal | undefined;
+  const chores = startChores((signal) => {
+    stopping = signal;
+    const round = Promise.withResolvers<void>();
+    rounds.push(round);
+    return round.promise;
+  }, silent);
+  assert.equal(rounds.length, 1);
+  t.mock.timers.tick(60_000);
+  assert.equal(rounds.length, 1, "the first round is under way");
+  rounds[0]?.reject(new Error("the database is away"));
+  await settle();
+  t.mock.timers.tick(60_000);
+  assert.equal(rounds.length, 2);
+
+  let stopped = false;
+  const end = chores.stop().then(() => {
+    stopped = true;
+  });
+  await settle();
+  assert.deepEqual([stopping?.aborted, stopped], [true, false]);
+  rounds[1]?.resolve();
+  await end;
+  t.mock.timers.tick(120_000);
+  assert.equal(rounds.length, 2);
+});
