@@ -19,7 +19,7 @@ export interface Queryable {
   run(sql: string, params?: Params): Promise<number>;
   /** Inserts a row of columns and values; its new identity, the value of the column `identity`. */
   insert(table: string, values: Params, identity: string): Promise<number>;
-  /** The columns of a table, each with whether it may be NULL; empty when there is no such table. */
+  /** A table's columns, each with whether it may be NULL; empty when there is no such table. */
   columns(table: string): Promise<Map<string, boolean>>;
 }
 

@@ -82,7 +82,7 @@ async function noRole(q: Queryable): Promise<number | null> {
   return (await q.columns("Users")).get("role_id") ? null : 1;
 }
 
-/** Returns the new user's id. The role is `noRole` unless given, whatever the column's default is. */
+/** Returns the new user's id. The role is `noRole` unless given, not the column's default. */
 export async function insertUser(
   q: Queryable,
   user: Omit<User, "userId" | "roleName">,
