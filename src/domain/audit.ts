@@ -42,6 +42,5 @@ export async function record(
   details: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   const all = { actor_id: userId, address, request_id: requestId, ...details };
-  const row = { timestamp: now, actionType: action, userId, entityId };
-  await insertAuditRow(tx, { ...row, details: JSON.stringify(all) });
+  await insertAuditRow(tx, { at: now, action, userId, entityId, details: JSON.stringify(all) });
 }

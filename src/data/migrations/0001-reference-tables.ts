@@ -1,4 +1,4 @@
-import { createTable, type Migration, NOW, type Steps, seedRow } from "./migration.ts";
+import { createTable, type Migration, NOW, seedRole, seedRow } from "./migration.ts";
 
 /** What the reference system's database has. Where it made them, its tables stay as they are. */
 export const referenceTables: Migration = {
@@ -72,8 +72,8 @@ export const referenceTables: Migration = {
       "entity_id BIGINT NULL",
       "details NVARCHAR(MAX) NULL",
     ]),
-    role(1, "User", "Uploads and reads own documents"),
-    role(99, "Admin", "Manages accounts, paths and every document"),
+    seedRole(1, "User", "Uploads and reads own documents"),
+    seedRole(99, "Admin", "Manages accounts, paths and every document"),
     seedRow(
       "Virtual_Paths",
       "full_path, created_at, depth",
@@ -82,13 +82,3 @@ export const referenceTables: Migration = {
     ),
   ],
 };
-
-/** A role with a number of its own, which SQL Server takes only when told so. */
-function role(id: number, name: string, description: string): Steps {
-  const values = `${id}, N'${name}', N'${description}'`;
-  const where = `role_id = ${id} OR role_name = '${name}'`;
-  const { sqlite, sqlserver } = seedRow("Roles", "role_id, role_name, description", values, where);
-  const on = "SET IDENTITY_INSERT Roles ON;\n";
-  const off = ";\nSET IDENTITY_INSERT Roles OFF";
-  return { sqlite, sqlserver: { ...sqlserver, sql: on + sqlserver.sql + off } };
-}

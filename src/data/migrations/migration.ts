@@ -84,6 +84,15 @@ export function createIndex(name: string, on: string): Steps {
   return { sqlite: step, sqlserver: step };
 }
 
+/** A role with a number of its own, unless one of that number or name exists. */
+export function seedRole(id: number, name: string, description: string): Steps {
+  const values = `${id}, N'${name}', N'${description}'`;
+  const where = `role_id = ${id} OR role_name = '${name}'`;
+  const { sqlite, sqlserver } = seedRow("Roles", "role_id, role_name, description", values, where);
+  const sql = `SET IDENTITY_INSERT Roles ON;\n${sqlserver.sql};\nSET IDENTITY_INSERT Roles OFF`;
+  return { sqlite, sqlserver: { ...sqlserver, sql } };
+}
+
 /** A row, `values` in T-SQL, unless one `where` exists. */
 export function seedRow(table: string, columns: string, values: string, where: string): Steps {
   const insert = `INSERT INTO ${table} (${columns})`;
