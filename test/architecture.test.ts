@@ -89,6 +89,7 @@ const ARROWS: Record<string, string[]> = {
     "domain/",
     "security/",
     "broker/dispatcher",
+    "data/sessions",
   ],
   "cli/commands": [
     "parts",

@@ -39,7 +39,10 @@ const NAMES = [
 let azurite: Azurite;
 let rabbit: Awaited<ReturnType<typeof findRabbitMQ>>;
 before(async () => {
-  [azurite, rabbit] = await Promise.all([startAzurite({ host: "nassaq.azurite" }), findRabbitMQ()]);
+  [azurite, rabbit] = await Promise.all([
+    startAzurite({ host: "nassaq.blob.azurite" }),
+    findRabbitMQ(),
+  ]);
 });
 after(async () => {
   await azurite?.close();
