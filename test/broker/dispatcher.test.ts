@@ -8,7 +8,8 @@ import type { Database } from "../../src/data/database.ts";
 import { addToOutbox, claimFromOutbox, removeFromOutboxByDocument } from "../../src/data/outbox.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { unavailable } from "../../src/errors.ts";
-import { silent, until } from "../contracts/broker.ts";
+import { silent } from "../contracts/broker.ts";
+import { until } from "../support/wait.ts";
 
 /** The dispatcher's own, in milliseconds. */
 const PAUSE = 2_000;

@@ -8,7 +8,8 @@ import { EmbeddedBroker } from "../../src/broker/embedded.ts";
 import type { Database } from "../../src/data/database.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { unavailable } from "../../src/errors.ts";
-import { message, silent, until } from "../contracts/broker.ts";
+import { message, silent } from "../contracts/broker.ts";
+import { until } from "../support/wait.ts";
 
 const QUEUE = "ocr_queue";
 

@@ -7,8 +7,9 @@ import { Dispatcher } from "../../src/broker/dispatcher.ts";
 import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
 import { addToOutbox } from "../../src/data/outbox.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
-import { connected, silent, until, untilDone } from "../contracts/broker.ts";
+import { connected, silent, untilDone } from "../contracts/broker.ts";
 import { createPrivateRabbitMQ, type PrivateRabbitMQ } from "../support/rabbitmq.ts";
+import { until } from "../support/wait.ts";
 
 const MESSAGES = 200;
 

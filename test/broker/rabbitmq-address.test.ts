@@ -5,7 +5,8 @@ import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
 import { createLogger } from "../../src/log.ts";
-import { silent, until } from "../contracts/broker.ts";
+import { silent } from "../contracts/broker.ts";
+import { until } from "../support/wait.ts";
 
 const isUnavailable = { name: "AppError", code: "unavailable" };
 

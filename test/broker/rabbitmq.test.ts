@@ -4,9 +4,10 @@ import { after, before, beforeEach, describe, type TestContext, test } from "nod
 import { type Channel, type ChannelModel, connect } from "amqplib";
 import { type Delivery, MAX_DELIVERIES } from "../../src/broker/broker.ts";
 import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
-import { connected, message, silent, until, untilDone } from "../contracts/broker.ts";
+import { connected, message, silent, untilDone } from "../contracts/broker.ts";
 import { createPrivateRabbitMQ, findRabbitMQ, type PrivateRabbitMQ } from "../support/rabbitmq.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
+import { until } from "../support/wait.ts";
 
 const isUnavailable = { name: "AppError", code: "unavailable" };
 

@@ -7,6 +7,7 @@ import type { ExtractedText } from "../../src/content/content-store.ts";
 import { MongoContentStore, mongoConnectionString } from "../../src/content/mongo.ts";
 import { AppError } from "../../src/errors.ts";
 import { createLogger } from "../../src/log.ts";
+import { until } from "../support/wait.ts";
 import { startMongoPeer } from "./mongo-peer.ts";
 
 const SETTINGS = {
@@ -132,22 +133,13 @@ test("one document per doc_id in ocr_results, with the fields of the contract an
   );
 });
 
-/** Waits for what the store does beside its answers. */
-async function eventually(what: string, done: () => boolean): Promise<void> {
-  const end = Date.now() + 30_000;
-  while (!done()) {
-    assert.ok(Date.now() < end, `waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 test("a plain index on doc_id is made once", async (t) => {
   const { peer, store } = await withPeer(t);
   await store.connect();
   await store.put(TEXT);
   await store.get(7);
   const made = () => peer.indexes.get("sdmsdb.ocr_results") ?? [];
-  await eventually("the index", () => made().length > 0);
+  await until(() => made().length > 0, "the index");
   assert.deepEqual(
     made().map(({ key, unique }) => [key, unique]),
     [[{ doc_id: 1 }, undefined]],
@@ -167,7 +159,7 @@ test("a worker can insert a second text where an older version made a unique ind
   await assert.rejects(texts.insertOne({ ...TEXT, extracted_text: "second" }), { code: 11000 });
 
   await store.connect();
-  await eventually("the index", () => peer.commands.includes("createIndexes"));
+  await until(() => peer.commands.includes("createIndexes"), "the index");
   assert.deepEqual(
     peer.indexes.get("sdmsdb.ocr_results")?.map(({ name, unique }) => [name, unique]),
     [
@@ -187,7 +179,7 @@ test("an index that the server refuses keeps nobody from working", async (t) => 
   peer.failures.push({ command: "createIndexes", reply });
   await store.put(TEXT);
   assert.deepEqual(await store.get(7), TEXT);
-  await eventually("a line in the log", () => lines.some((line) => line.includes("index")));
+  await until(() => lines.some((line) => line.includes("index")), "a line in the log");
   assert.equal(peer.commands.filter((name) => name === "createIndexes").length, 1);
 });
 
@@ -284,7 +276,7 @@ test("close ends what is waiting for an answer", async (t) => {
   await store.put(TEXT);
   for (const command of ["find", "endSessions"]) peer.failures.push({ command, reply: "silence" });
   const waiting = assert.rejects(store.get(7), isUnavailable);
-  await eventually("the command", () => peer.commands.includes("find"));
+  await until(() => peer.commands.includes("find"), "the command");
   await store.close();
   await waiting;
   await assert.rejects(store.get(7), isUnavailable);

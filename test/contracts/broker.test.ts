@@ -7,6 +7,7 @@ import {
   type Delivery,
   MAX_DELIVERIES,
 } from "../../src/broker/broker.ts";
+import { until } from "../support/wait.ts";
 import {
   type BrokerUnderTest,
   type ConsumingBrokerUnderTest,
@@ -15,7 +16,6 @@ import {
   rabbitMQUnderTest,
   type Stored,
   serviceBusUnderTest,
-  until,
 } from "./broker.ts";
 
 const byId = (list: Stored[]) =>

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Channel, type ChannelModel, connect } from "amqplib";
 import type { Broker, ConsumingBroker } from "../../src/broker/broker.ts";
 import { EmbeddedBroker } from "../../src/broker/embedded.ts";
@@ -12,6 +11,7 @@ import { openSqlite } from "../../src/data/sqlite.ts";
 import { createLogger } from "../../src/log.ts";
 import { startServiceBusPeer } from "../broker/service-bus-peer.ts";
 import { findRabbitMQ } from "../support/rabbitmq.ts";
+import { until } from "../support/wait.ts";
 
 export interface Stored {
   id: string;
@@ -39,20 +39,6 @@ export interface ConsumingBrokerUnderTest extends BrokerUnderTest<ConsumingBroke
 export const silent = createLogger({ level: "error", readable: false, write: () => {} });
 
 export const message = (body = '{"doc_id":1}') => ({ id: randomUUID(), body });
-
-/** Waits until `condition` gives something, and returns it. */
-export async function until<Value>(
-  condition: () => Value | false | undefined | Promise<Value | false | undefined>,
-  what: string,
-): Promise<Value> {
-  const deadline = Date.now() + 60_000;
-  for (;;) {
-    const value = await condition();
-    if (value) return value;
-    if (Date.now() > deadline) throw new Error(`In vain waited for: ${what}`);
-    await sleep(20);
-  }
-}
 
 /** Repeats what fails until it succeeds. */
 export async function untilDone(attempt: () => Promise<unknown>, what: string): Promise<void> {

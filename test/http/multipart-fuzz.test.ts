@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import { readMultipart } from "../../src/http/multipart.ts";
 import { json } from "../../src/http/replies.ts";
+import { until } from "../support/wait.ts";
 import { exchangeRaw, type Harness, type parseAnswer, startServer } from "./harness.ts";
 
 const LIMIT = 2000;
@@ -137,7 +138,7 @@ describe("malformed forms", () => {
       }),
       { numRuns: 100 },
     );
-    while (open > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => open === 0, "the connections to be closed");
     assert.equal((await upload(Buffer.from("--b--"))).status, 422);
   });
 

@@ -9,6 +9,7 @@ import { within } from "../../src/errors.ts";
 import { collect, readBody } from "../../src/http/incoming.ts";
 import { json, noContent } from "../../src/http/replies.ts";
 import type { Request, Route } from "../../src/http/request.ts";
+import { until } from "../support/wait.ts";
 import { exchangeRaw, startServer } from "./harness.ts";
 
 const HEAD = "HTTP/1.1\r\nHost: here\r\n";
@@ -27,13 +28,6 @@ function watchParser(t: { after(stop: () => void): void }, port: number): Incomi
   started.subscribe(add);
   t.after(() => started.unsubscribe(add));
   return parsed;
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + LIMIT_MS; !holds(); ) {
-    assert.ok(Date.now() < end, `waited for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 describe("pipelined requests", () => {
@@ -92,7 +86,7 @@ describe("pipelined requests", () => {
     const first = post(CHUNK + 9_000);
     const second = post(20 * 1024 * 1024, "Connection: close\r\n");
     const answer = exchangeRaw(server.port, [...first, ...second].join(""));
-    await until("the second request", () => parsed.length === 2);
+    await until(() => parsed.length === 2, "the second request");
     // Longer than the server takes to read everything when nothing holds it.
     await new Promise((resolve) => setTimeout(resolve, 500));
     const ahead = parsed[1]?.readableLength ?? 0;
@@ -153,7 +147,7 @@ describe("pipelined requests", () => {
     const parsed = watchParser(t, server.port);
     const socket = connect(server.port, "127.0.0.1");
     socket.write(`GET / ${HEAD}\r\n`.repeat(2));
-    await until("the requests", () => parsed.length === 2);
+    await until(() => parsed.length === 2, "the requests");
     socket.resetAndDestroy();
     await once(socket, "close");
     go();

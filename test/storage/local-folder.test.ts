@@ -25,6 +25,7 @@ import { InvalidBlobKey } from "../../src/storage/keys.ts";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
 import { toKey, toPath } from "../../src/storage/local-names.ts";
 import { BlobExists } from "../../src/storage/storage.ts";
+import { until } from "../support/wait.ts";
 
 const HOUR = 60 * 60 * 1000;
 
@@ -115,10 +116,8 @@ describe("LocalFolderStorage", () => {
       (error) => error === failure,
     );
     source.write("some bytes");
-    const end = Date.now() + 60_000;
-    while (!(await everything()).some((name) => name.endsWith(".part"))) {
-      assert.ok(Date.now() < end, "waited in vain for an unfinished file");
-    }
+    const isUnderWay = async () => (await everything()).some((name) => name.endsWith(".part"));
+    await until(isUnderWay, "an unfinished file");
     assert.deepEqual(await storage.list(""), []);
     source.destroy(failure);
     await rejected;
