@@ -181,7 +181,13 @@ describe("acknowledged rotation", () => {
       ...database,
       transaction: (work) =>
         database.transaction((tx) =>
-          work({ ...tx, insert: () => Promise.reject(new RangeError("no space")) }),
+          work({
+            ...tx,
+            async run(sql, params) {
+              if (sql.includes("INTO Logs")) throw new RangeError("no space");
+              return tx.run(sql, params);
+            },
+          }),
         ),
     });
     await assert.rejects(full.refresh(first.refresh_token), RangeError);
