@@ -15,9 +15,8 @@ export async function insertDeletion(
   deletion: Omit<Deletion, "deletionId">,
   dueAt: Date,
 ): Promise<Deletion> {
-  const { docId, blobKey, sha256 } = deletion;
-  const row = { doc_id: docId, blob_key: blobKey, sha256, due_at: dueAt };
-  return { ...deletion, deletionId: await q.insert("Deletions", row, "deletion_id") };
+  const deletionId = await q.insert("Deletions", { ...deletion, dueAt }, "deletion_id");
+  return { ...deletion, deletionId };
 }
 
 /** The oldest ones after `afterId` that are due, at most `limit`. */

@@ -39,10 +39,7 @@ export function findSession(
   );
 }
 
-/**
- * Replaces the tokens of a live session if they still are those of `seen`: compare and swap in one
- * statement. False when somebody else was faster; the caller reads again.
- */
+/** Replaces the tokens of a live session if they still are those of `seen`; whether it did. */
 export async function swapTokens(
   q: Queryable,
   seen: Session,

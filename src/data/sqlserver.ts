@@ -56,8 +56,7 @@ export async function openSqlServer(
         const isSafe =
           isUnconnected || failure === "undone" || (failure === "lost" && isIdempotent);
         const isLate = !isUnconnected && performance.now() - started > REPEAT_WINDOW;
-        const isLast = attempt > options.maxRetries || closing.signal.aborted;
-        if (!isSafe || isLate || isLast) throw error;
+        if (!isSafe || isLate || attempt > options.maxRetries) throw error;
         const jitter = Math.random() * 0.05 * 2 ** attempt;
         const seconds = isUnconnected ? options.retryDelayBase ** attempt : jitter;
         if (isUnconnected) logWait(options, attempt, seconds, error);
@@ -71,9 +70,8 @@ export async function openSqlServer(
   const { server, port, instance, name } = options;
   const description = `SQL Server (${server}${instance ? `\\${instance}` : `:${port}`}, ${name})`;
   await repeating(true, () => typed(pool.connect())).catch((error: Error) => {
-    const isRefused = failureOf(error) === "refused";
-    const message = `The database ${isRefused ? "refuses the connection" : "can't be reached"}`;
-    throw new DatabaseUnreachable(`${message}: ${description}`, { cause: error.cause });
+    const reason = failureOf(error) === "refused" ? "refuses the connection" : "can't be reached";
+    throw new DatabaseUnreachable(`The database ${reason}: ${description}`, { cause: error.cause });
   });
   const statements = queryable(DIALECT, (text, values, isRead) =>
     repeating(isRead, () => send(pool, text, values)),
@@ -150,13 +148,10 @@ async function transact<Result>(
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   await typed(transaction.begin());
+  const execute = (text: string, values: Values) => send(transaction, text, values);
   let result: Result;
   try {
-    result = await runInTransaction(
-      DIALECT,
-      (text, values) => send(transaction, text, values),
-      work,
-    );
+    result = await runInTransaction(DIALECT, execute, work);
   } catch (error) {
     const connection = transaction._acquiredConnection;
     if (failureOf(error) === "lost") connection?.close();
