@@ -2,6 +2,12 @@
 export type Value = string | number | boolean | Date | null;
 export type Params = Readonly<Record<string, Value>>;
 
+/** At most `limit` (1 or more) rows after the first `skip`. */
+export interface Window {
+  skip: number;
+  limit: number;
+}
+
 /**
  * Runs statements in the SQL that both engines share, with named `@parameters`. BIT columns come
  * back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers. Every method throws
@@ -13,8 +19,8 @@ export interface Queryable {
   all<Row>(sql: string, params?: Params): Promise<Row[]>;
   /** The first row of a SELECT that finds few, or undefined. */
   first<Row>(sql: string, params?: Params): Promise<Row | undefined>;
-  /** At most `limit` (1 or more) rows after `skip`, of a SELECT that ends with its ORDER BY. */
-  page<Row>(sql: string, params: Params, window: { skip: number; limit: number }): Promise<Row[]>;
+  /** The rows in the window, of a SELECT that ends with its ORDER BY. */
+  page<Row>(sql: string, params: Params, window: Window): Promise<Row[]>;
   /** Runs an INSERT, UPDATE or DELETE; the number of rows it touched. */
   run(sql: string, params?: Params): Promise<number>;
   /** Inserts a row; returns its new `identity`, a column. `docId` is the column `doc_id`. */

@@ -24,7 +24,7 @@ export function listDueDeletions(
   q: Queryable,
   { now, afterId, limit }: { now: Date; afterId: number; limit: number },
 ): Promise<Deletion[]> {
-  return q.page<Deletion>(
+  return q.page(
     `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
        x.sha256 AS sha256
      FROM Deletions x WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,

@@ -1,4 +1,4 @@
-import { escapeLike, type Queryable } from "./database.ts";
+import { escapeLike, type Queryable, type Window } from "./database.ts";
 import { filters } from "./filters.ts";
 
 /** The stage whose state lists and status answers show. */
@@ -49,7 +49,7 @@ const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.ful
   ${FROM_DOCUMENTS}`;
 
 export function findDocument(q: Queryable, docId: number): Promise<Document | undefined> {
-  return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
+  return q.first(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
 }
 
 export interface DocumentFilter {
@@ -78,10 +78,10 @@ function documentFilters({ userId, status, path, q }: DocumentFilter) {
 export function listDocuments(
   q: Queryable,
   filter: DocumentFilter,
-  window: { skip: number; limit: number },
+  window: Window,
 ): Promise<Document[]> {
   const { where, params } = documentFilters(filter);
-  return q.page<Document>(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
+  return q.page(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
 }
 
 export async function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
@@ -103,7 +103,7 @@ export async function documentHasBytes(q: Queryable, filename: string, sha256: s
 
 /** Every stage of a document, oldest first. */
 export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
-  return q.all<Stage>(
+  return q.all(
     `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
@@ -125,7 +125,7 @@ export interface OcrResult {
 
 /** The newest one: a worker inserts a row each time. */
 export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
-  return q.first<OcrResult>(
+  return q.first(
     `SELECT page_count, word_count, avg_confidence, primary_language, category,
        classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
      FROM Ocr_Results WHERE result_id =

@@ -12,7 +12,7 @@ const SELECT_PATH = `SELECT p.path_id AS pathId, p.full_path AS fullPath,
   p.description AS description, p.depth AS depth, p.created_at AS createdAt FROM Virtual_Paths p`;
 
 export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | undefined> {
-  return q.first<VirtualPath>(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
+  return q.first(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
 }
 
 /** The path of a canonical name, without case; compared again in code, as in `findUserByEmail`. */

@@ -29,7 +29,7 @@ export function findSession(
   userId: number,
   now: Date,
 ): Promise<Session | undefined> {
-  return q.first<Session>(
+  return q.first(
     `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
        pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
        expires_at AS expiresAt

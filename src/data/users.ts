@@ -1,4 +1,4 @@
-import { type Params, type Queryable, sameText } from "./database.ts";
+import { type Params, type Queryable, sameText, type Window } from "./database.ts";
 import { filters } from "./filters.ts";
 
 export interface User {
@@ -19,7 +19,7 @@ const SELECT_USER = `SELECT u.user_id AS userId, u.full_name AS fullName, u.emai
   FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id`;
 
 export function findUser(q: Queryable, userId: number): Promise<User | undefined> {
-  return q.first<User>(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
+  return q.first(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
 }
 
 /**
@@ -56,13 +56,9 @@ const userFilters = (filter: UserFilter) =>
   });
 
 /** Oldest first. */
-export function listUsers(
-  q: Queryable,
-  filter: UserFilter,
-  window: { skip: number; limit: number },
-): Promise<User[]> {
+export function listUsers(q: Queryable, filter: UserFilter, window: Window): Promise<User[]> {
   const { where, params } = userFilters(filter);
-  return q.page<User>(`${SELECT_USER} ${where} ORDER BY u.user_id`, params, window);
+  return q.page(`${SELECT_USER} ${where} ORDER BY u.user_id`, params, window);
 }
 
 export async function countUsers(q: Queryable, filter: UserFilter = {}): Promise<number> {
