@@ -18,12 +18,12 @@ export interface Parts {
   readonly broker: Broker;
 }
 
-/** What is to be closed, the part that was opened last first. */
-export type Closers = { part: string; close(): Promise<void> }[];
+/** Remembers what closes a part. Parts are closed in reverse order. */
+export type OnStop = (part: string, close: () => Promise<void>) => void;
 
-// Adapters with a driver are imported when asked for: nobody loads a driver that is not used.
+// Adapters with a driver are imported when asked for.
 
-function openEmbedded(config: Config, file = join(config.dataDir, "nassaq.db")) {
+function openEmbedded(config: Config, file = join(config.DATA_DIR, "nassaq.db")) {
   return openSqlite({ file });
 }
 
@@ -35,20 +35,16 @@ export async function openDatabase(config: Config, log: Logger, file?: string): 
 }
 
 /** Migrates the database. With MIGRATE_ON_START=no throws instead when it is behind. */
-export async function prepareSchema(config: Config, database: Database, log: Logger) {
-  if (config.migrateOnStart) {
-    const applied = await database.migrate();
-    if (applied.length > 0) log.debug("migrated the database", { applied });
-    return;
-  }
+export async function prepareSchema(config: Config, database: Database) {
+  if (config.MIGRATE_ON_START) await database.migrate();
   const pending = await database.pendingMigrations();
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
   throw new Error(`The database lacks migrations: ${pending.join(", ")}. ${advice}`);
 }
 
-async function openStorage({ storage, dataDir }: Config, log: Logger): Promise<Storage> {
-  if (storage.kind === "local") return LocalFolderStorage.open({ folder: join(dataDir, "blobs") });
+async function openStorage({ storage, DATA_DIR }: Config, log: Logger): Promise<Storage> {
+  if (storage.kind === "local") return LocalFolderStorage.open({ folder: join(DATA_DIR, "blobs") });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
     return await AzureBlobStorage.open({ ...storage, log });
@@ -65,11 +61,12 @@ async function openContent({ content }: Config, embedded: () => Database, log: L
   return new MongoContentStore({ url, database: content.database, log });
 }
 
-async function openBroker({ broker, queueName }: Config, embedded: () => Database, log: Logger) {
+async function openBroker(config: Config, embedded: () => Database, log: Logger) {
+  const { broker, OCR_QUEUE_NAME: queue } = config;
   if (broker.kind === "embedded") return new EmbeddedBroker({ database: embedded(), log });
   if (broker.kind === "rabbitmq") {
     const { RabbitMQBroker } = await import("./broker/rabbitmq.ts");
-    return new RabbitMQBroker({ url: broker.url, queue: queueName, log });
+    return new RabbitMQBroker({ url: broker.url, queue, log });
   }
   const { AzureServiceBusBroker } = await import("./broker/service-bus.ts");
   return new AzureServiceBusBroker({ connectionString: broker.connectionString, log });
@@ -79,15 +76,15 @@ async function openBroker({ broker, queueName }: Config, embedded: () => Databas
 export async function openParts(
   config: Config,
   log: Logger,
-  closers: Closers,
+  onStop: OnStop,
   databaseFile?: string,
 ): Promise<Parts> {
   const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part): Part => {
-    closers.unshift({ part: name, close: () => part.close() });
+    onStop(name, () => part.close());
     return part;
   };
   const database = opened("database", await openDatabase(config, log, databaseFile));
-  await prepareSchema(config, database, log);
+  await prepareSchema(config, database);
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
   let shared = config.database.kind === "embedded" ? database : undefined;
   const embedded = (): Database => {

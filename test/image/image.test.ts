@@ -292,7 +292,7 @@ test("compose.yaml sets all that the server needs in production", async () => {
   assert.ok(services.azurite.networks.default.aliases.includes(blobHost), `${blobHost} is Azurite`);
   const account = /AccountName=(\w+);/.exec(connectionString)?.[1] ?? "";
   assert.ok(services.azurite.environment.AZURITE_ACCOUNTS.startsWith(`${account}:`));
-  assert.ok(Number.parseInt(services.server.stop_grace_period, 10) > config.shutdownTimeoutSeconds);
+  assert.ok(Number.parseInt(services.server.stop_grace_period, 10) > config.SHUTDOWN_TIMEOUT);
 });
 
 interface Service {
