@@ -5,7 +5,7 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Writes one line an event. Callers never pass secrets: what goes in comes out as it is. */
 export type Logger = Readonly<Record<LogLevel, (message: string, fields?: Fields) => void>>;
 
-/** What helps an operator: name, message, code, stack, and the same of the causes, five deep. */
+/** Name, message, code, stack, and the same of the causes, five deep. */
 export function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return String(error);
   const { name, message, stack, cause } = error;
@@ -15,13 +15,6 @@ export function describeError(error: unknown, depth = 0): unknown {
     ...(depth === 0 ? { stack } : {}),
     ...(cause === undefined || depth === 4 ? {} : { cause: describeError(cause, depth + 1) }),
   };
-}
-
-/** The stack, and the causes, five deep. */
-function readableError(error: Error, depth = 0): string {
-  const own = depth === 0 ? (error.stack ?? error.message) : `${error.name}: ${error.message}`;
-  if (!(error.cause instanceof Error) || depth === 4) return own;
-  return `${own}\n  caused by ${readableError(error.cause, depth + 1)}`;
 }
 
 function toJson(value: unknown): string {
@@ -38,8 +31,10 @@ function readableLine(time: Date, level: LogLevel, message: string, fields: Fiel
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => {
-      if (value instanceof Error) return `${key}=${readableError(value)}`;
-      return `${key}=${typeof value === "string" ? value : toJson(value)}`;
+      if (!(value instanceof Error))
+        return `${key}=${typeof value === "string" ? value : toJson(value)}`;
+      const cause = value.cause === undefined ? "" : `\n  caused by ${toJson(value.cause)}`;
+      return `${key}=${value.stack}${cause}`;
     });
   return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
 }
