@@ -83,24 +83,6 @@ const broker = embeddedOr(
   },
 );
 
-const mongoDatabase = matching("a MongoDB database name", /^[^/\\. "$*<>:|?]{1,63}$/);
-
-const azureConnection = matching(
-  "a connection string of Azure Storage",
-  /(^|;)\s*(AccountKey|SharedAccessSignature|UseDevelopmentStorage)=./i,
-);
-
-const container = matching(
-  "3 to 63 lower-case letters, digits and single hyphens",
-  /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/,
-);
-
-/** What RabbitMQ and Service Bus take, with room for `.failed`. */
-const queue = matching(
-  "1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`",
-  /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i,
-);
-
 const splitList = (value: string) =>
   value
     .split(",")
@@ -122,19 +104,13 @@ const origins = parsed(
   },
 );
 
-/** A rule of registration. */
+/** A rule that registration has too. */
 function registered(description: string, schema: v.GenericSchema<string, string>) {
   return parsed(description, (text) => {
     const { success, output } = v.safeParse(schema, text);
     return success ? output : undefined;
   });
 }
-
-const adminEmail = registered("an ASCII e-mail address of at most 50 characters", email);
-const adminPassword = registered(
-  "8 to 64 characters (72 bytes in UTF-8), one a digit and one neither letter nor digit",
-  password,
-);
 
 const inProduction = (env: Env): boolean => env.ENVIRONMENT === "production";
 const embedded = (env: Env) => (inProduction(env) ? undefined : "embedded");
@@ -178,7 +154,10 @@ export const VARIABLES = {
   MONGO_PORT: { schema: integer(1, 65_535), default: "10260" },
   MONGO_USER: { schema: notBlank },
   MONGO_PASS: { schema: v.string(), secret: true },
-  MONGO_DB_NAME: { schema: mongoDatabase, default: "sdmsdb" },
+  MONGO_DB_NAME: {
+    schema: matching("a MongoDB database name", /^[^/\\. "$*<>:|?]{1,63}$/),
+    default: "sdmsdb",
+  },
   MONGO_TLS: { schema: yesOrNo, default: "yes" },
   MONGO_TLS_INSECURE: { schema: yesOrNo, default: "yes" },
 
@@ -186,13 +165,28 @@ export const VARIABLES = {
     schema: oneOf("azure", "local"),
     default: (env) => (inProduction(env) || env.BLOB_CONNECTION_STR ? "azure" : "local"),
   },
-  BLOB_CONNECTION_STR: { schema: azureConnection, secret: true },
-  BLOB_STORAGE_CONTAINER_NAME: { schema: container },
+  BLOB_CONNECTION_STR: {
+    schema: matching(
+      "a connection string of Azure Storage",
+      /(^|;)\s*(AccountKey|SharedAccessSignature|UseDevelopmentStorage)=./i,
+    ),
+    secret: true,
+  },
+  BLOB_STORAGE_CONTAINER_NAME: {
+    schema: matching(
+      "3 to 63 lower-case letters, digits and single hyphens",
+      /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/,
+    ),
+  },
 
   MESSAGE_BROKER_URL: { schema: broker, default: embedded, secret: true },
   PROCESSING_BACKEND: { schema: oneOf("ocr_api", "ai_foundry"), default: "ocr_api" },
   OCR_QUEUE_NAME: {
-    schema: queue,
+    // What RabbitMQ and Service Bus take, with room for `.failed`.
+    schema: matching(
+      "1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`",
+      /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i,
+    ),
     default: (env) => (env.PROCESSING_BACKEND === "ai_foundry" ? "ai_foundry_queue" : "ocr_queue"),
   },
 
@@ -204,6 +198,14 @@ export const VARIABLES = {
   AUTH_RATE_PER_ADDRESS: { schema: integer(0, 1_000_000), default: "30" },
   AUTH_RATE_PER_ACCOUNT: { schema: integer(0, 1_000_000), default: "10" },
 
-  BOOTSTRAP_ADMIN_EMAIL: { schema: adminEmail },
-  BOOTSTRAP_ADMIN_PASSWORD: { schema: adminPassword, secret: true },
+  BOOTSTRAP_ADMIN_EMAIL: {
+    schema: registered("an ASCII e-mail address of at most 50 characters", email),
+  },
+  BOOTSTRAP_ADMIN_PASSWORD: {
+    schema: registered(
+      "8 to 64 characters (72 bytes in UTF-8), one a digit and one neither letter nor digit",
+      password,
+    ),
+    secret: true,
+  },
 } as const satisfies Record<string, Variable>;

@@ -5,10 +5,11 @@ import { type Env, VARIABLES, type Variable } from "./config-variables.ts";
 
 type Name = keyof typeof VARIABLES;
 type Row<N extends Name> = (typeof VARIABLES)[N];
-type Output<N extends Name> = v.InferOutput<Row<N>["schema"]>;
 /** The parsed variables by name. One with a default always has a value. */
 type Settings = {
-  [N in Name]: Row<N> extends { default: unknown } ? Output<N> : Output<N> | undefined;
+  [N in Name]:
+    | v.InferOutput<Row<N>["schema"]>
+    | (Row<N> extends { default: unknown } ? never : undefined);
 };
 
 type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;

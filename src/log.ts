@@ -23,11 +23,7 @@ function toJson(value: unknown): string {
   );
 }
 
-function jsonLine(time: Date, level: LogLevel, message: string, fields: Fields): string {
-  return toJson({ time: time.toISOString(), level, message, ...fields });
-}
-
-function readableLine(time: Date, level: LogLevel, message: string, fields: Fields): string {
+function readableLine(time: string, level: LogLevel, message: string, fields: Fields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => {
@@ -36,7 +32,7 @@ function readableLine(time: Date, level: LogLevel, message: string, fields: Fiel
       const cause = value.cause === undefined ? "" : `\n  caused by ${toJson(value.cause)}`;
       return `${key}=${value.stack}${cause}`;
     });
-  return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
+  return [time.slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
 }
 
 /** Logs one level and up: a JSON object a line, or with `readable` a short form for terminals. */
@@ -45,11 +41,15 @@ export function createLogger(options: {
   readable: boolean;
   write: (line: string) => void;
 }): Logger {
-  const format = options.readable ? readableLine : jsonLine;
   const at = (level: LogLevel) => {
     const isSilent = LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(options.level);
     return (message: string, fields: Fields = {}) => {
-      if (!isSilent) options.write(`${format(new Date(), level, message, fields)}\n`);
+      if (isSilent) return;
+      const time = new Date().toISOString();
+      const line = options.readable
+        ? readableLine(time, level, message, fields)
+        : toJson({ time, level, message, ...fields });
+      options.write(`${line}\n`);
     };
   };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
