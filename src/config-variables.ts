@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { resolve } from "node:path";
 import * as v from "valibot";
 import { email, password } from "./domain/credentials.ts";
 import { LOG_LEVELS } from "./log.ts";
@@ -128,7 +129,10 @@ export const VARIABLES = {
   ENVIRONMENT: { schema: oneOf("dev", "test", "production"), default: "dev" },
   HOST: { schema: host, default: (env) => (inProduction(env) ? "0.0.0.0" : "127.0.0.1") },
   PORT: { schema: integer(0, 65_535), default: "8000" },
-  DATA_DIR: { schema: notBlank, default: "./data" },
+  DATA_DIR: {
+    schema: parsed("more than white space", (path) => (path.trim() ? resolve(path) : undefined)),
+    default: "./data",
+  },
   LOG_LEVEL: { schema: oneOf(...LOG_LEVELS), default: "info" },
   SHUTDOWN_TIMEOUT: { schema: integer(0, 3600), default: "15" },
   TRUST_PROXY: { schema: yesOrNo, default: "no" },

