@@ -8,8 +8,7 @@ export class InvalidBlobKey extends Error {
 
 /**
  * Whether `text` may be a key: 1 to 1024 characters in segments joined by `/`, none of them empty,
- * `.` or `..`, of characters that XML, and so Azure's lists, can carry; no control characters. So
- * no key is absolute, leads out of a folder or looks like a URL.
+ * `.` or `..`, of characters that XML, and so Azure's lists, can carry; no control characters.
  */
 export function isKey(text: string): boolean {
   return (
@@ -18,11 +17,6 @@ export function isKey(text: string): boolean {
     !/[\p{Cc}\uFFFE\uFFFF]/u.test(text) &&
     text.split("/").every((segment) => segment !== "" && segment !== "." && segment !== "..")
   );
-}
-
-/** Whether a key can start with `text`. */
-export function isPrefix(text: string): boolean {
-  return isKey(text) || isKey(`${text}x`);
 }
 
 /** Returns `key` if it is one, else throws `InvalidBlobKey`. */
@@ -34,11 +28,6 @@ export function checkKey(key: string): string {
 /** Whether `text` is a URL with an authority; never true of a key, whose segments are not empty. */
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
-}
-
-/** Sorts keys by code point: as UTF-8 bytes, not as JavaScript's UTF-16 units. */
-export function byCodePoint(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /** Those whose last segment contains `query`, whatever its case, in any script. */

@@ -5,24 +5,29 @@ import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { byCodePoint, checkKey, findNames, InvalidBlobKey, isPrefix, isUrl } from "./keys.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
 import { toKey, toPath } from "./local-names.ts";
-import type { BlobProperties, ByteRange, Storage } from "./storage.ts";
-import { BlobExists, BlobNotFound, rangeNotSatisfiable } from "./storage.ts";
+import {
+  BlobExists,
+  BlobNotFound,
+  type BlobProperties,
+  type ByteRange,
+  rangeNotSatisfiable,
+  type Storage,
+} from "./storage.ts";
 import { consume } from "./streaming.ts";
 
-/** Where files are until they are whole, on the file system of the others. No key begins so. */
+/** Where files are until they are whole. No path of a key begins so. */
 const UNFINISHED = ".uploads";
 
-/** Milliseconds after which an unfinished file that nobody wrote to was left by a crash. */
+/** Milliseconds without a write after which an unfinished file counts as left by a crash. */
 const STALE_AFTER = 60 * 60 * 1000;
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
 /**
- * Blobs as files in a folder that only this server writes to; names on disk as told in
- * `local-names.ts`; a blob's URL is its file's. A finished blob is on the disk (fsync) before
- * `upload` returns. No content type is kept, and a key can't also be a folder of other keys.
+ * Blobs as files in a folder that only this server writes to, on the disk (fsync) before `upload`
+ * returns. No content type is kept, and a key can't also be a folder of other keys.
  */
 export class LocalFolderStorage implements Storage {
   readonly description: string;
@@ -69,7 +74,6 @@ export class LocalFolderStorage implements Storage {
   async delete(keyOrUrl: string): Promise<void> {
     const path = this.#path(keyOrUrl);
     if (await this.exists(keyOrUrl)) await fs.rm(path, { force: true });
-    // Empty folders may also be left of an upload that a crash cut off.
     await this.#removeEmptyFolders(dirname(path));
   }
 
@@ -94,14 +98,14 @@ export class LocalFolderStorage implements Storage {
 
   async list(prefix: string): Promise<string[]> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isPrefix(start)) return [];
+    if (!isKey(`${start}x`)) return [];
     const folder = start.slice(0, Math.max(0, start.lastIndexOf("/")));
     const keys: string[] = [];
     for await (const path of walk(join(this.#folder, toPath(folder)))) {
       const key = toKey(relative(this.#folder, path));
       if (key?.startsWith(start)) keys.push(key);
     }
-    return keys.sort(byCodePoint);
+    return keys.sort();
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
@@ -133,16 +137,13 @@ export class LocalFolderStorage implements Storage {
     throw new InvalidBlobKey("This URL is not of a blob in this folder");
   }
 
-  /** Of a blob's file; undefined for what is missing or a folder. */
+  /** Undefined for what is missing or a folder. */
   async #stat(keyOrUrl: string): Promise<Stats | undefined> {
     const found = await fs.stat(this.#path(keyOrUrl)).catch(ignoreAbsent);
     return found?.isFile() ? found : undefined;
   }
 
-  /**
-   * Moves a finished file to `target`. rename(2) overwrites, and not every file system has link(2),
-   * so an empty file, which must not exist yet, claims the name first.
-   */
+  /** Moves a finished file to `target`. rename(2) overwrites: an empty file claims the name. */
   async #publish(unfinished: string, target: string): Promise<void> {
     await fs.mkdir(dirname(target), { recursive: true });
     await fs.writeFile(target, "", { flag: "wx" }).catch((error: unknown) => {

@@ -17,19 +17,17 @@ export interface ByteRange {
 }
 
 /**
- * Blobs by key. A key is segments joined by `/`, any script; blobs are immutable. Where a method
- * takes `keyOrUrl`, the URL that `upload` returned does as well. Reading what is missing throws
- * `BlobNotFound`; deleting it is fine. What can't be a key, and a URL from elsewhere, throws
- * `InvalidBlobKey` (`keys.ts` has the rule). Anything else that fails throws the `unavailable`
- * AppError or the store's own error.
+ * Immutable blobs by key. `keyOrUrl` is a key or the URL that `upload` returned; anything else
+ * throws `InvalidBlobKey` (the rule is in `keys.ts`). Reading what is missing throws
+ * `BlobNotFound`; deleting it is fine. All other failures are the `unavailable` AppError or the
+ * store's own error.
  */
 export interface Storage {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /**
-   * Stores `stream` under `key` in constant memory and returns the blob's URL. Throws `BlobExists`
-   * rather than overwrite. When the stream fails or is destroyed the promise rejects with its error
-   * and no blob is left. Whenever it rejects, the stream is destroyed.
+   * Stores `stream` in constant memory and returns the blob's URL. Throws `BlobExists` rather than
+   * overwrite. A stream that fails leaves no blob. Whenever this rejects, the stream is destroyed.
    */
   upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string>;
   download(keyOrUrl: string): Promise<Buffer>;
@@ -40,7 +38,7 @@ export interface Storage {
   deleteDir(prefix: string): Promise<void>;
   exists(keyOrUrl: string): Promise<boolean>;
   properties(keyOrUrl: string): Promise<BlobProperties>;
-  /** Keys that start with `prefix` (empty: all), in code point order. */
+  /** Keys that start with `prefix` (empty: all), sorted. */
   list(prefix: string): Promise<string[]>;
   /** Keys that start with `prefix` and whose last segment contains `query`, whatever its case. */
   find(query: string, prefix: string): Promise<string[]>;

@@ -2,8 +2,7 @@ import { finished, type Readable } from "node:stream";
 
 /**
  * Runs `work`, which reads `stream` to its end. When the stream fails or is destroyed first, the
- * signal is aborted with its error; when `work` fails, the stream is destroyed. Errors of the
- * stream are heard from the first moment, so that none goes unhandled while `work` prepares.
+ * signal is aborted with its error. When `work` fails, the stream is destroyed.
  */
 export async function consume<Result>(
   stream: Readable,
