@@ -6,19 +6,16 @@ export interface Message {
   body: string;
 }
 
-/**
- * A durable message queue: at least once, never lost.
- * Implementations: `embedded.ts`, `rabbitmq.ts`, `service-bus.ts`.
- */
+/** A durable message queue: at least once, never lost. */
 export interface Broker {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /** Returns within seconds whether or not the broker answered; it keeps trying by itself. */
   connect(): Promise<void>;
   /**
-   * Resolves once the broker has taken responsibility for the message. Rejects, also after a
-   * time-out, with the `unavailable` AppError when the broker can't be reached or takes nothing
-   * now, with another error when it refuses this message or this queue.
+   * Resolves once the broker has taken responsibility for the message. Rejects with the
+   * `unavailable` AppError when the broker can't be reached, says nothing for some seconds or takes
+   * nothing now, with another error when it refuses this message or this queue.
    */
   publish(queue: string, message: Message): Promise<void>;
   /** Throws, within a few seconds, when messages can't be published now. */

@@ -10,8 +10,6 @@ const HANDLERS_TIMEOUT = 10_000;
 
 /** A message that a source has handed over. One that is not settled comes again by itself. */
 export interface Received extends Delivery {
-  /** An earlier delivery ended without an answer and is not counted yet: `retry` counts it. */
-  isUncounted?: boolean;
   ack(): Promise<void>;
   /** Has it delivered again, with `deliveries` one higher. */
   retry(): Promise<void>;
@@ -20,9 +18,8 @@ export interface Received extends Delivery {
 }
 
 /**
- * The messages of one queue, pulled when there is room for one more, until `signal` is aborted.
- * Called again, after a pause, when it ended or threw before. What carries the answers to messages
- * stays open until `drained`.
+ * The messages of one queue, pulled one by one until `signal` is aborted. Called again, after a
+ * pause, when it ended or threw before. What carries the answers stays open until `drained`.
  */
 export type Source = (
   signal: AbortSignal,
@@ -37,7 +34,6 @@ export class QueueConsumer implements Consumer {
   readonly #cancelled = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
   readonly #running: Promise<void>;
-  #room = Promise.withResolvers<void>();
 
   constructor(
     source: Source,
@@ -51,7 +47,6 @@ export class QueueConsumer implements Consumer {
 
   async cancel(): Promise<void> {
     this.#cancelled.abort();
-    this.#room.resolve();
     await this.#running;
     await this.#drained();
   }
@@ -64,12 +59,8 @@ export class QueueConsumer implements Consumer {
         for await (const received of source(signal, () => this.#drained())) {
           isFailing = false;
           this.#start(received);
-          while (this.#underWay.size >= prefetch && !signal.aborted) {
-            this.#room = Promise.withResolvers();
-            await this.#room.promise;
-          }
+          if (this.#underWay.size >= prefetch) await Promise.race(this.#underWay);
         }
-        isFailing = false;
       } catch (error) {
         const level = isFailing || signal.aborted ? "debug" : "warn";
         this.#log[level]("A consumer waits for its queue", { queue: this.#queue, error });
@@ -81,23 +72,16 @@ export class QueueConsumer implements Consumer {
 
   #start(received: Received): void {
     const work = this.#handle(received)
-      .catch((error: unknown) =>
-        this.#log.error("A message is not settled and comes again", {
-          message_id: received.id,
-          error,
-        }),
-      )
-      .finally(() => {
-        this.#underWay.delete(work);
-        this.#room.resolve();
-      });
+      .catch((error: unknown) => {
+        const what = { message_id: received.id, error };
+        this.#log.error("A message is not settled and comes again", what);
+      })
+      .finally(() => this.#underWay.delete(work));
     this.#underWay.add(work);
   }
 
   async #handle(received: Received): Promise<void> {
     const { id, body, deliveries } = received;
-    // Counted before it is tried again: a message that kills its consumer must not come for ever.
-    if (received.isUncounted) return received.retry();
     if (deliveries > MAX_DELIVERIES)
       return this.#park(received, "The consumer ended before it answered.");
     try {

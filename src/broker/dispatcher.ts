@@ -12,11 +12,11 @@ import { type Broker, pause } from "./broker.ts";
 
 /** Messages published at once. */
 const BATCH = 20;
-/** Milliseconds. A claim outlasts a publish; another process sends what a dead one had claimed. */
+/** Milliseconds: longer than a publish. Then another process sends what a dead one had claimed. */
 const CLAIM = 30_000;
-/** Milliseconds between looks at the outbox, unless notified; after a fault in any case. */
+/** Milliseconds between looks at the outbox, unless notified, and after a fault. */
 const PAUSE = 2_000;
-/** Milliseconds before a message that failed is due again; doubled for each failure after it. */
+/** Milliseconds before a failed message is due again, doubled for each failure after it. */
 const FIRST_DELAY = 1_000;
 const LONGEST_DELAY = 30_000;
 const STOP_TIMEOUT = 12_000;
@@ -29,9 +29,8 @@ interface Parts {
 }
 
 /**
- * Sends what is in the outbox, oldest first, and removes it once the broker confirmed it: at least
- * once. While the broker can't be reached one message in each pause is tried. A message that the
- * broker refuses waits longer each time and holds up no other.
+ * Sends what is in the outbox, oldest first, and removes it once the broker confirmed it. While the
+ * broker is away, one message in each pause is tried. A refused message holds up no other.
  */
 export class Dispatcher {
   readonly #parts: Parts;
@@ -54,7 +53,7 @@ export class Dispatcher {
     this.#news.abort();
   }
 
-  /** Waits some seconds for publishes under way. What is not confirmed then stays in the outbox. */
+  /** Waits some seconds for publishes under way. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#news.abort();

@@ -10,17 +10,10 @@ import {
 } from "./broker.ts";
 import { cancelAll, QueueConsumer, type Received } from "./consumer.ts";
 
-/** Milliseconds without a renewal after which a consumer counts as dead. */
+/** Milliseconds without a renewal after which a message is delivered again. */
 const LEASE = 30_000;
 /** Milliseconds between looks at an empty queue. */
 const POLL_PAUSE = 250;
-
-interface LeasedRow {
-  broker_message_id: number;
-  message_id: string;
-  body: string;
-  deliveries: number;
-}
 
 /** A row is invisible until `visible_at` while it is leased. */
 const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
@@ -34,6 +27,11 @@ const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   lease VARCHAR(36) NULL,
   reason NVARCHAR(400) NULL
 )`;
+
+interface LeasedRow extends Message {
+  row: number;
+  deliveries: number;
+}
 
 /** A queue in a table of the embedded database (SQLite), which several processes may share. */
 export class EmbeddedBroker implements ConsumingBroker {
@@ -94,16 +92,16 @@ export class EmbeddedBroker implements ConsumingBroker {
       `UPDATE Broker_Messages SET lease = @lease, visible_at = @until, deliveries = deliveries + 1
        WHERE broker_message_id = (SELECT MIN(broker_message_id) FROM Broker_Messages
          WHERE queue = @queue AND visible_at <= @now)
-       RETURNING broker_message_id, message_id, body, deliveries`,
+       RETURNING broker_message_id AS row, message_id AS id, body, deliveries`,
       { queue, lease, now, until: new Date(now.getTime() + LEASE) },
     );
   }
 
   /** A message whose lease is renewed until it is settled. Without the lease nothing is changed. */
-  #leased(row: LeasedRow, queue: string, lease: string): Received {
+  #leased({ row, ...delivery }: LeasedRow, queue: string, lease: string): Received {
     const settle = async (change: string, params = {}) => {
-      const sql = `${change} WHERE broker_message_id = @id AND lease = @lease`;
-      await this.#database.run(sql, { id: row.broker_message_id, lease, ...params });
+      const sql = `${change} WHERE broker_message_id = @row AND lease = @lease`;
+      await this.#database.run(sql, { row, lease, ...params });
     };
     const renewal = setInterval(() => {
       const until = new Date(Date.now() + LEASE);
@@ -116,8 +114,7 @@ export class EmbeddedBroker implements ConsumingBroker {
       return settle(change, params);
     };
     return {
-      ...row,
-      id: row.message_id,
+      ...delivery,
       ack: () => finish("DELETE FROM Broker_Messages"),
       retry: () =>
         finish("UPDATE Broker_Messages SET visible_at = @now, lease = NULL", { now: new Date() }),

@@ -42,7 +42,10 @@ export async function* receive(
     await within(consuming, REPLY_TIMEOUT, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
-      yield toReceived(link, channel, queue, message, signal);
+      const received = toReceived(link, channel, queue, message, signal);
+      // Counted before it is tried again, or a message that kills its consumer comes for ever.
+      if (message.fields.redelivered) await received.retry();
+      else yield received;
     }
   } finally {
     await arrivals.return?.();
@@ -78,7 +81,6 @@ function toReceived(
     id: messageId ?? "",
     body: message.content.toString(),
     deliveries,
-    isUncounted: message.fields.redelivered,
     ack: async () => channel.ack(message),
     retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
     park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),

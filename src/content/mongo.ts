@@ -41,7 +41,17 @@ export class MongoContentStore implements ContentStore {
 
   /** `url` is a secret. Throws when it is malformed, without repeating it. */
   constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
-    this.#client = openClient(url);
+    try {
+      this.#client = new MongoClient(url, {
+        serverSelectionTimeoutMS: CONNECT_TIMEOUT,
+        connectTimeoutMS: CONNECT_TIMEOUT,
+        waitQueueTimeoutMS: CONNECT_TIMEOUT,
+        socketTimeoutMS: ANSWER_TIMEOUT,
+      });
+    } catch {
+      // The driver's own message may quote parts of the URL.
+      throw new Error("The MongoDB connection string is malformed");
+    }
     // The driver tells of an incompatible server by an event; unheard it would end the process.
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<ExtractedText>("ocr_results");
@@ -107,19 +117,5 @@ export class MongoContentStore implements ContentStore {
     await this.#texts.createIndex({ doc_id: 1 }).catch((error: unknown) => {
       if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
     });
-  }
-}
-
-function openClient(url: string): MongoClient {
-  try {
-    return new MongoClient(url, {
-      serverSelectionTimeoutMS: CONNECT_TIMEOUT,
-      connectTimeoutMS: CONNECT_TIMEOUT,
-      waitQueueTimeoutMS: CONNECT_TIMEOUT,
-      socketTimeoutMS: ANSWER_TIMEOUT,
-    });
-  } catch {
-    // The driver's own message may quote parts of the URL.
-    throw new Error("The MongoDB connection string is malformed");
   }
 }

@@ -171,14 +171,10 @@ function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;
 }
 
-/** Makes the entries of a folder survive a power cut, on systems that can. */
+/** Makes the entries of a folder survive a power cut. */
 async function syncFolder(folder: string): Promise<void> {
-  try {
-    const handle = await fs.open(folder);
-    await handle.sync().finally(() => handle.close());
-  } catch (error) {
-    if (!["EINVAL", "ENOTSUP", "EISDIR", "EPERM"].includes(codeOf(error))) throw error;
-  }
+  const handle = await fs.open(folder);
+  await handle.sync().finally(() => handle.close());
 }
 
 /** Removes an unfinished file unless another process may still be writing it. */
