@@ -72,7 +72,7 @@ async function openBroker({ broker, queueName }: Config, embedded: () => Databas
     return new RabbitMQBroker({ url: broker.url, queue: queueName, log });
   }
   const { AzureServiceBusBroker } = await import("./broker/service-bus.ts");
-  return new AzureServiceBusBroker({ connectionString: broker.connectionString, log });
+  return new AzureServiceBusBroker({ connectionString: broker.connectionString });
 }
 
 /** Opens the parts that the configuration names, and migrates the database. */

@@ -31,16 +31,15 @@ export interface Delivery extends Message {
 export type Handler = (delivery: Delivery) => Promise<void>;
 
 export interface Consumer {
-  /** Takes no new message; resolves when the handlers under way have ended. */
+  /** Takes no new message; waits some seconds for the handlers under way. */
   cancel(): Promise<void>;
 }
 
 /** A broker whose messages this program can also take. */
 export interface ConsumingBroker extends Broker {
   /**
-   * Hands messages to `handler`, at most `prefetch` at a time; removes one when it resolved. When
-   * it rejected the message is delivered again, `MAX_DELIVERIES` times in all, then parked in
-   * `<queue>.failed` with the reason. Goes on after a reconnect.
+   * Hands messages to `handler`, at most `prefetch` at a time; removes one when it resolved. One
+   * that failed `MAX_DELIVERIES` times is parked in `<queue>.failed` with the reason.
    */
   consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer>;
 }

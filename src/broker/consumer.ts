@@ -2,13 +2,13 @@ import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Consumer, type Delivery, type Handler, MAX_DELIVERIES, pause } from "./broker.ts";
 
-/** Milliseconds before the first redelivery; doubled for each one after it. */
+/** Milliseconds before the first redelivery, doubled for each after it. */
 const RETRY_DELAY = 250;
 /** Milliseconds before a source that failed or ended is asked again. */
 const SOURCE_PAUSE = 1_000;
 const HANDLERS_TIMEOUT = 10_000;
 
-/** A message that a source has handed over. One that is not settled comes again by itself. */
+/** A message from a source. One that is not settled comes again by itself. */
 export interface Received extends Delivery {
   ack(): Promise<void>;
   /** Has it delivered again, with `deliveries` one higher. */
@@ -18,15 +18,15 @@ export interface Received extends Delivery {
 }
 
 /**
- * The messages of one queue, pulled one by one until `signal` is aborted. Called again, after a
- * pause, when it ended or threw before. What carries the answers stays open until `drained`.
+ * The messages of one queue until `signal` is aborted. One that ended or threw before is called
+ * again. What carries the answers stays open until `drained`.
  */
 export type Source = (
   signal: AbortSignal,
   drained: () => Promise<unknown>,
 ) => AsyncIterable<Received>;
 
-/** What all consuming brokers share: bounded concurrency, attempts, parking and draining. */
+/** Bounded concurrency, attempts, parking and draining, for every consuming broker. */
 export class QueueConsumer implements Consumer {
   readonly #queue: string;
   readonly #handler: Handler;
@@ -47,8 +47,10 @@ export class QueueConsumer implements Consumer {
 
   async cancel(): Promise<void> {
     this.#cancelled.abort();
-    await this.#running;
-    await this.#drained();
+    const ended = this.#running.then(() => this.#drained());
+    await within(ended, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
+      this.#log.warn("A consumer ends while handlers are running", { error }),
+    );
   }
 
   async #run(source: Source, prefetch: number): Promise<void> {
@@ -72,10 +74,9 @@ export class QueueConsumer implements Consumer {
 
   #start(received: Received): void {
     const work = this.#handle(received)
-      .catch((error: unknown) => {
-        const what = { message_id: received.id, error };
-        this.#log.error("A message is not settled and comes again", what);
-      })
+      .catch((error: unknown) =>
+        this.#log.error("A message is not settled", { message_id: received.id, error }),
+      )
       .finally(() => this.#underWay.delete(work));
     this.#underWay.add(work);
   }
@@ -103,12 +104,4 @@ export class QueueConsumer implements Consumer {
   #drained(): Promise<unknown> {
     return Promise.all(this.#underWay);
   }
-}
-
-/** Cancels all consumers of a broker that closes; handlers have some seconds to end. */
-export async function cancelAll(consumers: readonly Consumer[], log: Logger): Promise<void> {
-  const cancelled = Promise.all(consumers.map((consumer) => consumer.cancel()));
-  await within(cancelled, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
-    log.warn("The broker closes while handlers are running", { error }),
-  );
 }

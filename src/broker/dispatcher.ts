@@ -12,7 +12,7 @@ import { type Broker, pause } from "./broker.ts";
 
 /** Messages published at once. */
 const BATCH = 20;
-/** Milliseconds: longer than a publish. Then another process sends what a dead one had claimed. */
+/** Milliseconds, longer than a publish: then another process sends what a dead one claimed. */
 const CLAIM = 30_000;
 /** Milliseconds between looks at the outbox, unless notified, and after a fault. */
 const PAUSE = 2_000;
@@ -37,7 +37,6 @@ export class Dispatcher {
   readonly #stopping = new AbortController();
   #news = new AbortController();
   #running: Promise<void> | undefined;
-  /** The broker or the database was away at the last try. */
   #isAway = false;
 
   constructor(parts: Parts) {
@@ -64,7 +63,7 @@ export class Dispatcher {
 
   async #run(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      this.#news = new AbortController(); // before the look: what is notified during it counts
+      this.#news = new AbortController(); // what is notified during the look counts
       try {
         const isEmpty = await this.#sendBatch();
         if (isEmpty) await pause(PAUSE, this.#news.signal);
@@ -94,7 +93,7 @@ export class Dispatcher {
     return false;
   }
 
-  /** Sends a claimed message and removes it, or gives it back for later. */
+  /** Sends a claimed message and removes it, or gives it back. */
   async #send(message: OutboxMessage, claimant: string): Promise<void> {
     const { database, broker, log, now } = this.#parts;
     const { outbox_id: outboxId, queue, message_id, body, attempts } = message;

@@ -8,7 +8,7 @@ import {
   type Message,
   pause,
 } from "./broker.ts";
-import { cancelAll, QueueConsumer, type Received } from "./consumer.ts";
+import { QueueConsumer, type Received } from "./consumer.ts";
 
 /** Milliseconds without a renewal after which a message is delivered again. */
 const LEASE = 30_000;
@@ -33,7 +33,7 @@ interface LeasedRow extends Message {
   deliveries: number;
 }
 
-/** A queue in a table of the embedded database (SQLite), which several processes may share. */
+/** A queue in a table of the embedded database, which several processes may share. */
 export class EmbeddedBroker implements ConsumingBroker {
   readonly description = "embedded (table Broker_Messages)";
   readonly #database: Database;
@@ -71,8 +71,8 @@ export class EmbeddedBroker implements ConsumingBroker {
     await this.#database.run(TABLE);
   }
 
-  close(): Promise<void> {
-    return cancelAll(this.#consumers, this.#log);
+  async close(): Promise<void> {
+    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
   }
 
   async *#messages(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
@@ -85,7 +85,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     }
   }
 
-  /** Leases the oldest visible message and counts its delivery. */
+  /** Leases the oldest visible message. */
   #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
     const now = new Date();
     return this.#database.first<LeasedRow>(
@@ -97,7 +97,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     );
   }
 
-  /** A message whose lease is renewed until it is settled. Without the lease nothing is changed. */
+  /** A message whose lease is renewed until it is settled. Without the lease nothing changes. */
   #leased({ row, ...delivery }: LeasedRow, queue: string, lease: string): Received {
     const settle = async (change: string, params = {}) => {
       const sql = `${change} WHERE broker_message_id = @row AND lease = @lease`;

@@ -11,7 +11,7 @@ import {
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Consumer, ConsumingBroker, Handler, Message } from "./broker.ts";
-import { cancelAll, QueueConsumer, type Source } from "./consumer.ts";
+import { QueueConsumer, type Source } from "./consumer.ts";
 import { REPLY_TIMEOUT, receive } from "./rabbitmq-consumer.ts";
 
 /** Milliseconds. */
@@ -23,10 +23,7 @@ const HEARTBEAT = 10;
 
 const ignore = () => {};
 
-/**
- * RabbitMQ over AMQP 0-9-1. Queues are declared durable and with no argument, as all others declare
- * them. amqplib keeps the connection up; channels are opened when needed.
- */
+/** RabbitMQ over AMQP 0-9-1. amqplib keeps the connection up; channels are opened when needed. */
 export class RabbitMQBroker implements ConsumingBroker {
   readonly description: string;
   readonly #address: ReturnType<typeof parseAddress>;
@@ -84,30 +81,29 @@ export class RabbitMQBroker implements ConsumingBroker {
   }
 
   async close(): Promise<void> {
-    await cancelAll(this.#consumers, this.#log);
+    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
     const closing = this.#recovering?.close() ?? Promise.resolve();
     await within(closing, REPLY_TIMEOUT, "RabbitMQ did not close").catch(ignore);
   }
 
   #listen(recovering: RecoveringChannelModel): void {
-    const broker = this.description;
     recovering.on("connect", (model: ChannelModel) => {
       this.#fault = undefined;
-      this.#log.info("RabbitMQ is connected", { broker });
+      this.#log.info("RabbitMQ is connected");
       this.#openPublisher().catch((error: Error) => {
-        this.#log.warn("RabbitMQ takes no messages", { broker, error });
+        this.#log.warn("RabbitMQ takes no messages", { error });
         // Recovery does not see a connection that ended in its handshake: it is told here.
         if (error.cause instanceof IllegalOperationError) model.emit("close", error.cause);
       });
     });
     recovering.on("disconnect", (error: Error) => {
       this.#fault = error;
-      this.#log.warn("RabbitMQ is disconnected", { broker, error });
+      this.#log.warn("RabbitMQ is disconnected", { error });
     });
     recovering.on("connect-failed", (error: Error) => {
       this.#fault = error;
     });
-    recovering.on("error", ignore); // without a listener the process would end
+    recovering.on("error", ignore); // or the process would end
   }
 
   /** Opens a channel and declares queues on it. Rejects with the `unavailable` AppError. */
@@ -126,10 +122,7 @@ export class RabbitMQBroker implements ConsumingBroker {
     }
   }
 
-  /**
-   * The channel of all publishes, opened when there is none. It ends when the queue exists with
-   * other arguments (406); the next caller tries again.
-   */
+  /** The channel of all publishes, opened when there is none. */
   #openPublisher(): Promise<ConfirmChannel> {
     if (this.#publisher) return this.#publisher;
     const forget = () => {
@@ -157,6 +150,7 @@ export class RabbitMQBroker implements ConsumingBroker {
   }
 }
 
+/** As all other parties declare it: any other argument would be refused (406). */
 async function declare(channel: Channel, queue: string): Promise<void> {
   const declared = channel.assertQueue(queue, { durable: true });
   await answered(declared, REPLY_TIMEOUT, `RabbitMQ did not declare the queue ${queue}`);

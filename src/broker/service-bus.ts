@@ -1,6 +1,5 @@
 import { createHmac } from "node:crypto";
 import { unavailable } from "../errors.ts";
-import type { Logger } from "../log.ts";
 import type { Broker, Message } from "./broker.ts";
 
 /** Milliseconds. */
@@ -9,25 +8,19 @@ const PING_TIMEOUT = 3_000;
 /** Seconds. Each request has a token of its own; clocks differ. */
 const TOKEN_LIFETIME = 3_600;
 
-/** Publishes to queues of Azure Service Bus that exist already, over its HTTPS API. */
+/** Publishes to existing queues of Azure Service Bus, over its HTTPS API. */
 export class AzureServiceBusBroker implements Broker {
   readonly description: string;
   readonly #access: ReturnType<typeof parseConnectionString>;
-  readonly #log: Logger;
-  /** Why the last message was refused; cleared by the next one that is not. */
+  /** Why the last message was refused. */
   #refusal: Error | undefined;
 
-  constructor(options: { connectionString: string; log: Logger }) {
-    this.#access = parseConnectionString(options.connectionString);
+  constructor({ connectionString }: { connectionString: string }) {
+    this.#access = parseConnectionString(connectionString);
     this.description = `Azure Service Bus at ${new URL(this.#access.baseUrl).host}`;
-    this.#log = options.log;
   }
 
-  async connect(): Promise<void> {
-    await this.#reach().catch((error: unknown) =>
-      this.#log.warn("Service Bus can't be reached", { error }),
-    );
-  }
+  async connect(): Promise<void> {}
 
   /** https://learn.microsoft.com/rest/api/servicebus/send-message-to-queue */
   async publish(queue: string, message: Message): Promise<void> {
@@ -48,18 +41,14 @@ export class AzureServiceBusBroker implements Broker {
     if (this.#refusal) throw refusal;
   }
 
+  /** Any answer will do: a key that may only send may ask nothing else. */
   async ping(): Promise<void> {
-    await this.#reach();
+    const signal = AbortSignal.timeout(PING_TIMEOUT);
+    await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
     if (this.#refusal) throw this.#refusal;
   }
 
   async close(): Promise<void> {}
-
-  /** Any answer will do: a key that may only send may ask nothing else. */
-  async #reach(): Promise<void> {
-    const signal = AbortSignal.timeout(PING_TIMEOUT);
-    await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
-  }
 
   /** https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas */
   #token(url: string): string {

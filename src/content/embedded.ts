@@ -5,7 +5,7 @@ import type { ContentStore, ExtractedText } from "./content-store.ts";
 /** `ocr` and `classification` are JSON. */
 type Row = Omit<ExtractedText, "ocr" | "classification"> & { ocr: string; classification: string };
 
-/** Extracted texts in a table of the embedded database, which stays its owner's to close. */
+/** Extracted texts in a table of the embedded database. */
 export class EmbeddedContentStore implements ContentStore {
   readonly description = "embedded";
   readonly #database: Database;

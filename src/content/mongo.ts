@@ -4,11 +4,11 @@ import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { ContentStore, ExtractedText } from "./content-store.ts";
 
-/** Milliseconds to find a server and connect to it, or to close; and for one answer. */
+/** Milliseconds to find and reach a server, or to close; and for one answer. */
 const CONNECT_TIMEOUT = 5_000;
 const ANSWER_TIMEOUT = 10_000;
 
-/** The computed connection string; any character in user and password survives. It is a secret. */
+/** The connection string, a secret; any character in user and password survives. */
 export function mongoConnectionString(settings: {
   host: string;
   port: number;
@@ -52,7 +52,7 @@ export class MongoContentStore implements ContentStore {
       // The driver's own message may quote parts of the URL.
       throw new Error("The MongoDB connection string is malformed");
     }
-    // The driver tells of an incompatible server by an event; unheard it would end the process.
+    // An incompatible server is told by this event; unheard it would end the process.
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<ExtractedText>("ocr_results");
     this.#log = log;
@@ -73,7 +73,6 @@ export class MongoContentStore implements ContentStore {
         upsert: true,
         returnDocument: "after",
         sort: { _id: -1 },
-        projection: { _id: 1 },
       }),
     );
     return String(stored?._id);
@@ -112,7 +111,7 @@ export class MongoContentStore implements ContentStore {
     }
   }
 
-  /** Not unique: workers insert a second text. Tried once a process; all works without it. */
+  /** Not unique: workers insert a second text. All works without it. */
   async #makeIndex(): Promise<void> {
     await this.#texts.createIndex({ doc_id: 1 }).catch((error: unknown) => {
       if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });

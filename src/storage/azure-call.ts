@@ -1,11 +1,11 @@
 import { Readable } from "node:stream";
 import type { RestError } from "@azure/storage-blob";
 import { TimedOut, unavailable, within } from "../errors.ts";
-import { BlobExists, BlobNotFound, rangeNotSatisfiable } from "./storage.ts";
+import { BlobExists, BlobNotFound } from "./storage.ts";
 
 /** Milliseconds for a call. */
 const CALL_TIMEOUT = 10_000;
-/** Milliseconds without a byte before a download that its reader waits for fails. */
+/** Milliseconds that a reader waits for the next bytes of a download. */
 const READ_TIMEOUT = 30_000;
 
 /**
@@ -24,14 +24,10 @@ function toFailure(error: unknown): Error {
     return new BlobExists("A blob with this key exists", { cause });
   }
   if (status === 404) return new BlobNotFound("No blob has this key", { cause });
-  if (status === 416) return rangeNotSatisfiable(cause);
   return unavailable("The document storage", cause);
 }
 
-/**
- * Runs one call of the SDK within a time limit in milliseconds. Aborting `cancel` gives it up; its
- * reason is thrown.
- */
+/** Runs one call of the SDK, `timeout` milliseconds at most. Throws the reason of `cancel`. */
 export async function call<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
   { timeout = CALL_TIMEOUT, cancel }: { timeout?: number; cancel?: AbortSignal } = {},
@@ -47,10 +43,7 @@ export async function call<Result>(
   }
 }
 
-/**
- * The bytes of `source`, a download. It fails when a chunk that is asked for does not come in time,
- * and as `toFailure` says. Destroying the result destroys the source at once.
- */
+/** The bytes of a download, with failures as above and the time limit for reading. */
 export function guarded(source: Readable): Readable {
   const chunks: AsyncIterator<Buffer> = source[Symbol.asyncIterator]();
   return new Readable({

@@ -12,7 +12,6 @@ import {
   BlobNotFound,
   type BlobProperties,
   type ByteRange,
-  rangeNotSatisfiable,
   type Storage,
 } from "./storage.ts";
 import { consume } from "./streaming.ts";
@@ -20,7 +19,7 @@ import { consume } from "./streaming.ts";
 /** Where files are until they are whole. No path of a key begins so. */
 const UNFINISHED = ".uploads";
 
-/** Milliseconds without a write after which an unfinished file counts as left by a crash. */
+/** Milliseconds without a write before an unfinished file counts as left by a crash. */
 const STALE_AFTER = 60 * 60 * 1000;
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
@@ -38,11 +37,15 @@ export class LocalFolderStorage implements Storage {
     this.#folder = folder;
   }
 
-  /** Makes the folder if it is missing; throws the system's error when that can't be. */
+  /** Makes the folder if it is missing, or throws the system's error. */
   static async open(options: { folder: string }): Promise<LocalFolderStorage> {
     const unfinished = join(options.folder, UNFINISHED);
     await fs.mkdir(unfinished, { recursive: true });
-    for (const name of await fs.readdir(unfinished)) await removeStale(join(unfinished, name));
+    for (const name of await fs.readdir(unfinished)) {
+      const path = join(unfinished, name);
+      const found = await fs.stat(path).catch(ignoreAbsent);
+      if (found && found.mtimeMs < Date.now() - STALE_AFTER) await fs.rm(path, { force: true });
+    }
     return new LocalFolderStorage(await fs.realpath(options.folder));
   }
 
@@ -65,8 +68,7 @@ export class LocalFolderStorage implements Storage {
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
-    const { size } = await this.properties(keyOrUrl);
-    if (range && range.start >= size) throw rangeNotSatisfiable();
+    await this.properties(keyOrUrl); // throws BlobNotFound
     const file = await fs.open(this.#path(keyOrUrl));
     return file.createReadStream({ ...range });
   }
@@ -150,12 +152,11 @@ export class LocalFolderStorage implements Storage {
       throw codeOf(error) === "EEXIST" ? new BlobExists("A blob with this key exists") : error;
     });
     await fs.rename(unfinished, target);
-    for (let path = target; path !== this.#folder; path = dirname(path)) {
+    for (let path = target; path !== this.#folder; path = dirname(path))
       await syncFolder(dirname(path));
-    }
   }
 
-  /** Removes `folder` and the folders above it, as far as they are empty. */
+  /** `folder` and those above it, as far as they are empty. */
   async #removeEmptyFolders(folder: string): Promise<void> {
     for (let path = folder; path !== this.#folder; path = dirname(path)) {
       try {
@@ -171,19 +172,12 @@ function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;
 }
 
-/** Makes the entries of a folder survive a power cut. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await fs.open(folder);
   await handle.sync().finally(() => handle.close());
 }
 
-/** Removes an unfinished file unless another process may still be writing it. */
-async function removeStale(path: string): Promise<void> {
-  const found = await fs.stat(path).catch(ignoreAbsent);
-  if (found && found.mtimeMs < Date.now() - STALE_AFTER) await fs.rm(path, { force: true });
-}
-
-/** Paths of all files below `folder`, which may vanish meanwhile. */
+/** Paths of all files below `folder`. */
 async function* walk(folder: string): AsyncGenerator<string> {
   const entries = await fs.readdir(folder, { withFileTypes: true }).catch(ignoreAbsent);
   for (const entry of entries ?? []) {

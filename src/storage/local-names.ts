@@ -1,9 +1,8 @@
-import { sep } from "node:path";
 import { isKey } from "./keys.ts";
 
 /** Bytes. */
 const NAME_MAX = 255;
-/** Ends the name of a folder whose segment goes on below it; percent-encoding never makes it. */
+/** Ends a folder's name whose segment goes on below it. Percent-encoding never makes it. */
 const CONTINUED = "%+";
 
 function escaped(text: string): string {
@@ -28,19 +27,17 @@ function toNames(segment: string): string[] {
 }
 
 /**
- * The path of `key`, relative to the storage folder: the same segments, with `%`, the characters
- * that Windows forbids and a leading dot percent-encoded. A segment of more than 255 bytes (255
- * Arabic letters are 510) becomes nested folders.
+ * The path of `key` in the storage folder: the same segments, with `%`, what Windows forbids and a
+ * leading dot percent-encoded. One of more than 255 bytes becomes nested folders.
  */
 export function toPath(key: string): string {
-  return key.split("/").flatMap(toNames).join(sep);
+  return key.split("/").flatMap(toNames).join("/");
 }
 
 /** The key whose path this is, or undefined when there is none: a file that is no blob. */
 export function toKey(path: string): string | undefined {
   try {
-    const joined = path.replaceAll(CONTINUED + sep, "").replaceAll(sep, "/");
-    const key = decodeURIComponent(joined);
+    const key = decodeURIComponent(path.replaceAll(`${CONTINUED}/`, ""));
     return isKey(key) && toPath(key) === path ? key : undefined;
   } catch {
     return undefined;
