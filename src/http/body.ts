@@ -1,13 +1,6 @@
 import { AppError } from "../errors.ts";
-import { parseMediaType } from "./header-values.ts";
-import {
-  announcedLength,
-  announcesBody,
-  atMost,
-  collect,
-  decodeUtf8,
-  readBody,
-} from "./incoming.ts";
+import { announcedLength, announcesBody, parseMediaType } from "./headers.ts";
+import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
 import type { Request } from "./request.ts";
 import { invalid, type Schema, validate } from "./validate.ts";
 

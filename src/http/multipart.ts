@@ -1,9 +1,9 @@
 import { Readable } from "node:stream";
 import { AppError } from "../errors.ts";
 import { requireMediaType } from "./body.ts";
-import { announcedLength, atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
-import { MultipartParser } from "./multipart-parser.ts";
-import type { PartHeaders } from "./part-headers.ts";
+import { announcedLength } from "./headers.ts";
+import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
+import { MultipartParser, type PartHeaders } from "./multipart-parser.ts";
 import type { Request } from "./request.ts";
 import { invalid } from "./validate.ts";
 
@@ -66,7 +66,21 @@ export async function readMultipart<Fields, Result>(
     const headers = await readUpToFile(parser, texts, options);
     if (!headers) throw invalid("missing", ["body", options.fileField], "A file is required");
     const { filename: name = "", contentType } = headers;
-    const stream = streamOf(fileAndRest(), failure, signal);
+    const chunks = fileAndRest();
+    const stream = new Readable({
+      read() {
+        chunks.next().then(
+          ({ value }) => stream.push(value ?? null),
+          (error) => {
+            failure.abort(error);
+            stream.destroy(signal.reason);
+          },
+        );
+      },
+    });
+    // A consumer that refused the file at once does not listen.
+    stream.on("error", () => {});
+    signal.addEventListener("abort", () => stream.destroy(signal.reason));
     const file = await options.onFile({ name, contentType, stream }, { ...texts });
     if (!stream.readableEnded) throw new Error("The file was not read to its end");
     return { fields: fields as Fields, file };
@@ -74,30 +88,6 @@ export async function readMultipart<Fields, Result>(
     failure.abort(error);
     throw signal.reason;
   }
-}
-
-/** A stream of `chunks`. Their failure aborts `failure`, and `signal` destroys the stream. */
-function streamOf(
-  chunks: AsyncGenerator<Buffer>,
-  failure: AbortController,
-  signal: AbortSignal,
-): Readable {
-  const destroy = () => stream.destroy(signal.reason);
-  const stream = new Readable({
-    read() {
-      chunks.next().then(
-        ({ value }) => stream.push(value ?? null),
-        (error) => {
-          failure.abort(error);
-          destroy();
-        },
-      );
-    },
-  });
-  // A consumer that refused the file at once does not listen.
-  stream.on("error", () => {});
-  signal.addEventListener("abort", destroy);
-  return stream;
 }
 
 /** Reads text fields into `fields`. Then the next file's headers; undefined at the form's end. */

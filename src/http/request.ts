@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Reply } from "./replies.ts";
 
 /** One request, as handlers see it. `body.ts` and `multipart.ts` read its body. */
@@ -14,15 +14,17 @@ export interface Request {
   readonly address: string;
   /** Aborted when the client goes away before the answer is complete, or its body is malformed. */
   readonly signal: AbortSignal;
-  /** The stream below; only `http/` touches it. */
-  readonly raw: IncomingMessage;
-  /** Tells a client that waits with `Expect: 100-continue` to send its body. */
-  readonly sendContinue: () => void;
-  /** A body that brings nothing for so many milliseconds while it is being read ends in 408. */
-  readonly bodyIdleTimeoutMs: number;
   /** Put on the request's log line beside the kernel's own fields. */
   readonly logFields: Record<string, unknown>;
+  /** What is below; only `http/` touches it. */
+  readonly raw: IncomingMessage;
+  readonly response: ServerResponse;
+  /** A body that brings nothing for so long while it is being read ends in 408. */
+  readonly bodyIdleTimeoutMs: number;
 }
+
+/** A request whose target was not looked at yet. */
+export type Incoming = Omit<Request, "params" | "query">;
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 

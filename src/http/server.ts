@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
-import { AppError, within } from "../errors.ts";
-import { clientAddress, requestId } from "./client.ts";
-import { type Exchange, type ServerContext, serve } from "./exchange.ts";
+import { type AppError, within } from "../errors.ts";
+import { type ServerContext, serve } from "./exchange.ts";
+import { clientAddress } from "./headers.ts";
 import { answerRaw, protocolError } from "./protocol-errors.ts";
 import { ClientGone, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
@@ -27,8 +27,6 @@ interface Connection {
   unanswered: number;
   /** What was read last. */
   newest?: { raw: IncomingMessage; abort: AbortController };
-  /** The client sent what is no request: that is refused once, and nothing after it is read. */
-  refused?: true;
 }
 
 /** A server for a table of routes. */
@@ -67,11 +65,6 @@ export class HttpServer {
     // An expectation but `100-continue` is ignored, as RFC 9110 §10.1.1 allows.
     for (const event of ["request", "checkContinue", "checkExpectation"])
       server.on(event, (raw, response) => this.#receive(raw, response));
-    server.on("connect", ({ headers }, socket) => {
-      socket.on("error", () => {});
-      const refusal = new AppError("bad_request", "CONNECT is not supported");
-      void this.#refuse(socket as Socket, refusal, requestId(headers));
-    });
     server.on("clientError", (error, socket) => this.#onClientError(error, socket as Socket));
   }
 
@@ -137,24 +130,15 @@ export class HttpServer {
     connection.unanswered += 1;
     // Node's parser emits all requests of one chunk (64 KiB); no other chunk is read.
     if (connection.unanswered > 1) raw.socket.pause();
-    const exchange = { id: requestId(raw.headers), raw, response, signal: abort.signal };
-    connection.answered = connection.answered.then(() => this.#serve(exchange, connection));
-  }
-
-  async #serve(exchange: Exchange, connection: Connection): Promise<void> {
-    const { socket } = exchange.raw;
-    // Other connections come in between, and node parses the rest of the chunk.
-    await turn();
-    // After an answer that ends the connection the socket takes no other.
-    if (socket.writable) {
-      await serve(this.#context, exchange).catch((error) => {
-        this.#context.log.error("an exchange failed", { request_id: exchange.id, error });
-        socket.destroy();
-      });
-    }
-    connection.unanswered -= 1;
-    if (connection.unanswered === 1) socket.resume();
-    if (connection.unanswered === 0 && this.closing) socket.destroySoon();
+    connection.answered = connection.answered.then(async () => {
+      // Other connections come in between, and node parses the rest of the chunk.
+      await turn();
+      // After an answer that ends the connection the socket takes no other.
+      if (raw.socket.writable) await serve(this.#context, raw, response, abort.signal);
+      connection.unanswered -= 1;
+      if (connection.unanswered === 1) raw.socket.resume();
+      if (connection.unanswered === 0 && this.closing) raw.socket.destroySoon();
+    });
   }
 
   #onClientError(error: Error, socket: Socket): void {
@@ -163,16 +147,15 @@ export class HttpServer {
     if (!refusal) socket.destroy();
     // The fault is in a body: whoever reads that throws the refusal.
     else if (newest && !newest.raw.complete) newest.abort.abort(refusal);
-    else void this.#refuse(socket, refusal, randomUUID());
+    else void this.#refuse(socket, refusal);
   }
 
   /** Answers what is no request when all before it is answered, and ends the connection. */
-  async #refuse(socket: Socket, refusal: AppError, id: string): Promise<void> {
-    const connection = this.#connectionOf(socket);
-    if (connection.refused) return;
-    connection.refused = true;
-    await connection.answered;
+  async #refuse(socket: Socket, refusal: AppError): Promise<void> {
+    await this.#connectionOf(socket).answered;
+    // What follows is no request either, and was refused with it.
     if (!socket.writable) return;
+    const id = randomUUID();
     const status = answerRaw(socket, refusal, id);
     const address = clientAddress({}, socket.remoteAddress, false);
     const fields = { status, reason: refusal.detail, address, request_id: id };
