@@ -8,7 +8,7 @@ import type { Router } from "./router.ts";
 import { bodyIsUnderWay, linger, send } from "./sending.ts";
 import { checkRequest } from "./strictness.ts";
 
-/** The status in the log when the client went away before the answer began: nginx's number. */
+/** nginx's number, for the log. */
 const CLIENT_CLOSED_REQUEST = 499;
 
 export interface ServerContext {
@@ -17,7 +17,6 @@ export interface ServerContext {
   authorize(level: string, request: Request): Promise<unknown>;
   readonly log: Logger;
   readonly corsOrigins: readonly string[];
-  /** Whether the last hop of `X-Forwarded-For` is the client. */
   readonly trustProxy: boolean;
   readonly bodyIdleTimeoutMs: number;
   /** While it is true, every answer is the last of its connection. */

@@ -9,8 +9,8 @@ export function requestId(headers: IncomingHttpHeaders): string {
 }
 
 /**
- * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, which that proxy
- * wrote itself, else the peer's. IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
+ * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, else the peer's.
+ * IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
  */
 export function clientAddress(
   headers: IncomingHttpHeaders,

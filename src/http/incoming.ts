@@ -52,7 +52,6 @@ export async function* atMost(
   }
 }
 
-/** All the chunks as one. */
 export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   const all: Buffer[] = [];
   for await (const chunk of chunks) all.push(chunk);

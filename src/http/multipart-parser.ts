@@ -13,7 +13,6 @@ export interface PartHeaders {
 const MAX_HEADER_BYTES = 16 * 1024;
 const END_OF_HEADERS = Buffer.from("\r\n\r\n");
 const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/;
-const DEFAULT_TYPE = "application/octet-stream";
 const MAX_TYPE_LENGTH = 100;
 
 /** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
@@ -84,14 +83,10 @@ function malformed(msg: string): AppError {
   return invalid("multipart_invalid", ["body"], msg);
 }
 
-/**
- * What a form's part says of itself (RFC 7578 §4), or undefined when that is malformed. `block` is
- * everything between the delimiter and the empty line.
- */
+/** What a part says of itself (RFC 7578 §4), or undefined when that is malformed. */
 function parsePartHeaders(block: Buffer): PartHeaders | undefined {
-  // The delimiter may be padded (RFC 2046 §5.1.1). Folded lines are RFC 5322 §2.2.3.
-  const text = decodeUtf8(block)?.replace(/\r\n[ \t]+/g, " ");
-  const [padding, ...lines] = text?.split("\r\n") ?? [];
+  // The delimiter may be padded (RFC 2046 §5.1.1).
+  const [padding, ...lines] = decodeUtf8(block)?.split("\r\n") ?? [];
   if (padding?.trim() !== "") return undefined;
   const headers = new Map<string, string>();
   for (const line of lines) {
@@ -112,11 +107,11 @@ function parsePartHeaders(block: Buffer): PartHeaders | undefined {
   return {
     name: unescapeName(name),
     filename: filename && unescapeName(filename),
-    contentType: isPrintable && parseMediaType(type) ? type : DEFAULT_TYPE,
+    contentType: isPrintable && parseMediaType(type) ? type : "application/octet-stream",
   };
 }
 
-/** Undoes the escapes of browsers (HTML standard, "multipart/form-data encoding algorithm"). */
+/** Undoes the escapes of browsers (HTML standard, §4.10.21.7). */
 function unescapeName(text: string): string {
   return text.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
 }

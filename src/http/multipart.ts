@@ -10,14 +10,12 @@ import { invalid } from "./validate.ts";
 export interface MultipartOptions<Fields, Result> {
   fileField: string;
   textFields: readonly string[];
-  /** A file of exactly so many bytes passes. */
   maxFileBytes: number;
   /** The public message of the 413. */
   tooLarge: string;
   /**
-   * Takes the file as it arrives, with the text fields that came before it, and reads it to its end
-   * or rejects, which stops the reading at once. The stream ends only when the whole form was
-   * received and found good; else it is destroyed, so that nobody keeps half a file.
+   * Reads the file to its end, or rejects, which stops the reading at once. The stream ends only
+   * when the whole form was received and found good; else it is destroyed.
    */
   onFile: (
     file: { name: string; contentType: string; stream: Readable },
@@ -31,7 +29,6 @@ export interface MultipartOptions<Fields, Result> {
 const OVERHEAD_BYTES = 64 * 1024;
 const MAX_TEXT_BYTES = 16 * 1024;
 
-/** RFC 2046 §5.1.1. */
 const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
 
 /**
@@ -90,7 +87,7 @@ export async function readMultipart<Fields, Result>(
   }
 }
 
-/** Reads text fields into `fields`. Then the next file's headers; undefined at the form's end. */
+/** Reads text fields into `fields`. The next file's headers; undefined at the form's end. */
 async function readUpToFile(
   parser: MultipartParser,
   fields: Record<string, string>,

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Reply } from "./replies.ts";
 
-/** One request, as handlers see it. `body.ts` and `multipart.ts` read its body. */
+/** One request, as handlers see it. */
 export interface Request {
   /** The `X-Request-Id`. */
   readonly id: string;
@@ -10,11 +10,10 @@ export interface Request {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
-  /** The client's address; behind a trusted proxy what the proxy says. */
   readonly address: string;
   /** Aborted when the client goes away before the answer is complete, or its body is malformed. */
   readonly signal: AbortSignal;
-  /** Put on the request's log line beside the kernel's own fields. */
+  /** Put on the request's log line. */
   readonly logFields: Record<string, unknown>;
   /** What is below; only `http/` touches it. */
   readonly raw: IncomingMessage;
@@ -39,8 +38,4 @@ export interface Route<Level extends string = string, Caller = unknown> {
 /** Why a request ends whose client closed or lost its connection. */
 export class ClientGone extends Error {
   override readonly name = "ClientGone";
-
-  constructor() {
-    super("The client went away");
-  }
 }

@@ -1,24 +1,21 @@
 import { AppError } from "../errors.ts";
 import type { Route } from "./request.ts";
 
-/** The rows of the table that share the path of a request. */
+/** What lives at a path. `allow` is its `Allow` header, `params` are percent-decoded. */
 export interface Match {
-  /** The rows' path, with the names of its parameters. */
   readonly pattern: string;
-  /** Percent-decoded path parameters by name. */
   readonly params: Readonly<Record<string, string>>;
-  /** The value of the `Allow` header. */
   readonly allow: string;
   /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
   route(method: string): Route;
 }
 
-/** What lives at a path, which is percent-encoded and decodes. Throws 404 when nothing does. */
+/** Takes a percent-encoded path that decodes. Throws 404 when nothing lives there. */
 export type Router = (path: string) => Match;
 
 /**
  * A router of exact segments and `:parameters`. The first row whose path matches decides, so exact
- * paths stand before parameters; the rows with the same path belong to it.
+ * paths stand before parameters.
  */
 export function createRouter(table: readonly Route[]): Router {
   const rows = table.map((route) => ({ route, segments: split(route.path) }));

@@ -11,22 +11,20 @@ const STALLED_READER_MS = 120_000;
 const LINGER_QUIET_MS = 1_000;
 const LINGER_TOTAL_MS = 30_000;
 
-/** Whether a part of the body is still to come. */
 export function bodyIsUnderWay(raw: IncomingMessage): boolean {
   return announcesBody(raw.headers) && !raw.complete;
 }
 
 /**
- * Sends a reply, with its own headers over the `defaults`. What fails before the first byte of a
- * stream can still be answered otherwise: `response.headersSent` tells. Where the request's body is
- * under way the response is not ended, which would close the connection: `linger` does.
+ * Sends a reply, with its own headers over the `defaults`. What fails before `headersSent` can be
+ * answered otherwise. Where the request's body is under way `linger` ends the response.
  */
 export async function send(
   { raw, response, signal, logFields }: Incoming,
   { status, headers, body = "" }: Reply,
   defaults: Headers,
 ): Promise<void> {
-  // What no handler read is thrown away: many clients send it all before they read the answer.
+  // What no handler read is thrown away.
   raw.resume();
   try {
     if (raw.socket.destroyed) throw new ClientGone();
@@ -61,9 +59,8 @@ export async function send(
 }
 
 /**
- * Reads on after an early answer, until the client is quiet or gone or has sent for long enough.
- * Closing at once would reset the connection under a client that still sends, which would lose the
- * answer (RFC 9112 §9.6).
+ * Reads on until the client is quiet or gone or has sent for long enough. Closing at once would
+ * reset the connection under a client that still sends: it would lose the answer (RFC 9112 §9.6).
  */
 export async function linger(request: Incoming): Promise<void> {
   const late = AbortSignal.timeout(LINGER_TOTAL_MS);

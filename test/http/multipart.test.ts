@@ -314,12 +314,12 @@ describe("a form with a file", () => {
     assert.equal(answer.fields?.description, "\r\n");
   });
 
-  test("may have padded delimiters and folded headers", async (t) => {
+  test("may have padded delimiters", async (t) => {
     const server = await uploads(t);
     const answer = await send(
       server,
       Buffer.from(
-        '--b \t\r\nContent-Disposition: form-data;\r\n name="file"; filename="a"\r\n\r\nabc\r\n--b-- \t\r\n',
+        '--b \t\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--b-- \t\r\n',
       ),
       TYPE,
     );
