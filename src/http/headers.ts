@@ -39,7 +39,6 @@ export function announcesBody(headers: IncomingHttpHeaders): boolean {
   return headers["transfer-encoding"] !== undefined || announcedLength(headers) > 0;
 }
 
-/** A header value of the form `value; name=parameter; name="parameter"`, names in lower case. */
 export interface ParameterisedValue {
   value: string;
   parameters: ReadonlyMap<string, string>;
@@ -50,7 +49,10 @@ const PARAMETER =
   /[ \t]*;[ \t]*(?:$|([!#$%&'*+.^_`|~\w-]+)=(?:"((?:[^"\\]|\\.)*)"[ \t]*|([^;"\s][^;"]*)))/sy;
 const MEDIA_TYPE = /^[!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+$/;
 
-/** Splits such a value; undefined when it is malformed or names a parameter twice. */
+/**
+ * Splits `value; name=parameter; name="parameter"`, value and names in lower case. Undefined when
+ * it is malformed or names a parameter twice.
+ */
 export function parseParameterised(text: string): ParameterisedValue | undefined {
   const [value = ""] = text.split(";", 1);
   const parameters = new Map<string, string>();

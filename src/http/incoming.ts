@@ -4,8 +4,8 @@ import { ClientGone, type Incoming } from "./request.ts";
 
 /**
  * The request's body as it arrives, at most a few chunks ahead of the reader. Throws `ClientGone`,
- * 400 when the body is malformed, 408 when nothing arrives for the idle time, or the reason of `signal`. What a reader that stops
- * early leaves stays unread. Asks a client that waits with `Expect: 100-continue` for the body.
+ * 400 when it is malformed, 408 when nothing arrives for the idle time, or the reason of `signal`.
+ * What a reader that stops early leaves stays unread. Sends the `100 Continue` that is waited for.
  */
 export async function* readBody(
   { raw, response, headers, bodyIdleTimeoutMs, ...request }: Incoming,
