@@ -53,7 +53,7 @@ class Pool extends DriverPool {
   }
 }
 
-/** A pool, not yet connected, that checks idle connections before their use and replaces old ones. */
+/** A pool, not yet connected, that checks idle connections and replaces old ones. */
 export function createPool(
   options: SqlServerOptions,
   timeouts: typeof TIMEOUTS,
