@@ -2,7 +2,7 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 type LogLevel = (typeof LOG_LEVELS)[number];
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Writes one line an event. Callers never pass secrets. A field that is named like one is hidden. */
+/** Writes one line an event. Callers pass no secrets. A field that is named like one is hidden. */
 export type Logger = Readonly<Record<LogLevel, (message: string, fields?: Fields) => void>>;
 
 /** What secrets are called, in snake case. The name of a blob and a public key are none. */
