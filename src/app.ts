@@ -1,15 +1,17 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
-import { Blobs } from "./domain/blobs.ts";
+import { createAudit } from "./domain/audit.ts";
+import { createAuthority } from "./domain/authority.ts";
+import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
-import { Deletions } from "./domain/deletions.ts";
-import { Documents } from "./domain/documents.ts";
+import { createDeletions } from "./domain/deletions.ts";
+import { createDocuments } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
 import { createSessions } from "./domain/sessions.ts";
-import { Uploads } from "./domain/uploads.ts";
+import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
@@ -86,19 +88,19 @@ async function serve(
   const { database, storage, broker, content } = parts;
   const passwords = createPasswords({ cost: passwordCost });
   onStop("passwords", () => passwords.close());
+  const authority = createAuthority(database);
+  const core = { database, authority, audit: createAudit({ now }), now };
   const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
-  const sessions = createSessions({
-    database,
+  const sessions = createSessions(core, {
     jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
-    now,
   });
-  const registration = createRegistration({ database, passwords, now });
+  const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
-  const blobs = new Blobs({ storage, content });
-  const deletions = new Deletions({ database, storage, content, blobs, log, now });
+  const findBlob = createBlobFinder(storage);
+  const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
     await deleteExpiredSessions(database, now());
@@ -112,32 +114,31 @@ async function serve(
     health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
     auth: createAuthRoutes({
       registration,
-      login: createLogin({ database, passwords, sessions, now }),
+      login: createLogin(core, passwords, sessions),
       sessions,
       perAddress: createThrottle({ perMinute: config.AUTH_RATE_PER_ADDRESS }),
       perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
-    users: createUserRoutes({ database, users: createUsers({ database, sessions, now }) }),
+    users: createUserRoutes({ database, users: createUsers(core, sessions) }),
     documents: createDocumentRoutes({
       database,
-      documents: new Documents({ database, storage, blobs, deletions, log, now }),
-      uploads: new Uploads({
-        database,
+      documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
+      uploads: createUploads({
+        ...core,
         storage,
         deletions,
         backend: config.PROCESSING_BACKEND,
         queueName: config.OCR_QUEUE_NAME,
         onQueued: () => dispatcher.notify(),
-        now,
       }),
       maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     }),
-    paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
+    paths: createPathRoutes({ database, paths: createPaths(core) }),
   };
   const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard(sessions),
+    authorize: createGuard({ database, sessions, authority }),
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,

@@ -68,8 +68,9 @@ export async function within<Result>(
   }
 }
 
-/** 503: `what` is public ("The database"), `cause` is not. */
-export function unavailable(what: string, cause?: unknown): AppError {
+/** 503 with `Retry-After`: `what` is public ("The database"), `cause` is not. */
+export function unavailable(what: string, cause?: unknown, retryAfterSeconds = 5): AppError {
   const detail = `${what} is not available at the moment. Please try again.`;
-  return new AppError("unavailable", detail, { cause, headers: { "Retry-After": "5" } });
+  const headers = { "Retry-After": String(retryAfterSeconds) };
+  return new AppError("unavailable", detail, { cause, headers });
 }

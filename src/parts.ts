@@ -94,7 +94,7 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
     return new RabbitMQBroker({ url: broker.url, queue, log });
   }
   const { AzureServiceBusBroker } = await import("./broker/service-bus.ts");
-  return new AzureServiceBusBroker({ connectionString: broker.connectionString, log });
+  return new AzureServiceBusBroker({ connectionString: broker.connectionString });
 }
 
 /** Opens the parts that the configuration names, and migrates the database. */

@@ -2,6 +2,8 @@ import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
+import { createAudit } from "../domain/audit.ts";
+import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger } from "../log.ts";
@@ -53,7 +55,9 @@ export async function createAdmin(options: {
     await prepareSchema(config, database);
     const passwords = createPasswords();
     try {
-      const registration = createRegistration({ database, passwords, now: () => new Date() });
+      const now = () => new Date();
+      const [authority, audit] = [createAuthority(database), createAudit({ now })];
+      const registration = createRegistration({ database, authority, audit, now }, passwords);
       const user = await registration.createAdmin(account);
       print(`Made the administrator ${user.email} (user ${user.userId}, ${user.username}).`);
     } finally {

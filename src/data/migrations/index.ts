@@ -4,7 +4,7 @@ import { serverTables } from "./0002-server-tables.ts";
 import { ocrResults } from "./0003-ocr-results.ts";
 import { createTable, type Migration } from "./migration.ts";
 
-/** All of them, in the order in which they run. New ones go to the end. */
+/** In the order in which they run. */
 export const migrations: readonly Migration[] = [
   pathDepth,
   referenceTables,
@@ -12,7 +12,7 @@ export const migrations: readonly Migration[] = [
   ocrResults,
 ];
 
-/** The record of what has run, made before everything else. */
+/** The record of what has run, made first. */
 export const recordTable = createTable("Schema_Migrations", [
   "name VARCHAR(100) NOT NULL PRIMARY KEY",
   "checksum CHAR(64) NOT NULL",
