@@ -97,7 +97,7 @@ async function serve(
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
   const registration = createRegistration(core, passwords);
-  const firstAdmin = await makeFirstAdmin(config, registration, log);
+  await makeFirstAdmin(config, registration, log);
 
   const findBlob = createBlobFinder(storage);
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
@@ -148,27 +148,22 @@ async function serve(
   onStop("server", () => server.close(timeout));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
-  const admin = firstAdmin && { first_admin: firstAdmin.email, password: firstAdmin.password };
-  log.info("ready", { address: url, ...Object.fromEntries(described), ...admin });
+  log.info("ready", { address: url, ...Object.fromEntries(described) });
   return url;
 }
 
-/** The first admin, if it is one whose password only the `ready` line tells. */
-async function makeFirstAdmin(
-  config: Config,
-  registration: Registration,
-  log: Logger,
-): Promise<{ email: string; password: string } | undefined> {
+/** Makes the first admin. A generated password is told here, once, and never in the log. */
+async function makeFirstAdmin(config: Config, registration: Registration, log: Logger) {
   const { BOOTSTRAP_ADMIN_EMAIL: email, BOOTSTRAP_ADMIN_PASSWORD: password } = config;
   const credentials = email && password ? { email, password } : undefined;
   const generate = config.ENVIRONMENT === "dev" && credentials === undefined;
   try {
     const made = await registration.ensureFirstAdmin({ credentials, generate });
-    return generate ? made : undefined;
+    if (generate && made)
+      process.stderr.write(`First administrator: ${made.email}\nPassword: ${made.password}\n`);
   } catch (error) {
     if (!(error instanceof AppError && error.code === "bad_request")) throw error;
     // Another user has the address, or another server made the same admin meanwhile.
     log.warn("the first admin was not made", { error });
-    return undefined;
   }
 }

@@ -2,8 +2,21 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 type LogLevel = (typeof LOG_LEVELS)[number];
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Writes one line an event. Callers never pass secrets: what goes in comes out as it is. */
+/** Writes one line an event. Callers pass no secrets. A field that is named like one is hidden. */
 export type Logger = Readonly<Record<LogLevel, (message: string, fields?: Fields) => void>>;
+
+/** What secrets are called, in snake case. The name of a blob and a public key are none. */
+const SECRET = new RegExp(
+  "password|passwd|passphrase|secret|token|authorization|cookie|credential|connection_?str|" +
+    "(^|_)(pass|pwd|jwt|auth|api_?key|(?<!blob_|public_)keys?)(_|$)",
+);
+
+const REDACTED = "[redacted]";
+
+function isSecret(name: string): boolean {
+  const words = name.replace(/(?<=[a-z\d])(?=[A-Z])|[^A-Za-z\d]+/g, "_");
+  return SECRET.test(words.toLowerCase());
+}
 
 /** Name, message, code, stack, and the same of the causes, five deep. */
 export function describeError(error: unknown, depth = 0): unknown {
@@ -18,15 +31,17 @@ export function describeError(error: unknown, depth = 0): unknown {
 }
 
 function toJson(value: unknown): string {
-  return JSON.stringify(value, (_key, part) =>
-    part instanceof Error ? describeError(part) : part,
-  );
+  return JSON.stringify(value, (name, part) => {
+    if (isSecret(name) && part !== undefined) return REDACTED;
+    return part instanceof Error ? describeError(part) : part;
+  });
 }
 
 function readableLine(time: string, level: LogLevel, message: string, fields: Fields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => {
+      if (isSecret(key)) return `${key}=${REDACTED}`;
       if (!(value instanceof Error))
         return `${key}=${typeof value === "string" ? value : toJson(value)}`;
       const cause = value.cause === undefined ? "" : `\n  caused by ${toJson(value.cause)}`;

@@ -28,7 +28,7 @@ function readConfig() {
 setFlagsFromString("--semi-space-growth-factor=1");
 const config = readConfig();
 // Nobody reads any more: no reason to stop serving.
-process.stdout.on("error", () => {});
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 const log = createLogger({
   level: config.LOG_LEVEL,
   readable: config.ENVIRONMENT === "dev" && process.stdout.isTTY,
@@ -60,6 +60,8 @@ for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);
 try {
   const { startApp } = await import("./app.ts");
   app = await startApp(config, log);
+  if (config.ENVIRONMENT === "dev")
+    process.stderr.write(`Address: ${app.url}\nAPI reference: ${app.url}/docs\n`);
 } catch (error) {
   log.error(`cannot start: ${error instanceof Error ? error.message : error}`, { error });
   if (error instanceof ConfigError) process.exit(EX_CONFIG);
