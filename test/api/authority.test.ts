@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { TestContext } from "node:test";
-import { type Database, ForeignKeyViolation } from "../../src/data/database.ts";
+import { ForeignKeyViolation, type Queryable } from "../../src/data/database.ts";
 import { revokeSessions } from "../../src/data/sessions.ts";
 import { deleteUser, findUser, updateUser } from "../../src/data/users.ts";
 import { apiSuite, type CallOptions, PASSWORD, type Person, type TestApp } from "../support/app.ts";
@@ -14,20 +14,20 @@ const NO_ADMIN = "You are not authorized to perform this action.";
 /** What may befall a caller, and what they are told from then on. */
 const EVENTS = {
   demoted: {
-    befall: (database: Database, { id }: Person) => updateUser(database, id, { role_id: 1 }),
+    befall: (database: Queryable, { id }: Person) => updateUser(database, id, { role_id: 1 }),
     told: [403, NO_ADMIN],
   },
   deactivated: {
-    befall: (database: Database, { id }: Person) => updateUser(database, id, { is_active: false }),
+    befall: (database: Queryable, { id }: Person) => updateUser(database, id, { is_active: false }),
     told: [403, PENDING],
   },
   "logged out": {
-    befall: (database: Database, { id }: Person) =>
+    befall: (database: Queryable, { id }: Person) =>
       revokeSessions(database, { userId: id }, "test", new Date()),
     told: [401, BAD_TOKEN],
   },
   deleted: {
-    befall: (database: Database, { id }: Person) => deleteUser(database, id),
+    befall: (database: Queryable, { id }: Person) => deleteUser(database, id),
     told: [401, BAD_TOKEN],
   },
 } as const;
@@ -163,26 +163,54 @@ async function held(
   return answer;
 }
 
-/**
- * The next transaction finds the user and loses them before its audit row: another one deletes
- * them and commits. The row is refused by the engine itself.
- */
-function deletedBeforeAuditRow(t: TestContext, { app }: TestApp, userId: number) {
-  const { database } = app;
+/** In the next transaction something happens before the first statement like this. */
+function interrupted(
+  t: TestContext,
+  { app: { database } }: TestApp,
+  statement: RegExp,
+  happens: (tx: Queryable) => Promise<unknown>,
+  afterwards?: (outcome: Promise<unknown>) => Promise<unknown>,
+): void {
   const { transaction } = database;
   const mock = t.mock.method(database, "transaction", async (work: never) => {
     mock.mock.restore();
-    const refused = transaction<unknown>((tx) => {
-      const run: typeof tx.run = async (sql, params) => {
-        if (/INTO Logs/.test(sql)) await deleteUser(tx, userId);
-        return tx.run(sql, params);
+    let isDue = true;
+    const outcome = transaction<unknown>((tx) => {
+      const before = async (sql: string) => {
+        if (isDue && statement.test(sql)) {
+          isDue = false;
+          await happens(tx);
+        }
       };
-      return (work as (q: typeof tx) => Promise<unknown>)({ ...tx, run });
+      const watched: Queryable = {
+        ...tx,
+        run: async (sql, params) => before(sql).then(() => tx.run(sql, params)),
+        insert: async (table, values, identity) =>
+          before(`INSERT INTO ${table}`).then(() => tx.insert(table, values, identity)),
+      };
+      return (work as (q: Queryable) => Promise<unknown>)(watched);
     });
-    await assert.rejects(refused, ForeignKeyViolation);
-    await transaction((tx) => deleteUser(tx, userId));
-    return refused;
+    await afterwards?.(outcome);
+    return outcome;
   });
+}
+
+/**
+ * The next transaction finds the user and loses them before its audit row, which the engine itself
+ * refuses; then they are deleted for good.
+ */
+function deletedBeforeAuditRow(t: TestContext, app: TestApp, userId: number): void {
+  const { database } = app.app;
+  interrupted(
+    t,
+    app,
+    /INTO Logs/,
+    (tx) => deleteUser(tx, userId),
+    async (outcome) => {
+      await assert.rejects(outcome, ForeignKeyViolation);
+      await deleteUser(database, userId);
+    },
+  );
 }
 
 apiSuite("authority is read where it is used", ({ test }) => {
@@ -215,6 +243,25 @@ apiSuite("authority is read where it is used", ({ test }) => {
       const { status, body } = await app.call(method, target, { ...options, as: caller });
       assert.deepEqual([status, body.detail], [401, BAD_TOKEN]);
       assert.deepEqual(await everything(app, caller), before);
+    });
+  }
+
+  for (const [what, method, target, json] of [
+    ["takes the role back", "PATCH", "", { role_id: 99 }],
+    ["activates themselves", "PATCH", "/activate", undefined],
+    ["deletes another", "DELETE", "", undefined],
+  ] as const) {
+    const event = what === "activates themselves" ? "deactivated" : "demoted";
+    test(`an admin who ${what} and is ${event} while waiting for the turn: 403`, async (app, t) => {
+      const caller = await app.person({ roleId: 99 });
+      const { id } = method === "DELETE" ? await app.person() : caller;
+      const before = await findUser(app.app.database, id);
+      const { befall, told } = EVENTS[event];
+      interrupted(t, app, /UPDATE Roles/, (tx) => befall(tx, caller));
+      const answer = await app.call(method, `/api/v1/users/${id}${target}`, { json, as: caller });
+      assert.deepEqual([answer.status, answer.body.detail], told);
+      // With the transaction the interruption is undone too.
+      assert.deepEqual(await findUser(app.app.database, id), before);
     });
   }
 
