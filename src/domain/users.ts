@@ -45,7 +45,7 @@ function sameOr<Rule extends v.GenericSchema<string, string>>(current: string, r
 
 export type Users = ReturnType<typeof createUsers>;
 
-/** Changes to users. Each is one transaction with its audit row. 404 for an unknown id. */
+/** 404 for an unknown id. */
 export function createUsers(core: Core, sessions: Sessions) {
   const { database, authority, audit } = core;
 
