@@ -19,6 +19,7 @@ export interface ServerContext {
   readonly corsOrigins: readonly string[];
   readonly trustProxy: boolean;
   readonly bodyIdleTimeoutMs: number;
+  readonly bodyTimeoutMs: number;
   /** While it is true, every answer is the last of its connection. */
   readonly isClosing: () => boolean;
 }
@@ -41,6 +42,7 @@ export async function serve(
     raw,
     response,
     bodyIdleTimeoutMs: context.bodyIdleTimeoutMs,
+    bodyTimeoutMs: context.bodyTimeoutMs,
     logFields: {},
   };
   const deliver = (reply: Reply) => {

@@ -48,7 +48,8 @@ export async function send(
       if (!more) await once(response, "drain", { signal });
     }
     response.flushHeaders();
-    if (bodyIsUnderWay(raw)) return;
+    // Who was too slow to send is not waited for.
+    if (bodyIsUnderWay(raw) && status !== 408) return;
     await new Promise((resolve, reject) => {
       response.once("finish", resolve).once("close", () => reject(new ClientGone()));
       response.end();
