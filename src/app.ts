@@ -140,6 +140,7 @@ async function serve(
     log,
     corsOrigins: config.corsOrigins,
     trustProxy: config.trustProxy,
+    maxConnections: config.maxConnections,
   });
   const { host, port } = await server.listen(config.port, config.host);
   const timeout = config.shutdownTimeoutSeconds * 1000;

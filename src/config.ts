@@ -173,6 +173,7 @@ function assemble(settings: Settings) {
     /** Keys that still verify and no longer sign. */
     jwtPreviousSecrets: settings.JWT_SECRET_KEY_PREVIOUS,
     corsOrigins: settings.CORS_ORIGINS,
+    maxConnections: settings.MAX_CONNECTIONS,
     maxUploadBytes: settings.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     bootstrapAdmin:
       adminEmail === undefined

@@ -62,6 +62,7 @@ test("an empty environment is a complete development configuration with embedded
     jwtSecret: undefined,
     jwtPreviousSecrets: [],
     corsOrigins: ["http://localhost:8080", "http://127.0.0.1:8080"],
+    maxConnections: 2000,
     maxUploadBytes: 50 * 1024 * 1024,
     bootstrapAdmin: undefined,
     trustProxy: false,
@@ -193,7 +194,7 @@ test("numbers are whole, plain and in their range", () => {
   const numbers = NAMES.filter((name) =>
     /^\d+$/.test(String((VARIABLES[name] as { default?: string }).default)),
   );
-  assert.equal(numbers.length, 14);
+  assert.equal(numbers.length, 15);
   for (const name of numbers) {
     for (const bad of [
       "8000abc",
@@ -213,6 +214,7 @@ test("numbers are whole, plain and in their range", () => {
   }
   assert.deepEqual(faultsOf({ PORT: "65536" }), ["PORT"]);
   assert.deepEqual(faultsOf({ SQL_PORT: "0" }), ["SQL_PORT"]);
+  assert.deepEqual(faultsOf({ MAX_CONNECTIONS: "0" }), ["MAX_CONNECTIONS"]);
   assert.equal(loadConfig({ PORT: "0" }).port, 0);
   assert.equal(loadConfig({ AUTH_RATE_PER_ADDRESS: "0" }).authRatePerAddress, 0);
   assert.equal(loadConfig({ MAX_UPLOAD_SIZE_MB: "3" }).maxUploadBytes, 3 * 1024 * 1024);
