@@ -32,8 +32,9 @@ export const email = v.pipe(
 
 /** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC. */
 export const username = v.pipe(
-  line,
+  text,
   v.normalize("NFKC"),
+  line,
   v.regex(/^[\p{L}\p{M}\p{Nd}_.-]{3,20}$/u, "Must be 3 to 20 letters, digits, '_', '.' or '-'"),
 );
 
