@@ -3,7 +3,7 @@ import * as v from "valibot";
 /** The embeddings, overrides and isolates of UAX #9: they can make `exe.fdp` read as `pdf.exe`. */
 const BIDI_CONTROLS = /[\u202a-\u202e\u2066-\u2069]/;
 
-/** White space, what Unicode lets nobody draw, interlinear annotations, and Braille without dots. */
+/** White space, what is never drawn, interlinear annotations, and Braille without dots. */
 const INVISIBLE = "[\\p{White_Space}\\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u2800]";
 const ONLY_INVISIBLE = new RegExp(`^${INVISIBLE}+$`, "u");
 const LEADING_MARK = new RegExp(`^${INVISIBLE}*\\p{M}`, "u");
