@@ -60,9 +60,9 @@ export async function serve(
         if (response.statusCode >= 500) failure = error;
       });
   } catch (error) {
+    failure = raw.socket.destroyed ? new ClientGone() : error;
     // The client must not take a part of the answer for the whole.
     raw.socket.destroy();
-    failure = signal.aborted ? signal.reason : error;
   }
   logRequest(context.log, request, Math.round(performance.now() - started), failure);
   if (!response.writableEnded && raw.socket.writable) await linger(request);

@@ -54,6 +54,8 @@ export async function send(
       response.once("finish", resolve).once("close", () => reject(new ClientGone()));
       response.end();
     });
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
   } finally {
     if (body instanceof Readable) body.destroy();
   }

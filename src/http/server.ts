@@ -154,9 +154,15 @@ export class HttpServer {
   async #onClientError(error: Error, socket: Socket): Promise<void> {
     const refusal = protocolError(error);
     const { newest, answered } = this.#connectionOf(socket);
-    if (!refusal) return void socket.destroy();
-    // The fault is in a body: whoever reads that throws the refusal.
-    if (newest && !newest.raw.complete) return newest.abort.abort(refusal);
+    if (!refusal) {
+      socket.destroy();
+      return;
+    }
+    if (newest && !newest.raw.complete) {
+      // The fault is in a body: whoever reads that throws the refusal.
+      newest.abort.abort(refusal);
+      return;
+    }
     await answered;
     // The bytes that follow are refused with it.
     if (!socket.writable) return;
