@@ -39,7 +39,7 @@ test("a short form for terminals, with stack and causes", () => {
   assert.equal(lines.length, LOG_LEVELS.length);
   assert.match(
     lines[1] ?? "",
-    /^[\d:]{8}\.\d{3} info {2}a info text=as it is list=\[1\] error=Error: what happened\n {4}at .*\n {2}caused by TypeError: the cause\n$/s,
+    /^[\d:]{8}\.\d{3} info {2}a info text=as it is list=\[1\] error=Error: what happened\n {4}at .*\n {2}caused by \{"name":"TypeError","message":"the cause","code":"ECONNRESET",.*\}\n$/s,
   );
 });
 

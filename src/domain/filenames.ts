@@ -1,16 +1,13 @@
 import { AppError } from "../errors.ts";
 import { lineFault } from "./text.ts";
 
-/** Longest file name, in UTF-16 code units: the column is NVARCHAR(255). */
+/** UTF-16 code units: the column is NVARCHAR(255). */
 const MAX_LENGTH = 255;
 
-/** Noncharacters that XML, and so a blob store's listing, cannot carry. */
+/** Not allowed in XML, in which a blob store lists its keys. */
 const UNLISTABLE = /[\ufffe\uffff]/;
 
-/**
- * The file name under which a document is kept: the last segment of what the client sent, in NFC,
- * any script. `validation_failed` when it is empty, `.` or `..`, too long, or could deceive.
- */
+/** A document's file name: the last segment of what the client sent, in NFC. 422 for a bad one. */
 export function documentName(sent: string): string {
   const name = (sent.split(/[\\/]/).at(-1) ?? "").normalize("NFC");
   const refuse = (type: string, msg: string) => {

@@ -8,7 +8,7 @@ const INVISIBLE = "[\\p{White_Space}\\p{Default_Ignorable_Code_Point}\ufff9-\uff
 const ONLY_INVISIBLE = new RegExp(`^${INVISIBLE}+$`, "u");
 const LEADING_MARK = new RegExp(`^${INVISIBLE}*\\p{M}`, "u");
 
-/** Text that can be stored and sent back unchanged: well-formed Unicode without NUL. */
+/** Text that both databases store unchanged. */
 export const text = v.pipe(
   v.string(),
   v.check(
@@ -55,8 +55,8 @@ export const description = v.nullable(
 );
 
 /**
- * An object with these fields and no other. The entries get no prototype: valibot asks
- * `key in entries`, and `constructor` or `__proto__` must be as unknown as any other name.
+ * An object with these fields and no other. valibot asks `key in entries`, so the entries get no
+ * prototype: `constructor` is an unknown field too.
  */
 export function fields<Entries extends v.ObjectEntries>(entries: Entries) {
   return v.strictObject(Object.assign(Object.create(null), entries) as Entries);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
-import { AppError, unavailable } from "../../src/errors.ts";
+import { AppError } from "../../src/errors.ts";
 import { json } from "../../src/http/replies.ts";
 import type { Request, Route } from "../../src/http/request.ts";
 import { HttpServer } from "../../src/http/server.ts";
@@ -44,9 +44,9 @@ describe("errors", () => {
     ],
     [
       "a 503",
-      unavailable("The database", new Error("secret"), 7),
+      new AppError("unavailable", "No", { headers: { "Retry-After": "7" } }),
       503,
-      undefined,
+      { detail: "No" },
       { "retry-after": "7" },
     ],
     [

@@ -15,6 +15,7 @@ import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
 import { assertDocumented } from "../openapi/validator.ts";
 import { type Answer, open, type SendOptions, send } from "./client.ts";
+import { coreOf } from "./core.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
 import { partsFromEnvironment } from "./parts.ts";
 
@@ -108,9 +109,12 @@ export async function startTestApp(
     ...engineParts.env,
     ...options.env,
   });
-  const jwt = createJwt({ secret: config.jwtSecret ?? readOrMakeSecret(folder), previous: [] });
+  const jwt = createJwt({
+    secret: config.JWT_SECRET_KEY ?? readOrMakeSecret(folder),
+    previous: [],
+  });
   const log = createLogger({
-    level: config.logLevel,
+    level: config.LOG_LEVEL,
     readable: false,
     write: (line) => lines.push(JSON.parse(line)),
   });
@@ -119,12 +123,10 @@ export async function startTestApp(
     passwordCost: options.passwordCost ?? 4,
     ...(options.folder === undefined ? { databaseFile: ":memory:" } : {}),
   });
-  const sessions = createSessions({
-    database: app.database,
+  const sessions = createSessions(coreOf(app.database, now), {
     jwt,
-    accessTtlSeconds: config.accessTokenMinutes * 60,
-    refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
-    now,
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
   const people = new Map<Role, Promise<Person>>();
   const secrets = new Set<string>([PASSWORD, PASSWORD_HASH, SECRET]);
@@ -168,7 +170,7 @@ export async function startTestApp(
   return {
     url: app.url,
     app,
-    queue: config.queueName,
+    queue: config.OCR_QUEUE_NAME,
     folder,
     lines,
     jwt,
@@ -197,7 +199,7 @@ export async function startTestApp(
       const all = Promise.withResolvers<void>();
       const broker = app.broker as ConsumingBroker;
       const consumer = await broker.consume(
-        config.queueName,
+        config.OCR_QUEUE_NAME,
         async (delivery) => {
           taken.push(delivery);
           if (distinct() >= wanted) all.resolve();
