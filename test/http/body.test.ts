@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import * as v from "valibot";
+import { within } from "../../src/errors.ts";
 import { readForm, readJson, readParams, readQuery, refuseBody } from "../../src/http/body.ts";
 import { json } from "../../src/http/replies.ts";
 import type { Method, Request, Route } from "../../src/http/request.ts";
@@ -245,7 +246,7 @@ describe("bodies", () => {
         socket.on("data", (chunk) => {
           all += chunk;
         });
-        await once(socket, "close");
+        await within(once(socket, "close"), 10_000, "The connection did not end");
         const took = performance.now() - started;
         assert.match(all, /^HTTP\/1\.1 408 [\s\S]*connection: close[\s\S]*did not arrive in time/i);
         assert.ok(took >= 490 && took < 5_000, `closed after ${took} ms`);
