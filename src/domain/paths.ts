@@ -98,16 +98,17 @@ export function createPaths({ database, authority, audit, now }: Core) {
 
     /** 400 for the root and while documents or deeper paths exist; 409: see `removing`. */
     remove(caller: Caller, pathId: number): Promise<void> {
-      const deletion = authority.act(caller, "admin", async (tx) => {
-        const { fullPath } = await getPath(tx, pathId);
-        if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
-        if ((await listPathsBelow(tx, fullPath)).length > 0)
-          throw refused("Cannot delete this path: deeper paths exist below it.");
-        if ((await countDocuments(tx, { path: fullPath })) > 0)
-          throw refused("Cannot delete this path: documents are stored in it.");
-        if (!(await deletePath(tx, pathId))) throw notFound();
-        await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
-      });
+      const deletion = () =>
+        authority.act(caller, "admin", async (tx) => {
+          const { fullPath } = await getPath(tx, pathId);
+          if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
+          if ((await listPathsBelow(tx, fullPath)).length > 0)
+            throw refused("Cannot delete this path: deeper paths exist below it.");
+          if ((await countDocuments(tx, { path: fullPath })) > 0)
+            throw refused("Cannot delete this path: documents are stored in it.");
+          if (!(await deletePath(tx, pathId))) throw notFound();
+          await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
+        });
       return removing("path", deletion);
     },
   };
