@@ -6,7 +6,7 @@ import { text } from "../domain/text.ts";
 import { readForm, readJson } from "../http/body.ts";
 import { created, json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
-import type { Throttle } from "../http/throttle.ts";
+import { createKnownNetworks, networkOf, type Throttle } from "../http/throttle.ts";
 import { actorOf, bearerToken } from "./access.ts";
 import { userResponse } from "./users.ts";
 
@@ -31,27 +31,35 @@ export function createAuthRoutes({
   perAddress: Throttle;
   perAccount: Throttle;
 }) {
+  const known = createKnownNetworks();
+  /** Guesses from elsewhere empty the account's bucket: it has another where it signed in before. */
+  const takeGuess = (account: string, network: string) =>
+    perAccount.take(
+      known.has(account, network) ? `login@${network} ${account}` : `login ${account}`,
+    );
+
   return {
     async register(request: Request): Promise<Reply> {
-      perAddress.take(`register ${request.address}`);
+      perAddress.take(`register ${networkOf(request.address)}`);
       const input = await readJson(request, newAccount);
-      perAccount.take(`register ${input.email}`, request.address);
+      perAccount.take(`register ${input.email}`);
       const user = await registration.register(input, actorOf(request, null));
       return created("/api/v1/users/me", userResponse(user));
     },
 
     async login(request: Request): Promise<Reply> {
-      perAddress.take(`login ${request.address}`);
+      const network = networkOf(request.address);
+      perAddress.take(`login ${network}`);
       const form = await readForm(request, loginForm);
-      const address = form.username.trim().toLowerCase();
-      // Guesses from elsewhere empty the account's bucket too: they must not keep its owner out.
-      perAccount.take(`login ${address}`, request.address);
-      const tokens = await login(address, form.password, actorOf(request, null));
+      const account = form.username.trim().toLowerCase();
+      takeGuess(account, network);
+      const tokens = await login(account, form.password, actorOf(request, null));
+      known.add(account, network);
       return tokenReply(tokens);
     },
 
     async refresh(request: Request): Promise<Reply> {
-      perAddress.take(`refresh ${request.address}`);
+      perAddress.take(`refresh ${networkOf(request.address)}`);
       const presented = await sessions.verifyRefresh(bearerToken(request));
       perAccount.take(`refresh ${presented.session.sessionId}`);
       return tokenReply(await sessions.rotate(presented, actorOf(request, null)));
