@@ -21,9 +21,14 @@ export type Login = ReturnType<typeof createLogin>;
  * wrong password; 403 for an inactive user only after the password proved right.
  */
 export function createLogin({ database, passwords, sessions, now }: Parts) {
-  return async (address: string, password: string, actor: Actor): Promise<Tokens> => {
+  return async (
+    address: string,
+    password: string,
+    actor: Actor,
+    signal?: AbortSignal,
+  ): Promise<Tokens> => {
     const known = await findUserByEmail(database, address);
-    const proved = await passwords.verify(password, known?.passwordHash);
+    const proved = await passwords.verify(password, known?.passwordHash, signal);
     // A refusal is returned, not thrown: its audit row is to be committed.
     const outcome = await database.transaction(async (tx) => {
       const user = known && (await findUser(tx, known.userId));

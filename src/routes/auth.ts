@@ -53,7 +53,7 @@ export function createAuthRoutes({
       const form = await readForm(request, loginForm);
       const account = form.username.trim().toLowerCase();
       takeGuess(account, network);
-      const tokens = await login(account, form.password, actorOf(request, null));
+      const tokens = await login(account, form.password, actorOf(request, null), request.signal);
       known.add(account, network);
       return tokenReply(tokens);
     },
