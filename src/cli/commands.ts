@@ -3,6 +3,8 @@ import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
 import { migrationScript } from "../data/migrations/index.ts";
+import { createAudit } from "../domain/audit.ts";
+import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
@@ -62,7 +64,9 @@ export async function createAdmin(admin: {
     await prepareSchema(config, database, log);
     const passwords = createPasswords();
     try {
-      const registration = createRegistration({ database, passwords, now: () => new Date() });
+      const now = () => new Date();
+      const [authority, audit] = [createAuthority(database), createAudit({ now })];
+      const registration = createRegistration({ database, authority, audit, now }, passwords);
       const user = await registration.createAdmin(account);
       print(`Made the administrator ${user.email} (user ${user.userId}, ${user.username}).`);
     } finally {

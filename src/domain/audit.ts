@@ -1,7 +1,7 @@
 import { insertAuditRow } from "../data/audit.ts";
 import type { Queryable } from "../data/database.ts";
 
-/** Who does something, from where, in which request. `userId` is null while nobody is known. */
+/** Who acts, from where, in which request. `userId` is null while nobody is known. */
 export interface Actor {
   userId: number | null;
   address: string | null;
@@ -28,19 +28,26 @@ export type Action =
   | "document_move"
   | "document_delete";
 
-/**
- * Adds a row to the audit trail, in the transaction of what it records. `details` never holds a
- * password, a token or file contents. The actor's id is in the details as well, because a deleted
- * user's reference becomes NULL.
- */
-export async function record(
-  tx: Queryable,
-  action: Action,
-  { userId, address, requestId }: Actor,
-  entityId: number | null,
-  now: Date,
-  details: Readonly<Record<string, unknown>> = {},
-): Promise<void> {
-  const all = { actor_id: userId, address, request_id: requestId, ...details };
-  await insertAuditRow(tx, { at: now, action, userId, entityId, details: JSON.stringify(all) });
+export interface Audit {
+  /**
+   * Adds a row to the audit trail. `details` never holds a password, a token or file contents. It
+   * also gets the actor's id, because a deleted user's reference becomes NULL.
+   */
+  record(
+    tx: Queryable,
+    action: Action,
+    actor: Actor,
+    entityId: number | null,
+    details?: Readonly<Record<string, unknown>>,
+  ): Promise<void>;
+}
+
+export function createAudit({ now }: { now: () => Date }): Audit {
+  return {
+    record(tx, action, { userId, address, requestId }, entityId, details) {
+      const all = { actor_id: userId, address, request_id: requestId, ...details };
+      const row = { at: now(), action, userId, entityId, details: JSON.stringify(all) };
+      return insertAuditRow(tx, row);
+    },
+  };
 }

@@ -4,7 +4,7 @@ import { newAccount, type Registration } from "../domain/registration.ts";
 import type { Sessions, Tokens } from "../domain/sessions.ts";
 import { text } from "../domain/text.ts";
 import { readForm, readJson } from "../http/body.ts";
-import { created, json, type Reply } from "../http/replies.ts";
+import { created, json } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { createKnownNetworks, networkOf, type Throttle } from "../http/throttle.ts";
 import { actorOf, bearerToken } from "./access.ts";
@@ -12,10 +12,10 @@ import { userResponse } from "./users.ts";
 
 const typed = v.pipe(text, v.maxLength(1000));
 
-/** The password grant of RFC 6749 §4.3.2; its other parameters have no meaning here. */
+/** RFC 6749 §4.3.2; its other parameters have no meaning here. */
 const loginForm = v.object({ username: typed, password: typed });
 
-/** RFC 6749 §5.1: a token response is never stored. */
+/** RFC 6749 §5.1. */
 const NO_STORE = { "Cache-Control": "no-store", Pragma: "no-cache" };
 
 export function createAuthRoutes({
@@ -39,34 +39,37 @@ export function createAuthRoutes({
     );
 
   return {
-    async register(request: Request): Promise<Reply> {
+    async register(request: Request) {
       perAddress.take(`register ${networkOf(request.address)}`);
       const input = await readJson(request, newAccount);
       perAccount.take(`register ${input.email}`);
-      const user = await registration.register(input, actorOf(request, null));
+      const user = await registration.register(input, actorOf(request), request.signal);
       return created("/api/v1/users/me", userResponse(user));
     },
 
-    async login(request: Request): Promise<Reply> {
+    async login(request: Request) {
       const network = networkOf(request.address);
       perAddress.take(`login ${network}`);
       const form = await readForm(request, loginForm);
       const account = form.username.trim().toLowerCase();
       takeGuess(account, network);
-      const tokens = await login(account, form.password, actorOf(request, null), request.signal);
+      const tokens = await login(account, form.password, actorOf(request), request.signal);
       known.add(account, network);
       return tokenReply(tokens);
     },
 
-    async refresh(request: Request): Promise<Reply> {
-      perAddress.take(`refresh ${networkOf(request.address)}`);
+    async refresh(request: Request) {
+      const network = networkOf(request.address);
+      perAddress.take(`refresh ${network}`);
       const presented = await sessions.verifyRefresh(bearerToken(request));
       perAccount.take(`refresh ${presented.session.sessionId}`);
-      return tokenReply(await sessions.rotate(presented, actorOf(request, null)));
+      const tokens = await sessions.rotate(presented, actorOf(request));
+      known.add(presented.user.email.toLowerCase(), network);
+      return tokenReply(tokens);
     },
   };
 }
 
-function tokenReply({ session_id: _, ...tokens }: Tokens): Reply {
+function tokenReply({ session_id: _, ...tokens }: Tokens) {
   return json({ ...tokens, token_type: "bearer" }, 200, NO_STORE);
 }

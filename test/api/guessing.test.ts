@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { Agent, request } from "node:http";
+import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
 import type { Worker } from "node:worker_threads";
 import {
@@ -9,7 +12,7 @@ import {
   startTestApp,
   type TestApp,
 } from "../support/app.ts";
-import { type Answer, send } from "../support/client.ts";
+import type { Answer } from "../support/client.ts";
 import { until } from "../support/wait.ts";
 
 const LIMITS = {
@@ -109,6 +112,19 @@ function attacks({ testAlone }: Suite): void {
     assert.equal((await login(app, "203.0.113.2", owner.email)).status, 200);
   });
 
+  testAlone("where a session is refreshed is known too", { env: LIMITS }, async (app) => {
+    // As after a restart of the server: no login that it would remember.
+    const owner = await app.person();
+    assert.equal((await refresh(app, "192.0.2.1", owner.refreshToken)).status, 200);
+    await guess(
+      app,
+      owner.email,
+      range(12, (i) => `203.0.113.${i}`),
+    );
+    assert.equal((await login(app, "192.0.2.2", owner.email)).status, 429);
+    assert.equal((await login(app, "192.0.2.1", owner.email)).status, 200);
+  });
+
   testAlone("an address has one bucket, however it is written", { env: LIMITS }, async (app) => {
     const spellings = [
       "2001:db8::7",
@@ -174,18 +190,16 @@ function abandoned({ testAlone }: Suite): void {
     const owner = await app.person();
     comparisons = 0;
     const logins = Array.from({ length: 112 }, (_, i) => {
-      const { request } = app.open("POST", "/api/v1/auth/login", {
+      const { request: left } = app.open("POST", "/api/v1/auth/login", {
         headers: { "Content-Type": "application/x-www-form-urlencoded" },
       });
-      request.on("error", () => {});
-      request.end(
-        new URLSearchParams({ username: `left${i}@example.com`, password: "x" }).toString(),
-      );
-      return request;
+      left.on("error", () => {});
+      left.end(new URLSearchParams({ username: `left${i}@example.com`, password: "x" }).toString());
+      return left;
     });
     const answered = (status: number) => app.lines.filter((line) => line.status === status).length;
     await until(() => answered(503) > 0, "the queue is full");
-    for (const request of logins) request.destroy();
+    for (const left of logins) left.destroy();
     await until(() => answered(499) > 20, "the server has learnt that they are gone");
     assert.equal((await login(app, "192.0.2.1", owner.email)).status, 200);
     assert.ok(comparisons < 20, `${comparisons} comparisons`);
@@ -198,13 +212,21 @@ test("10,000 logins from 10,000 addresses take a bounded memory", async () => {
   try {
     const statuses = new Map<number, number>();
     const next = range(10_000, (i) => `2001:db8:${hex(i + 1)}::1`).entries();
+    const agent = new Agent({ keepAlive: true });
     const visitor = async () => {
       for (const [index, address] of next) {
-        const { status } = await send(app.url, "POST", "/api/v1/auth/login", {
-          form: { username: `visitor${index}@example.com`, password: "x" },
-          headers: { "X-Forwarded-For": address },
+        const answered = request(`${app.url}/api/v1/auth/login`, {
+          method: "POST",
+          agent,
+          headers: {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "X-Forwarded-For": address,
+          },
         });
-        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+        answered.end(`username=visitor${index}%40example.com&password=x`);
+        const [response] = await once(answered, "response");
+        await buffer(response);
+        statuses.set(response.statusCode, (statuses.get(response.statusCode) ?? 0) + 1);
       }
     };
     const before = process.memoryUsage().heapUsed;
@@ -212,6 +234,7 @@ test("10,000 logins from 10,000 addresses take a bounded memory", async () => {
     assert.deepEqual([...statuses], [[401, 10_000]]);
     const megabytes = (process.memoryUsage().heapUsed - before) / 2 ** 20;
     assert.ok(megabytes < 100, `${megabytes} MB`);
+    agent.destroy();
   } finally {
     await app.close();
   }
