@@ -32,7 +32,7 @@ export function createAuthRoutes({
   perAccount: Throttle;
 }) {
   const known = createKnownNetworks();
-  /** Guesses from elsewhere empty the account's bucket: it has another where it signed in before. */
+  /** Guesses from elsewhere don't lock an account out where it signed in before. */
   const takeGuess = (account: string, network: string) =>
     perAccount.take(
       known.has(account, network) ? `login@${network} ${account}` : `login ${account}`,

@@ -18,6 +18,14 @@ const FIRST_ESTIMATE = 300;
 
 const failed = (cause?: unknown) => unavailable("The password service", cause, 1);
 
+/** A task that a thread works on is in no queue, and stays. */
+function leave(queue: Task[], task: Task, reason: unknown): void {
+  const place = queue.indexOf(task);
+  if (place === -1) return;
+  queue.splice(place, 1);
+  task.reject(reason);
+}
+
 /**
  * Runs bcrypt jobs in at most `threads` worker threads, in order, while at most `queueLimit` wait,
  * and no longer than `queueMs`. Threads start when first needed. Idle ones do not keep the process
@@ -72,13 +80,6 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
     }
   }
 
-  function leaveQueue(task: Task, reason: unknown): void {
-    const place = queue.indexOf(task);
-    if (place === -1) return;
-    queue.splice(place, 1);
-    task.reject(reason);
-  }
-
   return {
     /**
      * Rejects with 503 when the queue is full, the thread dies or the pool is closed. A job that
@@ -88,12 +89,12 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
       const { promise, resolve, reject } = Promise.withResolvers<Answer["result"]>();
       const task = { job, startedAt: 0, resolve, reject };
       queue.push(task);
-      if (closed) leaveQueue(task, failed());
-      if (signal?.aborted) leaveQueue(task, signal.reason);
-      signal?.addEventListener("abort", () => leaveQueue(task, signal.reason));
+      if (closed) leave(queue, task, failed());
+      if (signal?.aborted) leave(queue, task, signal.reason);
+      signal?.addEventListener("abort", () => leave(queue, task, signal.reason));
       dispatch();
       const isLate = (queue.length * duration) / threads > queueMs;
-      if (queue.length > queueLimit || isLate) leaveQueue(task, failed());
+      if (queue.length > queueLimit || isLate) leave(queue, task, failed());
       return promise;
     },
 
