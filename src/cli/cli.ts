@@ -10,8 +10,7 @@ Commands:
   create-admin --email ADDRESS [--full-name NAME] [--username NAME]
                        makes an active administrator; asks for the password, or reads it from
                        standard input
-  migrate [--dry-run]  brings the database up to date and says what it did; --dry-run prints
-                       the SQL instead
+  migrate              brings the database up to date and says what it did
   config [--check]     prints the effective configuration, secrets masked, and everything that
                        is wrong with it
 
@@ -52,11 +51,10 @@ async function run([command, ...args]: string[]): Promise<number> {
       await createAdmin({ email, fullName, username });
       return 0;
     }
-    case "migrate": {
-      const { "dry-run": dryRun = false } = read(args, { "dry-run": FLAG });
-      await migrate({ dryRun });
+    case "migrate":
+      read(args, {});
+      await migrate();
       return 0;
-    }
     case "config":
       read(args, { check: FLAG });
       return checkConfig() ? 0 : EX_CONFIG;

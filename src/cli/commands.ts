@@ -2,7 +2,6 @@ import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
-import { migrationScript } from "../data/migrations/index.ts";
 import { createAudit } from "../domain/audit.ts";
 import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
@@ -30,15 +29,9 @@ async function withDatabase(
   }
 }
 
-/** Brings the schema up to date, or prints the SQL of what has not run yet. */
-export function migrate(options: { dryRun: boolean }): Promise<void> {
-  return withDatabase(async (database, { database: { kind } }) => {
-    if (options.dryRun) {
-      const pending = await database.pendingMigrations();
-      const engine = kind === "embedded" ? "sqlite" : kind;
-      print(pending.length > 0 ? migrationScript(engine, pending) : "-- nothing to do");
-      return;
-    }
+/** Brings the schema up to date. */
+export function migrate(): Promise<void> {
+  return withDatabase(async (database) => {
     const applied = await database.migrate();
     for (const name of applied) print(`applied ${name}`);
     print(`The database is up to date${applied.length > 0 ? " now" : ""}.`);

@@ -1,13 +1,11 @@
 import sql from "mssql";
 import type { Logger } from "../log.ts";
 
-/** Where the server is, who we are there, and how patient. */
 export interface SqlServerOptions {
   server: string;
   port: number;
   /** With an instance the SQL Server Browser says the port. */
   instance?: string | undefined;
-  /** The database. */
   name: string;
   user: string;
   password: string;
@@ -23,7 +21,7 @@ export interface SqlServerOptions {
   log: Logger;
 }
 
-/** How long a statement waits for a free connection, and for its answer, in ms. */
+/** For a free connection, and for an answer, in ms. */
 export const TIMEOUTS = { acquire: 10_000, request: 30_000 };
 
 /** A pool, not yet connected, that checks connections before their use and replaces old ones. */
@@ -69,8 +67,8 @@ export function createPool(
 type Connection = Parameters<NonNullable<sql.config["beforeConnect"]>>[0];
 
 /**
- * Adds the server's number, which tells why, to the driver's login error. Of several the first: a
- * database that can't be opened is 4060 and then 18456, which any failed login is.
+ * Adds the server's number to the driver's login error. Of several the first: a database that can't
+ * be opened is 4060 and then 18456, which any failed login is.
  */
 function keepErrorNumber(connection: Connection): void {
   let first: number | undefined;
@@ -80,7 +78,7 @@ function keepErrorNumber(connection: Connection): void {
   connection.once("connect", (error) => error && Object.assign(error, { number: first }));
 }
 
-/** Marks an aged connection as the driver marks a broken one: a query under way still ends. */
+/** Marks an aged connection as the driver marks a broken one. A query under way still ends. */
 function retireAfter(connection: Connection, seconds: number): void {
   const timer = setTimeout(() => Object.assign(connection, { hasError: true }), seconds * 1000);
   connection.once("end", () => clearTimeout(timer));

@@ -215,22 +215,14 @@ describe("create-admin", () => {
 });
 
 describe("migrate", () => {
-  test("prints the SQL, runs it, and has nothing to do the second time", async () => {
+  test("says what ran, and has nothing to do the second time", async () => {
     const env = { DATA_DIR: join(folder, "migrated") };
-    const dry = await cli(["migrate", "--dry-run"], { env });
-    assert.equal(dry.code, 0);
-    assert.match(dry.stdout, /CREATE TABLE[^;]*Documents/);
     const first = await cli(["migrate"], { env });
     assert.deepEqual([first.code, first.stderr], [0, ""]);
-    assert.match(first.stdout, /^applied \d{4}-\S+$/m, "the dry run had applied nothing");
+    assert.match(first.stdout, /^applied \d{4}-\S+$/m);
     assert.deepEqual(await cli(["migrate"], { env }), {
       code: 0,
       stdout: "The database is up to date.\n",
-      stderr: "",
-    });
-    assert.deepEqual(await cli(["migrate", "--dry-run"], { env }), {
-      code: 0,
-      stdout: "-- nothing to do\n",
       stderr: "",
     });
   });
