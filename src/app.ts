@@ -102,7 +102,8 @@ async function serve(
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
-    await deleteExpiredSessions(database, now());
+    // A day late: a request may outlive its session.
+    await deleteExpiredSessions(database, new Date(now().getTime() - 24 * 60 * 60 * 1000));
   }, log);
   closers.unshift({ part: "chores", close: () => chores.stop() });
   const dispatcher = new Dispatcher({ database, broker, log, now });

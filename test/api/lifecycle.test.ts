@@ -309,6 +309,27 @@ test("an address that is taken is one clear message and exit 1", async (t) => {
   assert.match(stdout, /cannot start: .*EADDRINUSE/);
 });
 
+test("sessions are kept for a day after their end, as a request may outlive its own", async (t) => {
+  const folder = await temporaryFolder(t);
+  const first = await startTestApp({ folder });
+  const [over, justOver] = [await first.person(), await first.person()];
+  const hours = (count: number) => new Date(Date.now() - count * 3_600_000);
+  for (const [{ id }, age] of [
+    [over, 25],
+    [justOver, 23],
+  ] as const)
+    await first.app.database.run("UPDATE Sessions SET expires_at = @at WHERE user_id = @id", {
+      at: hours(age),
+      id,
+    });
+  await first.close();
+  const second = await startTestApp({ folder });
+  t.after(() => second.close());
+  const left = () => second.app.database.all("SELECT user_id AS id FROM Sessions");
+  await until(async () => (await left()).length < 2, "the chores");
+  assert.deepEqual(await left(), [{ id: justOver.id }]);
+});
+
 test("the first admin of dev is told once, and never again", async (t) => {
   const folder = await temporaryFolder(t);
   const first = await startServer(folder, { ENVIRONMENT: "dev" });

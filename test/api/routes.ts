@@ -11,6 +11,7 @@ export const ROUTES: readonly [method: string, path: string, level: AccessLevel]
   ["GET", "/api/v1/users/pending", "admin"],
   ["GET", "/api/v1/users/me", "user"],
   ["PATCH", "/api/v1/users/me", "active"],
+  ["GET", "/api/v1/users/:user_id", "admin"],
   ["PATCH", "/api/v1/users/:user_id", "admin"],
   ["PATCH", "/api/v1/users/:user_id/activate", "admin"],
   ["DELETE", "/api/v1/users/:user_id", "admin"],
@@ -24,6 +25,7 @@ export const ROUTES: readonly [method: string, path: string, level: AccessLevel]
   ["DELETE", "/api/v1/docs/:doc_id", "admin"],
   ["GET", "/api/v1/paths", "active"],
   ["POST", "/api/v1/paths", "admin"],
+  ["GET", "/api/v1/paths/:path_id", "active"],
   ["PATCH", "/api/v1/paths/:path_id", "admin"],
   ["DELETE", "/api/v1/paths/:path_id", "admin"],
 ];
