@@ -1,10 +1,12 @@
 import * as v from "valibot";
+import type { Caller } from "../domain/authority.ts";
 import type { Login } from "../domain/login.ts";
+import { type PasswordChanges, passwordChange, passwordReset } from "../domain/password-changes.ts";
 import { newAccount, type Registration } from "../domain/registration.ts";
-import type { Sessions, Tokens } from "../domain/sessions.ts";
+import type { Logout, Sessions, Tokens } from "../domain/sessions.ts";
 import { text } from "../domain/text.ts";
 import { readForm, readJson } from "../http/body.ts";
-import { created, json } from "../http/replies.ts";
+import { created, json, noContent } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { createKnownNetworks, networkOf, type Throttle } from "../http/throttle.ts";
 import { actorOf, bearerToken } from "./access.ts";
@@ -21,13 +23,17 @@ const NO_STORE = { "Cache-Control": "no-store", Pragma: "no-cache" };
 export function createAuthRoutes({
   registration,
   login,
+  logout,
   sessions,
+  passwordChanges,
   perAddress,
   perAccount,
 }: {
   registration: Registration;
   login: Login;
+  logout: Logout;
   sessions: Sessions;
+  passwordChanges: PasswordChanges;
   perAddress: Throttle;
   perAccount: Throttle;
 }) {
@@ -66,6 +72,25 @@ export function createAuthRoutes({
       const tokens = await sessions.rotate(presented, actorOf(request));
       known.add(presented.user.email.toLowerCase(), network);
       return tokenReply(tokens);
+    },
+
+    async logout(_request: Request, caller: Caller) {
+      await logout(caller);
+      return noContent();
+    },
+
+    async changePassword(request: Request, caller: Caller) {
+      const input = await readJson(request, passwordChange);
+      takeGuess(caller.user.email.toLowerCase(), networkOf(request.address));
+      await passwordChanges.change(caller, input, request.signal);
+      return noContent();
+    },
+
+    async useReset(request: Request) {
+      perAddress.take(`password-reset ${networkOf(request.address)}`);
+      const input = await readJson(request, passwordReset);
+      await passwordChanges.useReset(input, actorOf(request), request.signal);
+      return noContent();
     },
   };
 }
