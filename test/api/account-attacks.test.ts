@@ -649,13 +649,16 @@ test("expired reset tokens are cleared away", async () => {
     const kept = await issue(first, { id: userId });
     await first.close();
     const second = await startTestApp({ folder });
-    const count = async () => {
-      const rows = await second.app.database.all("SELECT reset_id FROM Password_Resets");
-      return rows.length === 1;
-    };
-    await until(count, "the expired one is gone");
-    assert.equal((await reset(second, kept)).status, 204);
-    await second.close();
+    try {
+      const isOne = async () => {
+        const rows = await second.app.database.all("SELECT reset_id FROM Password_Resets");
+        return rows.length === 1;
+      };
+      await until(isOne, "the expired one is gone", 30_000);
+      assert.equal((await reset(second, kept)).status, 204);
+    } finally {
+      await second.close();
+    }
   } finally {
     await rm(folder, { recursive: true });
   }
