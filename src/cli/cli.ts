@@ -32,7 +32,7 @@ class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The values of the options; UsageError for anything else among the arguments. */
+/** The values of the options. Throws UsageError for anything else. */
 function read<const Options extends ParseArgsConfig["options"]>(args: string[], options: Options) {
   try {
     return parseArgs({ args, options }).values;
@@ -45,10 +45,10 @@ async function run([command, ...args]: string[]): Promise<number> {
   loadEnvFile(".env");
   switch (command) {
     case "create-admin": {
-      const values = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
-      const { email, username, "full-name": fullName } = values;
+      const options = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
+      const { email } = options;
       if (!email) throw new UsageError("'create-admin' needs --email.");
-      await createAdmin({ email, fullName, username });
+      await createAdmin({ ...options, email });
       return 0;
     }
     case "migrate":
@@ -73,15 +73,13 @@ function exitCode(error: unknown): number {
 
 /** A line for each fault of a field; never a stack, never a value. */
 function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
   if (error instanceof AppError && typeof error.detail !== "string") {
     return error.detail.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("\n");
   }
-  // An AggregateError of the network has none.
-  return error.message || String((error as NodeJS.ErrnoException).code ?? error.name);
+  return error instanceof Error ? error.message : String(error);
 }
 
-// `config | head`: nobody reads any more.
+// With `config | head` nobody reads any more.
 process.stdout.on("error", () => {});
 const words = process.argv.slice(2);
 if (words.includes("--help") || words.includes("-h")) process.stdout.write(HELP);

@@ -6,14 +6,14 @@ import { createAudit } from "../domain/audit.ts";
 import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
-import { createLogger, type Logger } from "../log.ts";
+import { createLogger } from "../log.ts";
 import { openDatabase, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
 async function withDatabase(
-  work: (database: Database, config: Config, log: Logger) => Promise<void>,
+  work: (database: Database, config: Config) => Promise<void>,
 ): Promise<void> {
   const config = loadConfig();
   const log = createLogger({
@@ -23,7 +23,7 @@ async function withDatabase(
   });
   const database = await openDatabase(config, log);
   try {
-    await work(database, config, log);
+    await work(database, config);
   } finally {
     await database.close();
   }
@@ -39,22 +39,20 @@ export function migrate(): Promise<void> {
 }
 
 /**
- * Makes an active admin. Asks for the password without echo on a terminal, else takes the first
- * line of standard input. Throws `validation_failed`, and `bad_request` when the address or the
+ * Makes an active admin. Throws `validation_failed`, and `bad_request` when the address or the
  * name is taken.
  */
-export async function createAdmin(admin: {
+export async function createAdmin(options: {
   email: string;
-  fullName: string | undefined;
-  username: string | undefined;
+  username?: string | undefined;
+  "full-name"?: string | undefined;
 }): Promise<void> {
-  const { email, fullName = "Administrator", username } = admin;
-  const password = process.stdin.isTTY ? await askSecretly("Password: ") : await readLine();
+  const { email, username, "full-name": full_name = "Administrator" } = options;
   const named = username === undefined ? {} : { username };
-  const fields = { email, full_name: fullName, password, ...named };
+  const fields = { email, full_name, password: await readPassword(), ...named };
   const account = validate(newAccount, fields, "body");
-  await withDatabase(async (database, config, log) => {
-    await prepareSchema(config, database, log);
+  await withDatabase(async (database, config) => {
+    await prepareSchema(config, database);
     const passwords = createPasswords();
     try {
       const now = () => new Date();
@@ -68,28 +66,20 @@ export async function createAdmin(admin: {
   });
 }
 
-/** The first line of standard input, whether or not more follows; empty when there is none. */
-async function readLine(): Promise<string> {
-  for await (const line of createInterface({ input: process.stdin })) {
-    process.stdin.destroy();
-    return line;
+/** The first line of standard input. A terminal is asked for it and does not show it. */
+async function readPassword(): Promise<string> {
+  const { stdin, stderr } = process;
+  const output = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: stdin, output, terminal: stdin.isTTY });
+  if (stdin.isTTY) stderr.write("Password: ");
+  try {
+    for await (const line of lines) return line;
+    throw new Error("No password was given.");
+  } finally {
+    lines.close();
+    stdin.destroy();
+    if (stdin.isTTY) stderr.write("\n");
   }
-  return "";
-}
-
-/** Throws when the answer is given up with Ctrl-C or Ctrl-D. */
-function askSecretly(prompt: string): Promise<string> {
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  terminal.on("close", () => reject(new Error("No password was given.")));
-  terminal.question("", (answer) => {
-    resolve(answer);
-    terminal.close();
-  });
-  // Only now: the terminal echoes until the interface has taken it over.
-  process.stderr.write(prompt);
-  return promise.finally(() => process.stderr.write("\n"));
 }
 
 /** Prints the configuration, secrets masked, then what is wrong with it. Whether it can be used. */

@@ -120,8 +120,8 @@ export async function deleteUser(q: Queryable, userId: number): Promise<void> {
 }
 
 /**
- * Makes transactions that may take an admin away take turns, if it is their first statement: on
- * both engines a write locks its row.
+ * Makes transactions that may take an admin away take turns: a write locks its row until they end.
+ * It comes before what they read to decide. Without a role of that number nobody can have it.
  */
 export async function lockAdmins(tx: Queryable, roleId: number): Promise<void> {
   await tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });

@@ -27,11 +27,15 @@ export const email = v.pipe(
   v.toLowerCase(),
 );
 
-/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC. */
+/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC, none of them invisible. */
 export const username = v.pipe(
-  line,
+  text,
   v.normalize("NFKC"),
-  v.regex(/^[\p{L}\p{M}\p{Nd}_.-]{3,20}$/u, "Must be 3 to 20 letters, digits, '_', '.' or '-'"),
+  line,
+  v.regex(
+    /^[[\p{L}\p{M}\p{Nd}_.\-]--\p{Default_Ignorable_Code_Point}]{3,20}$/v,
+    "Must be 3 to 20 letters, digits, '_', '.' or '-'",
+  ),
 );
 
 /** A new password: 8 to 64 characters, a digit and a symbol among them. bcrypt reads 72 bytes. */

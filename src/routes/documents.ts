@@ -4,9 +4,11 @@ import {
   countDocuments,
   type Document,
   type DocumentFilter,
+  findOcrResult,
   listDocuments,
   listStages,
   OCR_STAGE,
+  type OcrResult,
   PROCESSING_STATUSES,
   type StageState,
 } from "../data/documents.ts";
@@ -17,12 +19,7 @@ import { description, fields, text } from "../domain/text.ts";
 import type { Uploads } from "../domain/uploads.ts";
 import { AppError } from "../errors.ts";
 import { readParams, readQuery } from "../http/body.ts";
-import {
-  contentDisposition,
-  matchesIfNoneMatch,
-  parseRange,
-  rangeApplies,
-} from "../http/downloads.ts";
+import { attachment, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
 import { readMultipart } from "../http/multipart.ts";
 import { created, json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
@@ -70,6 +67,21 @@ function stageFields(stageName: string, state: StageState) {
   };
 }
 
+function metrics(result: OcrResult | undefined) {
+  if (!result) return { ocr: null, classification: null };
+  const { cost_usd_ocr, cost_usd_classification, category, classification_confidence, ...ocr } =
+    result;
+  const classification = {
+    category,
+    confidence: classification_confidence,
+    cost_usd: cost_usd_classification,
+  };
+  return {
+    ocr: { ...ocr, cost_usd: cost_usd_ocr },
+    classification: category === null ? null : classification,
+  };
+}
+
 interface Parts {
   database: Database;
   documents: Documents;
@@ -107,6 +119,7 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
         sha256: document.sha256,
         description: document.description,
         stages: stages.map((stage) => stageFields(stage.stageName, stage)),
+        ...metrics(await findOcrResult(database, doc_id)),
       });
     },
 
@@ -164,7 +177,7 @@ async function download(documents: Documents, request: Request, caller: Caller):
     headers: {
       ...headers,
       "Content-Type": file.contentType,
-      "Content-Disposition": contentDisposition(file.filename),
+      ...attachment(file.filename),
       "Content-Length": String(end - start + 1),
       ...(range && { "Content-Range": `bytes ${start}-${end}/${file.size}` }),
     },

@@ -268,6 +268,25 @@ apiSuite("authority is read where it is used", ({ test }) => {
     });
   }
 
+  for (const { title, admin, prepare } of QUICK) {
+    test(`${title} of a user who is deleted before its transaction: 401`, async (app, t) => {
+      const { database } = app.app;
+      const caller = await app.person({ roleId: admin ? 99 : 1 });
+      const [at, options] = await prepare(app, caller);
+      const before = await everything(app, caller);
+      const { transaction } = database;
+      const mock = t.mock.method(database, "transaction", async (work: never) => {
+        mock.mock.restore();
+        await deleteUser(database, caller.id);
+        return transaction(work);
+      });
+      const [method = "", target = ""] = at.split(" ");
+      const { status, body } = await app.call(method, target, { ...options, as: caller });
+      assert.deepEqual([status, body.detail], [401, BAD_TOKEN]);
+      assert.deepEqual(await everything(app, caller), before);
+    });
+  }
+
   for (const [what, method, target, json] of [
     ["takes the role back", "PATCH", "", { role_id: 99 }],
     ["activates themselves", "PATCH", "/activate", undefined],

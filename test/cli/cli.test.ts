@@ -149,7 +149,7 @@ describe("create-admin", () => {
   test("refuses an empty standard input", async () => {
     const { code, stderr } = await cli(ADMIN);
     assert.equal(code, 1);
-    assert.match(stderr, /^password: /m);
+    assert.equal(stderr, "No password was given.\n");
   });
 
   test("says that an address or a name is taken", async () => {
@@ -249,7 +249,7 @@ describe("config", () => {
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
     assert.match(stdout, /^PORT=8000 \(default\)$/m);
     assert.match(stdout, /^JWT_SECRET_KEY=\*\*\*\*$/m);
-    assert.match(stdout, /^SQL_SERVER= \(not set\)$/m);
+    assert.match(stdout, /^SQL_USER= \(not set\)$/m);
     assert.doesNotMatch(stdout, /sesam/);
   });
 

@@ -815,6 +815,22 @@ export interface components {
             sha256: string | null;
             description: string | null;
             stages: components["schemas"]["Stage"][];
+            ocr: components["schemas"]["OcrMetrics"] | null;
+            classification: components["schemas"]["ClassificationMetrics"] | null;
+        };
+        /** @description What the worker measured that processed the document last. */
+        OcrMetrics: {
+            page_count: number;
+            word_count: number;
+            avg_confidence: number;
+            primary_language: string;
+            cost_usd: number;
+            processed_at: components["schemas"]["Instant"];
+        };
+        ClassificationMetrics: {
+            category: string;
+            confidence: number | null;
+            cost_usd: number | null;
         };
         Stage: {
             stage_name: string;
@@ -1268,6 +1284,11 @@ export interface components {
          * @example attachment; filename="letter.txt"; filename*=UTF-8''letter.txt
          */
         "Content-Disposition": string;
+        /**
+         * @description A browser that shows the file all the same runs nothing in it.
+         * @example sandbox
+         */
+        Sandbox: "sandbox";
         /**
          * @description How many bytes follow.
          * @example 17
@@ -2519,7 +2540,9 @@ export interface operations {
                      *           "end_time": null,
                      *           "error_message": null
                      *         }
-                     *       ]
+                     *       ],
+                     *       "ocr": null,
+                     *       "classification": null
                      *     }
                      */
                     "application/json": components["schemas"]["DocumentDetail"];
@@ -2702,6 +2725,7 @@ export interface operations {
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Security-Policy": components["headers"]["Sandbox"];
                     "Content-Length": components["headers"]["Content-Length"];
                     [name: string]: unknown;
                 };
@@ -2718,6 +2742,7 @@ export interface operations {
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Security-Policy": components["headers"]["Sandbox"];
                     "Content-Length": components["headers"]["Content-Length"];
                     "Content-Range": components["headers"]["Content-Range"];
                     [name: string]: unknown;
