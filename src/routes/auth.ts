@@ -57,7 +57,7 @@ export function createAuthRoutes({
       const network = networkOf(request.address);
       perAddress.take(`login ${network}`);
       const form = await readForm(request, loginForm);
-      const account = form.username.trim().toLowerCase();
+      const account = accountOf(form.username);
       takeGuess(account, network);
       const tokens = await login(account, form.password, actorOf(request), request.signal);
       known.add(account, network);
@@ -70,7 +70,7 @@ export function createAuthRoutes({
       const presented = await sessions.verifyRefresh(bearerToken(request));
       perAccount.take(`refresh ${presented.session.sessionId}`);
       const tokens = await sessions.rotate(presented, actorOf(request));
-      known.add(presented.user.email.toLowerCase(), network);
+      known.add(accountOf(presented.user.email), network);
       return tokenReply(tokens);
     },
 
@@ -81,7 +81,7 @@ export function createAuthRoutes({
 
     async changePassword(request: Request, caller: Caller) {
       const input = await readJson(request, passwordChange);
-      takeGuess(caller.user.email.toLowerCase(), networkOf(request.address));
+      takeGuess(accountOf(caller.user.email), networkOf(request.address));
       await passwordChanges.change(caller, input, request.signal);
       return noContent();
     },
@@ -94,6 +94,9 @@ export function createAuthRoutes({
     },
   };
 }
+
+/** As the database compares: another spelling of an address is no other account. */
+const accountOf = (address: string) => address.normalize("NFKC").trim().toLowerCase();
 
 function tokenReply({ session_id: _, ...tokens }: Tokens) {
   return json({ ...tokens, token_type: "bearer" }, 200, NO_STORE);

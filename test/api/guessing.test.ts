@@ -112,6 +112,19 @@ function attacks({ testAlone }: Suite): void {
     assert.equal((await login(app, "203.0.113.2", owner.email)).status, 200);
   });
 
+  testAlone("an account has one bucket, however it is written", { env: LIMITS }, async (app) => {
+    const { email } = await app.person();
+    const wide = (text: string) =>
+      text.replace(/[a-z]/g, (letter) => String.fromCodePoint(letter.charCodeAt(0) + 0xfee0));
+    const spellings = [email, email.toUpperCase(), ` ${email}\t`, `\u3000${email}`];
+    // SQL Server's collations hold wide and narrow letters equal.
+    for (let i = 1; i <= 8; i++) spellings.push(wide(email.slice(0, i)) + email.slice(i));
+    const statuses: number[] = [];
+    for (const [i, spelling] of spellings.entries())
+      statuses.push((await login(app, `203.0.113.${i}`, spelling, "x")).status);
+    assert.deepEqual(statuses, [...Array(10).fill(401), 429, 429]);
+  });
+
   testAlone("where a session is refreshed is known too", { env: LIMITS }, async (app) => {
     // As after a restart of the server: no login that it would remember.
     const owner = await app.person();
