@@ -1,5 +1,6 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
+import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { createAudit } from "./domain/audit.ts";
 import { createAuthority } from "./domain/authority.ts";
@@ -8,9 +9,10 @@ import { startChores } from "./domain/chores.ts";
 import { createDeletions } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
+import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
-import { createSessions } from "./domain/sessions.ts";
+import { createLogout, createSessions } from "./domain/sessions.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
@@ -96,6 +98,7 @@ async function serve(
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
+  const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
@@ -103,6 +106,7 @@ async function serve(
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
+    await deleteExpiredPasswordResets(database, now());
     // A day late: a request may outlive its session.
     await deleteExpiredSessions(database, new Date(now().getTime() - 24 * 60 * 60 * 1000));
   }, log);
@@ -116,11 +120,13 @@ async function serve(
     auth: createAuthRoutes({
       registration,
       login: createLogin(core, passwords, sessions),
+      logout: createLogout(core),
       sessions,
+      passwordChanges,
       perAddress: createThrottle({ perMinute: config.AUTH_RATE_PER_ADDRESS }),
       perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
-    users: createUserRoutes({ database, users: createUsers(core, sessions) }),
+    users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
     documents: createDocumentRoutes({
       database,
       documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
