@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import * as v from "valibot";
 import type { Queryable } from "../data/database.ts";
 import {
+  deletePasswordResets,
   findPasswordReset,
   insertPasswordReset,
   usePasswordReset,
@@ -29,7 +30,7 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
   const { database, authority, audit, now } = core;
 
   return {
-    /** Ends the user's other sessions. 400 for a wrong current password. */
+    /** Ends the user's other sessions and resets. 400 for a wrong current password. */
     async change(
       caller: Caller,
       input: v.InferOutput<typeof passwordChange>,
@@ -46,6 +47,7 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
         if (user?.passwordHash !== passwordHash) throw wrongPassword();
         await updateUser(tx, userId, { password_hash: newHash });
         await sessions.revokeAll(tx, userId, "password_change", sessionId);
+        await deletePasswordResets(tx, userId);
         await audit.record(tx, "password_change", caller, userId);
       });
     },

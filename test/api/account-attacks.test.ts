@@ -460,6 +460,12 @@ const BAD_RESETS: Record<string, (app: TestApp, person: Person) => Promise<strin
     assert.equal((await reset(app, await issue(app, person), "Yet another 4!")).status, 204);
     return token;
   },
+  "from before a password change": async (app, person) => {
+    const token = await issue(app, person);
+    const input = { current_password: PASSWORD, new_password: "Yet another 4!" };
+    assert.equal((await change(app, person, input)).status, 204);
+    return token;
+  },
   "of a deleted user": async (app, person) => {
     const token = await issue(app, person);
     await administer(app, person);
