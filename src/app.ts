@@ -1,6 +1,7 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
+import { openTrail } from "./domain/audit-trail.ts";
 import { Blobs } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
 import { Deletions } from "./domain/deletions.ts";
@@ -15,11 +16,12 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { type Closers, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, type Closers, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
+import { createLogRoutes } from "./routes/logs.ts";
 import { createPathRoutes } from "./routes/paths.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
@@ -86,6 +88,8 @@ async function serve(
   const { database, storage, broker, content } = parts;
   const passwords = createPasswords({ cost: passwordCost });
   closers.unshift({ part: "passwords", close: () => passwords.close() });
+  const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
+  closers.unshift({ part: "audit trail", close: () => trail.close() });
   const sessions = createSessions({
     database,
     jwt: openJwt(config),
@@ -132,6 +136,7 @@ async function serve(
       maxUploadBytes: config.maxUploadBytes,
     }),
     paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
+    logs: createLogRoutes({ database }),
   };
   const isDev = config.environment === "dev";
   const server: HttpServer = new HttpServer({

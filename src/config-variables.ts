@@ -203,6 +203,10 @@ export const VARIABLES = {
   JWT_ALGORITHM: { schema: oneOf("HS256"), default: "HS256" },
   JWT_SECRET_KEY: { schema: notBlank, secret: true },
   JWT_SECRET_KEY_PREVIOUS: { schema: list, default: "", secret: true },
+  AUDIT_KEY: {
+    schema: matching("at least 32 bytes long", (key) => Buffer.byteLength(key) >= 32),
+    secret: true,
+  },
   AUTH_RATE_PER_ADDRESS: { schema: integer(0, 1_000_000), default: "30" },
   AUTH_RATE_PER_ACCOUNT: { schema: integer(0, 1_000_000), default: "10" },
 

@@ -172,6 +172,8 @@ function assemble(settings: Settings) {
     jwtSecret: settings.JWT_SECRET_KEY,
     /** Keys that still verify and no longer sign. */
     jwtPreviousSecrets: settings.JWT_SECRET_KEY_PREVIOUS,
+    /** Undefined: the JWT secret keys the audit trail. */
+    auditKey: settings.AUDIT_KEY,
     corsOrigins: settings.CORS_ORIGINS,
     maxUploadBytes: settings.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     bootstrapAdmin:

@@ -7,6 +7,7 @@ import { EmbeddedContentStore } from "./content/embedded.ts";
 import type { Database } from "./data/database.ts";
 import { openSqlite } from "./data/sqlite.ts";
 import type { Logger } from "./log.ts";
+import { readOrMakeSecret } from "./security/secret-file.ts";
 import { LocalFolderStorage } from "./storage/local-folder.ts";
 import type { Storage } from "./storage/storage.ts";
 
@@ -45,6 +46,13 @@ export async function prepareSchema(config: Config, database: Database, log: Log
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
   throw new Error(`The database lacks migrations: ${pending.join(", ")}. ${advice}`);
+}
+
+/** What opens the audit trail's keys, in the configuration's order; the first one keeps them. */
+export function auditSecrets(config: Config): [string, ...string[]] {
+  const { auditKey, jwtSecret = readOrMakeSecret(config.dataDir), jwtPreviousSecrets } = config;
+  const jwtSecrets: [string, ...string[]] = [jwtSecret, ...jwtPreviousSecrets];
+  return auditKey === undefined ? jwtSecrets : [auditKey, ...jwtSecrets];
 }
 
 async function openStorage({ storage, dataDir }: Config, log: Logger): Promise<Storage> {

@@ -78,7 +78,7 @@ const ARROWS: Record<string, string[]> = {
   ],
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
-  parts: ["config", "log", "data/", "storage/", "broker/", "content/"],
+  parts: ["config", "log", "data/", "storage/", "broker/", "content/", "security/secret-file"],
   app: [
     "config",
     "parts",
@@ -101,7 +101,8 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
   ],
-  "cli/cli": ["cli/commands", "config", "errors", "data/database"],
+  "cli/verify-audit": ["cli/commands", "parts", "domain/audit-verify"],
+  "cli/cli": ["cli/commands", "cli/verify-audit", "config", "errors", "data/database"],
   "cli/healthcheck": [],
   main: ["app", "config", "log", "data/database"],
 };

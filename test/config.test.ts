@@ -61,6 +61,7 @@ test("an empty environment is a complete development configuration with embedded
     refreshTokenDays: 7,
     jwtSecret: undefined,
     jwtPreviousSecrets: [],
+    auditKey: undefined,
     corsOrigins: ["http://localhost:8080", "http://127.0.0.1:8080"],
     maxUploadBytes: 50 * 1024 * 1024,
     bootstrapAdmin: undefined,
@@ -447,6 +448,7 @@ test("no value of a secret is ever in an error message or in the listing", () =>
     "MESSAGE_BROKER_URL",
     "JWT_SECRET_KEY",
     "JWT_SECRET_KEY_PREVIOUS",
+    "AUDIT_KEY",
     "BOOTSTRAP_ADMIN_PASSWORD",
   ]);
   const shapes = (secret: string) => [

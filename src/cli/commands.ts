@@ -9,11 +9,11 @@ import { createLogger, type Logger } from "../log.ts";
 import { openDatabase, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 
-const print = (line: string) => process.stdout.write(`${line}\n`);
+export const print = (line: string) => process.stdout.write(`${line}\n`);
 
-async function withDatabase(
-  work: (database: Database, config: Config, log: Logger) => Promise<void>,
-): Promise<void> {
+export async function withDatabase<Result>(
+  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
+): Promise<Result> {
   const config = loadConfig();
   const log = createLogger({
     level: "warn",
@@ -22,7 +22,7 @@ async function withDatabase(
   });
   const database = await openDatabase(config, log);
   try {
-    await work(database, config, log);
+    return await work(database, config, log);
   } finally {
     await database.close();
   }

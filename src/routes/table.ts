@@ -5,6 +5,7 @@ import type { Level } from "./access.ts";
 import type { createAuthRoutes } from "./auth.ts";
 import type { createDocumentRoutes } from "./documents.ts";
 import type { createHealthRoutes } from "./health.ts";
+import type { createLogRoutes } from "./logs.ts";
 import type { createPathRoutes } from "./paths.ts";
 import type { createReferenceRoutes } from "./reference.ts";
 import type { createUserRoutes } from "./users.ts";
@@ -16,6 +17,7 @@ export interface Handlers {
   users: ReturnType<typeof createUserRoutes>;
   documents: ReturnType<typeof createDocumentRoutes>;
   paths: ReturnType<typeof createPathRoutes>;
+  logs: ReturnType<typeof createLogRoutes>;
 }
 
 export type AppRoute = Route<Level, User | undefined>;
@@ -37,7 +39,7 @@ function route<L extends Level>(
  * THE TABLE: the whole API and the security policy of the server, one line a route. The first row
  * whose path matches decides: exact paths stand before parameters.
  */
-export function table({ health, auth, users, documents, paths }: Handlers): AppRoute[] {
+export function table({ health, auth, users, documents, paths, logs }: Handlers): AppRoute[] {
   return [
     route("GET", "/", "public", health.live),
     route("GET", "/ready", "public", health.ready),
@@ -68,6 +70,8 @@ export function table({ health, auth, users, documents, paths }: Handlers): AppR
     route("POST", "/api/v1/paths", "admin", paths.create),
     route("PATCH", "/api/v1/paths/:path_id", "admin", paths.update),
     route("DELETE", "/api/v1/paths/:path_id", "admin", paths.remove),
+
+    route("GET", "/api/v1/logs", "admin", logs.list),
   ];
 }
 
