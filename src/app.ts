@@ -2,15 +2,16 @@ import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
-import { Blobs } from "./domain/blobs.ts";
+import { createAuthority } from "./domain/authority.ts";
+import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
-import { Deletions } from "./domain/deletions.ts";
-import { Documents } from "./domain/documents.ts";
+import { createDeletions } from "./domain/deletions.ts";
+import { createDocuments } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
 import { createSessions } from "./domain/sessions.ts";
-import { Uploads } from "./domain/uploads.ts";
+import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
@@ -90,18 +91,18 @@ async function serve(
   closers.unshift({ part: "passwords", close: () => passwords.close() });
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   closers.unshift({ part: "audit trail", close: () => trail.close() });
-  const sessions = createSessions({
-    database,
+  const authority = createAuthority(database);
+  const core = { database, authority, audit: trail.audit, now };
+  const sessions = createSessions(core, {
     jwt: openJwt(config),
     accessTtlSeconds: config.accessTokenMinutes * 60,
     refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
-    now,
   });
-  const registration = createRegistration({ database, passwords, now });
+  const registration = createRegistration(core, passwords);
   const firstAdmin = await makeFirstAdmin(config, registration, log);
 
-  const blobs = new Blobs({ storage, content });
-  const deletions = new Deletions({ database, storage, content, blobs, log, now });
+  const findBlob = createBlobFinder(storage);
+  const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
     await deleteExpiredSessions(database, now());
@@ -115,33 +116,32 @@ async function serve(
     health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
     auth: createAuthRoutes({
       registration,
-      login: createLogin({ database, passwords, sessions, now }),
+      login: createLogin(core, passwords, sessions),
       sessions,
       perAddress: createThrottle({ perMinute: config.authRatePerAddress }),
       perAccount: createThrottle({ perMinute: config.authRatePerAccount }),
     }),
-    users: createUserRoutes({ database, users: createUsers({ database, sessions, now }) }),
+    users: createUserRoutes({ database, users: createUsers(core, sessions) }),
     documents: createDocumentRoutes({
       database,
-      documents: new Documents({ database, storage, blobs, deletions, log, now }),
-      uploads: new Uploads({
-        database,
+      documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
+      uploads: createUploads({
+        ...core,
         storage,
         deletions,
         backend: config.processingBackend,
         queueName: config.queueName,
         onQueued: () => dispatcher.notify(),
-        now,
       }),
       maxUploadBytes: config.maxUploadBytes,
     }),
-    paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
+    paths: createPathRoutes({ database, paths: createPaths(core) }),
     logs: createLogRoutes({ database }),
   };
   const isDev = config.environment === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard(sessions),
+    authorize: createGuard({ database, sessions, authority }),
     log,
     corsOrigins: config.corsOrigins,
     trustProxy: config.trustProxy,

@@ -3,10 +3,12 @@ import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
 import { migrationScript } from "../data/migrations/index.ts";
+import { openTrail } from "../domain/audit-trail.ts";
+import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { openDatabase, prepareSchema } from "../parts.ts";
+import { auditSecrets, openDatabase, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 
 export const print = (line: string) => process.stdout.write(`${line}\n`);
@@ -60,13 +62,17 @@ export async function createAdmin(admin: {
   const account = validate(newAccount, fields, "body");
   await withDatabase(async (database, config, log) => {
     await prepareSchema(config, database, log);
+    const now = () => new Date();
+    const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
+    const core = { database, authority: createAuthority(database), audit: trail.audit, now };
     const passwords = createPasswords();
     try {
-      const registration = createRegistration({ database, passwords, now: () => new Date() });
+      const registration = createRegistration(core, passwords);
       const user = await registration.createAdmin(account);
       print(`Made the administrator ${user.email} (user ${user.userId}, ${user.username}).`);
     } finally {
       await passwords.close();
+      await trail.close();
     }
   });
 }

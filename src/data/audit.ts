@@ -37,8 +37,8 @@ export async function insertAuditRow(
   row: Pick<AuditRow, "action" | "userId" | "entityId"> & {
     at: Date;
     details: string;
-    rowMac: string | null;
-    epoch: number | null;
+    rowMac: string;
+    epoch: number;
   },
 ): Promise<void> {
   await q.run(

@@ -22,20 +22,19 @@ export async function insertSession(
   );
 }
 
-/** The user's session, if it has neither expired nor been revoked. */
+/** The user's session, if it was not revoked; it may have expired. */
 export function findSession(
   q: Queryable,
   sessionId: string,
   userId: number,
-  now: Date,
 ): Promise<Session | undefined> {
   return q.first<Session>(
     `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
        pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
        expires_at AS expiresAt
-     FROM Sessions WHERE session_id = @sessionId AND user_id = @userId
-       AND revoked_at IS NULL AND expires_at > @now`,
-    { sessionId, userId, now },
+     FROM Sessions
+     WHERE session_id = @sessionId AND user_id = @userId AND revoked_at IS NULL`,
+    { sessionId, userId },
   );
 }
 

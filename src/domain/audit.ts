@@ -3,7 +3,7 @@ import { insertAuditRow } from "../data/audit.ts";
 import type { Queryable } from "../data/database.ts";
 import { type Epoch, rowMac } from "./audit-macs.ts";
 
-/** Who does something, from where, in which request. `userId` is null while nobody is known. */
+/** Who acts, from where, in which request. `userId` is null while nobody is known. */
 export interface Actor {
   userId: number | null;
   address: string | null;
@@ -66,19 +66,4 @@ export function createAudit(parts: {
       onRecord?.();
     },
   };
-}
-
-/** UNTIL THE MERGE: what callers still use. Its rows are outside of the chain. */
-export async function record(
-  tx: Queryable,
-  action: Action,
-  { userId, address, requestId }: Actor,
-  entityId: number | null,
-  at: Date,
-  details: Readonly<Record<string, unknown>> = {},
-): Promise<void> {
-  const own = { actor_id: userId, address, request_id: requestId, at, event_id: randomUUID() };
-  const all = JSON.stringify({ ...own, ...details, ...own });
-  const row = { at, action, userId, entityId, details: all, rowMac: null, epoch: null };
-  await insertAuditRow(tx, row);
 }

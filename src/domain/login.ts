@@ -1,26 +1,19 @@
 import * as v from "valibot";
-import type { Database } from "../data/database.ts";
 import { findUser, findUserByEmail } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
-import { type Actor, record } from "./audit.ts";
+import type { Actor } from "./audit.ts";
+import type { Core } from "./authority.ts";
 import { email } from "./credentials.ts";
 import type { Sessions, Tokens } from "./sessions.ts";
-
-interface Parts {
-  database: Database;
-  passwords: Passwords;
-  sessions: Sessions;
-  now: () => Date;
-}
 
 export type Login = ReturnType<typeof createLogin>;
 
 /**
- * Opens a session by password. The same 401, after the same work, for an unknown address and for a
- * wrong password; 403 for an inactive user only after the password proved right.
+ * Opens a session by password. The same 401, after the same work, for an unknown address and a
+ * wrong password; 403 for an inactive user whose password is right.
  */
-export function createLogin({ database, passwords, sessions, now }: Parts) {
+export function createLogin({ database, audit }: Core, passwords: Passwords, sessions: Sessions) {
   return async (address: string, password: string, actor: Actor): Promise<Tokens> => {
     const known = await findUserByEmail(database, address);
     const proved = await passwords.verify(password, known?.passwordHash);
@@ -30,13 +23,13 @@ export function createLogin({ database, passwords, sessions, now }: Parts) {
       const by = { ...actor, userId: user?.userId ?? null };
       if (user?.isActive && proved) {
         const tokens = await sessions.open(tx, user);
-        await record(tx, "login", by, user.userId, now(), { session_id: tokens.session_id });
+        await audit.record(tx, "login", by, user.userId, { session_id: tokens.session_id });
         return tokens;
       }
       const reason = user && proved ? "not_active" : "bad_credentials";
-      // Not whatever was typed: that may be a password in the wrong field.
+      // What else was typed may be a password in the wrong field.
       const attempted = v.is(email, address) ? { email: address } : {};
-      await record(tx, "login_failed", by, by.userId, now(), { reason, ...attempted });
+      await audit.record(tx, "login_failed", by, by.userId, { reason, ...attempted });
       return reason === "not_active"
         ? new AppError("forbidden", "User is not active")
         : new AppError("not_authenticated", "Incorrect email or password");

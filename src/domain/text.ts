@@ -1,9 +1,9 @@
 import * as v from "valibot";
 
-/** Control characters (Unicode Cc): never part of a name. */
+/** Unicode category Cc. */
 export const CONTROL_CHARACTERS = /\p{Cc}/u;
 
-/** Text that can be stored and sent back unchanged: well-formed Unicode without NUL. */
+/** Text that both databases store unchanged. */
 export const text = v.pipe(
   v.string(),
   v.check(
@@ -12,18 +12,18 @@ export const text = v.pipe(
   ),
 );
 
-/** One line of it: as `text`, without control characters. */
+/** Text without control characters. */
 export const line = v.pipe(
   text,
   v.check((value) => !CONTROL_CHARACTERS.test(value), "Must not contain control characters"),
 );
 
-/** A free description, at most 4,000 UTF-16 code units, or null. */
+/** Null, or at most 4,000 UTF-16 code units. */
 export const description = v.nullable(v.pipe(text, v.maxLength(4000)));
 
 /**
- * An object with these fields and no other. The entries get no prototype: valibot asks
- * `key in entries`, and `constructor` or `__proto__` must be as unknown as any other name.
+ * An object with these fields and no other. valibot asks `key in entries`, so the entries get no
+ * prototype: `constructor` is an unknown field too.
  */
 export function fields<Entries extends v.ObjectEntries>(entries: Entries) {
   return v.strictObject(Object.assign(Object.create(null), entries) as Entries);

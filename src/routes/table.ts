@@ -1,7 +1,7 @@
-import type { User } from "../data/users.ts";
+import type { Caller } from "../domain/authority.ts";
 import type { Reply } from "../http/replies.ts";
 import type { Method, Request, Route } from "../http/request.ts";
-import type { Level } from "./access.ts";
+import type { AccessLevel } from "./access.ts";
 import type { createAuthRoutes } from "./auth.ts";
 import type { createDocumentRoutes } from "./documents.ts";
 import type { createHealthRoutes } from "./health.ts";
@@ -10,7 +10,6 @@ import type { createPathRoutes } from "./paths.ts";
 import type { createReferenceRoutes } from "./reference.ts";
 import type { createUserRoutes } from "./users.ts";
 
-/** The handlers of every noun. */
 export interface Handlers {
   health: ReturnType<typeof createHealthRoutes>;
   auth: ReturnType<typeof createAuthRoutes>;
@@ -20,25 +19,22 @@ export interface Handlers {
   logs: ReturnType<typeof createLogRoutes>;
 }
 
-export type AppRoute = Route<Level, User | undefined>;
+export type AppRoute = Route<AccessLevel, Caller | undefined>;
 
-/** A row. The handler gets the user whom the guard let through; a public route has none. */
-function route<L extends Level>(
+/** A row. The handler gets whom the guard let through. */
+function route<Level extends AccessLevel>(
   method: Method,
   path: string,
-  level: L,
+  level: Level,
   handler: (
     request: Request,
-    caller: L extends "public" ? undefined : User,
+    caller: Level extends "public" ? undefined : Caller,
   ) => Reply | Promise<Reply>,
 ): AppRoute {
   return { method, path, level, handler: handler as AppRoute["handler"] };
 }
 
-/**
- * THE TABLE: the whole API and the security policy of the server, one line a route. The first row
- * whose path matches decides: exact paths stand before parameters.
- */
+/** THE TABLE: the API and its security policy. The first row whose path matches decides. */
 export function table({ health, auth, users, documents, paths, logs }: Handlers): AppRoute[] {
   return [
     route("GET", "/", "public", health.live),
@@ -75,7 +71,7 @@ export function table({ health, auth, users, documents, paths, logs }: Handlers)
   ];
 }
 
-/** The rows that only a server with `ENVIRONMENT=dev` has. */
+/** The rows that only `ENVIRONMENT=dev` has. */
 export function devTable(reference: ReturnType<typeof createReferenceRoutes>): AppRoute[] {
   return [
     route("GET", "/docs", "public", reference.swaggerUi),

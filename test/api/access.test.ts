@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Level } from "../../src/routes/access.ts";
+import type { AccessLevel } from "../../src/routes/access.ts";
 import { type Handlers, table } from "../../src/routes/table.ts";
 import { apiSuite, type CallOptions, type TestApp } from "../support/app.ts";
 import { ROUTES } from "./routes.ts";
@@ -10,7 +10,7 @@ const NO_TOKEN = "Not authenticated";
 const BAD_TOKEN = "Could not validate credentials";
 const PENDING = "Your account is pending role assignment. Please contact an administrator.";
 const NO_ADMIN = "You are not authorized to perform this action.";
-const ORDER: Level[] = ["public", "user", "active", "admin"];
+const ORDER: AccessLevel[] = ["public", "user", "active", "admin"];
 
 test("the table is the specification's, access levels included", () => {
   const anything = new Proxy({}, { get: () => () => ({ status: 204, headers: {} }) });

@@ -1,7 +1,7 @@
-import type { Level } from "../../src/routes/access.ts";
+import type { AccessLevel } from "../../src/routes/access.ts";
 
 /** The routes that exist, as the specification has them: method, path and who passes. */
-export const ROUTES: readonly [method: string, path: string, level: Level][] = [
+export const ROUTES: readonly [method: string, path: string, level: AccessLevel][] = [
   ["GET", "/", "public"],
   ["GET", "/ready", "public"],
   ["POST", "/api/v1/auth/register", "public"],

@@ -750,22 +750,6 @@ export interface components {
             sha256: string | null;
             description: string | null;
             stages: components["schemas"]["Stage"][];
-            ocr: components["schemas"]["OcrMetrics"] | null;
-            classification: components["schemas"]["ClassificationMetrics"] | null;
-        };
-        /** @description What the worker measured that processed the document last. */
-        OcrMetrics: {
-            page_count: number;
-            word_count: number;
-            avg_confidence: number;
-            primary_language: string;
-            cost_usd: number;
-            processed_at: components["schemas"]["Instant"];
-        };
-        ClassificationMetrics: {
-            category: string;
-            confidence: number | null;
-            cost_usd: number | null;
         };
         Stage: {
             stage_name: string;
@@ -2242,9 +2226,7 @@ export interface operations {
                      *           "end_time": null,
                      *           "error_message": null
                      *         }
-                     *       ],
-                     *       "ocr": null,
-                     *       "classification": null
+                     *       ]
                      *     }
                      */
                     "application/json": components["schemas"]["DocumentDetail"];

@@ -15,6 +15,7 @@ import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
 import { assertDocumented } from "../openapi/validator.ts";
 import { type Answer, open, type SendOptions, send } from "./client.ts";
+import { coreOf } from "./core.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
 import { partsFromEnvironment } from "./parts.ts";
 
@@ -119,12 +120,10 @@ export async function startTestApp(
     passwordCost: options.passwordCost ?? 4,
     ...(options.folder === undefined ? { databaseFile: ":memory:" } : {}),
   });
-  const sessions = createSessions({
-    database: app.database,
+  const sessions = createSessions(coreOf(app.database, now), {
     jwt,
     accessTtlSeconds: config.accessTokenMinutes * 60,
     refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
-    now,
   });
   const people = new Map<Role, Promise<Person>>();
   const secrets = new Set<string>([PASSWORD, PASSWORD_HASH, SECRET]);
