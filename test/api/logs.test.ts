@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { listHeads } from "../../src/data/audit.ts";
+import { verifyTrail } from "../../src/domain/audit-verify.ts";
 import { apiSuite, type Suite, type TestApp } from "../support/app.ts";
+import { until } from "../support/wait.ts";
 import { play } from "./scenarios.ts";
 
 interface Item {
@@ -31,6 +34,7 @@ apiSuite("The audit trail's API", (suite) => {
   reading(suite);
   filters(suite);
   hostile(suite);
+  chain(suite);
 });
 
 function reading({ test }: Suite): void {
@@ -155,5 +159,24 @@ function hostile({ test }: Suite): void {
     const [failed] = (await list(app, { action_type: "login_failed", limit: 1 })).items;
     assert.ok(failed && !JSON.stringify(failed).includes("Set-Cookie"));
     assert.ok(!JSON.stringify(failed).includes("guess"));
+  });
+}
+
+function chain({ testAlone }: Suite): void {
+  const AUDIT_KEY = "a key of its own for the audit trail";
+  const LATE = 5000;
+
+  testAlone("every row of the server is in the chain", { env: { AUDIT_KEY } }, async (app) => {
+    const { database } = app.app;
+    await makePath(app, "chained");
+    await app.call("POST", "/api/v1/auth/login", { form: { username: "a@b.cd", password: "x" } });
+    const waiting = async () => {
+      const { lines } = await verifyTrail(database, [AUDIT_KEY]);
+      return lines[0]?.startsWith("epoch 1: 2 rows, and 0 not sealed yet; ") && lines;
+    };
+    const lines = await until(waiting, "both rows to be sealed", LATE);
+    assert.match(String(lines[1]), /^outside .*: 0 rows$/);
+    const [head] = await listHeads(database);
+    assert.ok(head && !head.wrappedKey.includes(AUDIT_KEY));
   });
 }

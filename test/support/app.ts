@@ -9,8 +9,10 @@ import { type App, startApp } from "../../src/app.ts";
 import type { ConsumingBroker, Delivery } from "../../src/broker/broker.ts";
 import { loadConfig } from "../../src/config.ts";
 import { insertUser } from "../../src/data/users.ts";
+import { verifyTrail } from "../../src/domain/audit-verify.ts";
 import { createSessions } from "../../src/domain/sessions.ts";
 import { createLogger } from "../../src/log.ts";
+import { auditSecrets } from "../../src/parts.ts";
 import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
 import { assertDocumented } from "../openapi/validator.ts";
@@ -120,6 +122,13 @@ export async function startTestApp(
     passwordCost: options.passwordCost ?? 4,
     ...(options.folder === undefined ? { databaseFile: ":memory:" } : {}),
   });
+  // Whatever a test does, the audit trail is whole when the server has stopped.
+  let trail: Awaited<ReturnType<typeof verifyTrail>> | undefined;
+  const closeDatabase = app.database.close;
+  app.database.close = async () => {
+    trail = await verifyTrail(app.database, auditSecrets(config));
+    await closeDatabase();
+  };
   const sessions = createSessions(coreOf(app.database, now), {
     jwt,
     accessTtlSeconds: config.accessTokenMinutes * 60,
@@ -214,6 +223,7 @@ export async function startTestApp(
 
     async close() {
       await app.stop();
+      assert.ok(trail?.isWhole !== false, trail?.lines.join("\n"));
       if (options.folder === undefined) {
         await rm(folder, { recursive: true });
         await parts.remove();
