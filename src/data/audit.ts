@@ -16,11 +16,10 @@ export interface AuditRow {
   chainMac: string | null;
 }
 
-/** The end of one epoch's chain. `headMac` proves it. */
+/** The end of one epoch's chain, proved by `headMac`; `length` counts the sealed rows. */
 export interface AuditHead {
   epoch: number;
   wrappedKey: string;
-  /** The number of sealed rows. */
   length: number;
   lastMac: string;
   headMac: string;
@@ -31,11 +30,15 @@ const SELECT_ROW = `SELECT l.log_id AS logId, l.log_timestamp AS loggedAt,
   l.row_mac AS rowMac, l.chain_sequence AS sequence, l.chain_mac AS chainMac FROM Logs l`;
 const SELECT_HEAD = `SELECT epoch AS epoch, wrapped_key AS wrappedKey, length AS length,
   last_mac AS lastMac, head_mac AS headMac FROM Audit_Heads`;
+const FIRST = { skip: 0, limit: 1 };
 
 export async function insertAuditRow(
   q: Queryable,
-  row: Pick<AuditRow, "action" | "userId" | "entityId"> & {
+  row: {
     at: Date;
+    action: string;
+    userId: number | null;
+    entityId: number | null;
     details: string;
     rowMac: string;
     epoch: number;
@@ -49,24 +52,19 @@ export async function insertAuditRow(
   );
 }
 
+/** `userId`: who acted, also when they have been deleted since. Without the instant `until`. */
 export interface AuditFilter {
   action?: string | undefined;
-  /** Who acted, also when they have been deleted since. */
   userId?: number | undefined;
-  /** Inclusive. */
   since?: Date | undefined;
-  /** Exclusive. */
   until?: Date | undefined;
 }
 
 function auditFilters({ action, userId, since, until }: AuditFilter) {
+  const byUser = "l.user_id = @userId OR l.user_id IS NULL AND l.details LIKE @actor ESCAPE '\\'";
   const { where, params } = filters([
     ["l.action_type = @action", "action", action],
-    [
-      "(l.user_id = @userId OR l.user_id IS NULL AND l.details LIKE @actor ESCAPE '\\')",
-      "userId",
-      userId,
-    ],
+    [`(${byUser})`, "userId", userId],
     ["l.log_timestamp >= @since", "since", since],
     ["l.log_timestamp < @until", "until", until],
   ]);
@@ -89,7 +87,7 @@ export async function countAuditRows(q: Queryable, filter: AuditFilter): Promise
   return (await q.first<{ total: number }>(sql, params))?.total ?? 0;
 }
 
-/** Rows of the epoch that are not sealed, after the row `after`. Reads the index in its order. */
+/** Rows of the epoch that are not sealed, after the row `after`, in the order of the index. */
 export function listUnsealed(q: Queryable, epoch: number, after: number, limit: number) {
   const sql = `${SELECT_ROW} WHERE l.chain_epoch = @epoch AND l.chain_sequence IS NULL
     AND l.log_id > @after ORDER BY l.log_id`;
@@ -97,8 +95,8 @@ export function listUnsealed(q: Queryable, epoch: number, after: number, limit: 
 }
 
 /**
- * Sealed rows after the one of sequence `after`; after 0 all, with sequences that nobody gives. A
- * second row of the sequence `after` is among them.
+ * Sealed rows after the one of sequence `after`, and any second row of that sequence; after 0 all,
+ * with sequences below 1, which nobody gives.
  */
 export function listSealed(q: Queryable, epoch: number, after: number, limit: number) {
   const from = after > 0 ? ">= @after" : "IS NOT NULL";
@@ -107,45 +105,34 @@ export function listSealed(q: Queryable, epoch: number, after: number, limit: nu
   return q.page<AuditRow>(sql, { epoch, after }, { skip: after > 0 ? 1 : 0, limit });
 }
 
-export async function sealRow(
-  tx: Queryable,
-  row: { logId: number; sequence: number; chainMac: string },
-): Promise<void> {
-  await tx.run(
+export function sealRow(tx: Queryable, logId: number, sequence: number, chainMac: string) {
+  return tx.run(
     "UPDATE Logs SET chain_sequence = @sequence, chain_mac = @chainMac WHERE log_id = @logId",
-    row,
+    { logId, sequence, chainMac },
   );
 }
 
-/** The rows that have no place in any chain: how many, and the newest. */
-export async function findRowsOutside(q: Queryable) {
-  const sql = "SELECT COUNT(*) AS total, MAX(log_id) AS newest FROM Logs WHERE chain_epoch IS NULL";
-  return (
-    (await q.first<{ total: number; newest: number | null }>(sql)) ?? { total: 0, newest: null }
+/** The rows outside of every epoch: how many, and the newest. */
+export function findRowsOutside(q: Queryable) {
+  return q.first<{ total: number; newest: number | null }>(
+    "SELECT COUNT(*) AS total, MAX(log_id) AS newest FROM Logs WHERE chain_epoch IS NULL",
   );
 }
 
 /** The first row of an epoch that has no head. */
 export async function findRowWithoutHead(q: Queryable) {
-  const [row] = await q.page<{ logId: number; epoch: number }>(
-    `SELECT l.log_id AS logId, l.chain_epoch AS epoch FROM Logs l WHERE l.chain_epoch IS NOT NULL
-       AND NOT EXISTS (SELECT 1 FROM Audit_Heads h WHERE h.epoch = l.chain_epoch)
-     ORDER BY l.chain_epoch, l.log_id`,
-    {},
-    { skip: 0, limit: 1 },
-  );
-  return row;
+  const sql = `SELECT l.log_id AS logId, l.chain_epoch AS epoch FROM Logs l
+    WHERE l.chain_epoch IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM Audit_Heads h WHERE h.epoch = l.chain_epoch)
+    ORDER BY l.chain_epoch, l.log_id`;
+  return (await q.page<{ logId: number; epoch: number }>(sql, {}, FIRST))[0];
 }
 
 /** The first row that has the mac of an older one. */
 export async function findCopiedRow(q: Queryable) {
-  const [row] = await q.page<{ logId: number; original: number }>(
-    `SELECT MAX(log_id) AS logId, MIN(log_id) AS original FROM Logs WHERE chain_epoch IS NOT NULL
-     GROUP BY row_mac HAVING COUNT(*) > 1 ORDER BY MAX(log_id)`,
-    {},
-    { skip: 0, limit: 1 },
-  );
-  return row;
+  const sql = `SELECT MAX(log_id) AS logId, MIN(log_id) AS original FROM Logs
+    WHERE chain_epoch IS NOT NULL GROUP BY row_mac HAVING COUNT(*) > 1 ORDER BY MAX(log_id)`;
+  return (await q.page<{ logId: number; original: number }>(sql, {}, FIRST))[0];
 }
 
 export function listHeads(q: Queryable): Promise<AuditHead[]> {
@@ -163,25 +150,23 @@ export async function lockHead(tx: Queryable, epoch: number): Promise<AuditHead 
 }
 
 /** Throws `UniqueViolation` when the epoch has begun already. */
-export async function insertHead(q: Queryable, head: AuditHead): Promise<void> {
-  await q.run(
+export function insertHead(q: Queryable, head: AuditHead): Promise<number> {
+  return q.run(
     `INSERT INTO Audit_Heads (epoch, wrapped_key, length, last_mac, head_mac)
      VALUES (@epoch, @wrappedKey, @length, @lastMac, @headMac)`,
     { ...head },
   );
 }
 
-export async function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">) {
-  await tx.run(
+export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">): Promise<number> {
+  return tx.run(
     `UPDATE Audit_Heads SET length = @length, last_mac = @lastMac, head_mac = @headMac
      WHERE epoch = @epoch`,
     { ...head },
   );
 }
 
-export async function updateWrappedKey(q: Queryable, epoch: number, wrappedKey: string) {
-  await q.run("UPDATE Audit_Heads SET wrapped_key = @wrappedKey WHERE epoch = @epoch", {
-    epoch,
-    wrappedKey,
-  });
+export function updateWrappedKey(q: Queryable, epoch: number, wrapped: string): Promise<number> {
+  const sql = "UPDATE Audit_Heads SET wrapped_key = @wrapped WHERE epoch = @epoch";
+  return q.run(sql, { epoch, wrapped });
 }

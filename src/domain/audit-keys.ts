@@ -5,9 +5,9 @@ import type { Logger } from "../log.ts";
 import { type Epoch, headMac, START } from "./audit-macs.ts";
 
 const CIPHER = "aes-256-gcm";
+const TAG = { authTagLength: 16 };
 const KEY_BYTES = 32;
 const IV_BYTES = 12;
-const TAG_BYTES = 16;
 
 /** The first secret keeps the keys, the others still open them. */
 export type Secrets = readonly [string, ...string[]];
@@ -20,7 +20,7 @@ function wrappingKey(secret: string): Buffer {
 /** In base64: initialisation vector, key, tag. */
 function wrap(key: Buffer, secret: string): string {
   const iv = randomBytes(IV_BYTES);
-  const cipher = createCipheriv(CIPHER, wrappingKey(secret), iv, { authTagLength: TAG_BYTES });
+  const cipher = createCipheriv(CIPHER, wrappingKey(secret), iv, TAG);
   const wrapped = [iv, cipher.update(key), cipher.final(), cipher.getAuthTag()];
   return Buffer.concat(wrapped).toString("base64");
 }
@@ -29,10 +29,10 @@ function unwrap(wrapped: string, secret: string): Buffer | undefined {
   const bytes = Buffer.from(wrapped, "base64");
   const iv = bytes.subarray(0, IV_BYTES);
   try {
-    const options = { authTagLength: TAG_BYTES };
-    const decipher = createDecipheriv(CIPHER, wrappingKey(secret), iv, options);
-    decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-    return Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
+    const decipher = createDecipheriv(CIPHER, wrappingKey(secret), iv, TAG);
+    decipher.setAuthTag(bytes.subarray(-TAG.authTagLength));
+    const key = bytes.subarray(IV_BYTES, -TAG.authTagLength);
+    return Buffer.concat([decipher.update(key), decipher.final()]);
   } catch {
     return undefined;
   }
@@ -67,11 +67,8 @@ export async function openEpochs(
   const newest = heads.at(-1)?.epoch ?? 0;
   const last = epochs.pop();
   if (last?.number === newest) return [...epochs, last];
-  if (newest > 0) {
-    log.error("no key opens the audit trail: a new epoch begins, the old one can't be proven", {
-      epoch: newest,
-    });
-  }
+  const lost = "no key opens the audit trail: a new epoch begins, the old one can't be proven";
+  if (newest > 0) log.error(lost, { epoch: newest });
   try {
     const next = { number: newest + 1, key: randomBytes(KEY_BYTES) };
     const wrappedKey = wrap(next.key, secrets[0]);

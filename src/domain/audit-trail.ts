@@ -62,7 +62,7 @@ async function sealBatch(
     for (const row of rows) {
       if (rowFault(epoch, row)) continue;
       end = extend(epoch, end, row);
-      await sealRow(tx, { logId: row.logId, sequence: end.length, chainMac: end.lastMac });
+      await sealRow(tx, row.logId, end.length, end.lastMac);
     }
     if (end.length > head.length)
       await updateHead(tx, { epoch: epoch.number, ...end, headMac: headMac(epoch, end) });

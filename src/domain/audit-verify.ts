@@ -60,9 +60,9 @@ export async function verifyTrail(
   if (copy) broken(`row ${copy.logId} was inserted: it is a copy of row ${copy.original}`);
   if (anchor && !heads.some(({ epoch }) => epoch === anchor.epoch))
     broken(`the head that was given is of epoch ${anchor.epoch}, which is not in the trail`);
-  const { total, newest } = await findRowsOutside(q);
-  const until = total > 0 ? `, the newest is row ${newest}` : "";
-  lines.push(`outside of the chain (older, or written by others): ${total} rows${until}`);
+  const outside = await findRowsOutside(q);
+  const newest = outside?.newest ? `, the newest is row ${outside.newest}` : "";
+  lines.push(`outside of the chain (older, or written by others): ${outside?.total} rows${newest}`);
   return { isWhole, lines };
 }
 
@@ -77,9 +77,11 @@ async function verifyEpoch(q: Queryable, epoch: Epoch, anchor?: Anchor): Promise
     const head = await findHead(q, epoch.number);
     const rows = await listSealed(q, epoch.number, end.length, PAGE);
     for (const row of rows) {
-      refuseGap(end.length + 1, last, row);
-      end = follow(epoch, end, row);
-      last = row;
+      const next = extend(epoch, end, row);
+      const fault =
+        sequenceFault(next.length, last, row) ?? rowFault(epoch, row) ?? placeFault(next, row);
+      if (fault) throw new Broken(`row ${row.logId} (sequence ${row.sequence}) ${fault}`);
+      [end, last] = [next, row];
       isAnchored ||= isAnchor();
     }
     if (rows.length > 0) continue;
@@ -97,41 +99,30 @@ async function verifyEpoch(q: Queryable, epoch: Epoch, anchor?: Anchor): Promise
   }
 }
 
-/** Each row has the sequence that follows that of the row before. */
-function refuseGap(sequence: number, last: AuditRow | undefined, row: AuditRow): void {
-  if (row.sequence === sequence) return;
-  const between = `${last ? `after row ${last.logId} and ` : ""}before row ${row.logId}`;
-  throw new Broken(
-    Number(row.sequence) > sequence
-      ? `the row of sequence ${sequence} was removed, ${between}`
-      : `row ${row.logId} was inserted: its sequence ${row.sequence} is another row's or nobody's`,
-  );
+function sequenceFault(sequence: number, last: AuditRow | undefined, row: AuditRow) {
+  if (row.sequence === sequence) return undefined;
+  if (Number(row.sequence) < sequence) return "was inserted: its sequence is another's or nobody's";
+  const after = last ? `after row ${last.logId}` : "the first";
+  return `does not follow: the row of sequence ${sequence}, ${after}, was removed`;
 }
 
-function follow(epoch: Epoch, end: typeof START, row: AuditRow) {
-  const place = `row ${row.logId} (sequence ${row.sequence})`;
-  const fault = rowFault(epoch, row);
-  if (fault) throw new Broken(`${place} ${fault}`);
-  const next = extend(epoch, end, row);
-  if (row.chainMac !== next.lastMac)
-    throw new Broken(
-      `${place} is not where it was sealed: rows were reordered, removed or inserted`,
-    );
-  return next;
+function placeFault(next: typeof START, row: AuditRow) {
+  if (row.chainMac === next.lastMac) return undefined;
+  return "is not where it was sealed: rows were reordered, removed or inserted";
 }
 
 /** How many rows wait for the sealer. */
 async function verifyUnsealed(q: Queryable, epoch: Epoch): Promise<number> {
   let count = 0;
-  for (let after = 0; ; ) {
+  let after: number | undefined = 0;
+  while (after !== undefined) {
     const rows = await listUnsealed(q, epoch.number, after, PAGE);
     for (const row of rows) {
       const fault = rowFault(epoch, row);
       if (fault) throw new Broken(`row ${row.logId} (not sealed) ${fault}`);
     }
     count += rows.length;
-    const last = rows.at(-1);
-    if (!last) return count;
-    after = last.logId;
+    after = rows.at(-1)?.logId;
   }
+  return count;
 }

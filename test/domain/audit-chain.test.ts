@@ -146,12 +146,12 @@ const TAMPERS: [what: string, tamper: (tx: Queryable) => Promise<void>, named: R
   [
     "a row is removed",
     run(`DELETE FROM Logs WHERE ${at(5)}`),
-    /row of sequence 5 was removed, after row 4 and before row 6/,
+    /row 6 \(sequence 6\) does not follow: the row of sequence 5, after row 4, was removed/,
   ],
   [
     "the first row is removed",
     run(`DELETE FROM Logs WHERE ${at(1)}`),
-    /row of sequence 1 was removed, before row 2/,
+    /row 2 \(sequence 2\) does not follow: the row of sequence 1, the first, was removed/,
   ],
   [
     "a row is removed and the gap closed",
@@ -164,12 +164,12 @@ const TAMPERS: [what: string, tamper: (tx: Queryable) => Promise<void>, named: R
   [
     "a row is taken out of the chain",
     run(`UPDATE Logs SET chain_epoch = NULL, row_mac = NULL WHERE ${at(5)}`),
-    /row of sequence 5 was removed/,
+    /the row of sequence 5, after row 4, was removed/,
   ],
   [
     "a row is taken back to those that wait",
     run(`UPDATE Logs SET chain_sequence = NULL, chain_mac = NULL WHERE ${at(5)}`),
-    /row of sequence 5 was removed/,
+    /the row of sequence 5, after row 4, was removed/,
   ],
   [
     "two rows change places",
@@ -227,7 +227,7 @@ const TAMPERS: [what: string, tamper: (tx: Queryable) => Promise<void>, named: R
       `INSERT INTO Logs (log_timestamp, action_type, details, chain_epoch, chain_sequence)
          VALUES ('2026-01-01', 'login', 'x', 1, -5)`,
     ),
-    /row \d+ was inserted: its sequence -5 is another row's or nobody's/,
+    /row \d+ \(sequence -5\) was inserted: its sequence is another's or nobody's/,
   ],
   [
     "a sealed row is copied",
@@ -237,7 +237,7 @@ const TAMPERS: [what: string, tamper: (tx: Queryable) => Promise<void>, named: R
   [
     "a sealed row is copied, sequence and all",
     run(`${COPY}, 4, chain_mac FROM Logs WHERE ${at(4)}`),
-    /row \d+ was inserted: its sequence 4 is another row's/,
+    /row \d+ \(sequence 4\) was inserted: its sequence is another's/,
   ],
   [
     "a row that waits is copied",
