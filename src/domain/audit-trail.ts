@@ -1,5 +1,6 @@
 import { listUnsealed, lockHead, sealRow, updateHead } from "../data/audit.ts";
 import type { Database } from "../data/database.ts";
+import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Audit, createAudit } from "./audit.ts";
 import { openEpochs, type Secrets } from "./audit-keys.ts";
@@ -8,10 +9,12 @@ import { startChores } from "./chores.ts";
 
 /** Rows that one transaction seals. */
 const BATCH = 200;
+/** Milliseconds. */
+const CLOSING = 5000;
 
 export interface Trail {
   audit: Audit;
-  /** Seals what has been recorded. */
+  /** Seals what has been recorded. Rejects with `TimedOut` when the database is slow. */
   close(): Promise<void>;
 }
 
@@ -34,10 +37,8 @@ export async function openTrail(parts: {
   const [epoch] = epochs.slice(-1) as [Epoch];
   return {
     audit: createAudit({ now, epoch, onRecord: () => sealing.soon() }),
-    async close() {
-      await sealing.stop();
-      await seal();
-    },
+    // What is not sealed now is sealed after the next start.
+    close: () => within(sealing.stop().then(seal), CLOSING, "The audit trail was not sealed"),
   };
 }
 

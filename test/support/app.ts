@@ -223,7 +223,6 @@ export async function startTestApp(
 
     async close() {
       await app.stop();
-      assert.ok(trail?.isWhole !== false, trail?.lines.join("\n"));
       if (options.folder === undefined) {
         await rm(folder, { recursive: true });
         await parts.remove();
@@ -231,6 +230,7 @@ export async function startTestApp(
       await engineParts.remove();
       const logged = JSON.stringify(lines);
       for (const secret of secrets) assert.ok(!logged.includes(secret), "a secret in the log");
+      assert.ok(trail?.isWhole !== false, trail?.lines.join("\n"));
     },
   };
 }
