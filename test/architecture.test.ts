@@ -258,6 +258,36 @@ test("the dependencies at run time are the six that were agreed, pinned, and all
   assert.deepEqual([...used].filter((name) => name !== "yaml").sort(), agreed);
 });
 
+test("a change of a caller begins by reading their authority", () => {
+  const openers = [...sources]
+    .filter(
+      ([file, source]) =>
+        /^(domain|routes)\//.test(file) && /\btransaction\b *[(<,;:}]/.test(source),
+    )
+    .map(([file]) => file);
+  // Registration, login and refresh have no caller yet; the server itself seals the audit trail.
+  const exceptions = ["domain/login.ts", "domain/registration.ts", "domain/sessions.ts"];
+  assert.deepEqual(openers.sort(), ["domain/audit-trail.ts", "domain/authority.ts", ...exceptions]);
+  // What changes rows is given a transaction: only these write without one, what no caller decides.
+  const writers = [...sources]
+    .filter(([file]) => /^(domain|routes)\//.test(file))
+    .flatMap(([file, source]) =>
+      Array.from(
+        source.matchAll(
+          /\b((?:insert|update|delete|remove|add|swap|revoke|cancel)\w*)\(\s*database\b/g,
+        ),
+        ([, called]) => `${file} ${called}`,
+      ),
+    );
+  assert.deepEqual(writers.sort(), [
+    "domain/audit-keys.ts insertHead",
+    "domain/audit-keys.ts updateWrappedKey",
+    "domain/deletions.ts removeDeletion",
+    "domain/sessions.ts swapTokens",
+    "domain/uploads.ts insertDeletion",
+  ]);
+});
+
 test("the environment is read in one place", () => {
   const readers = [...sources]
     .filter(([, source]) => /\bprocess\.env\b/.test(source))

@@ -6,19 +6,16 @@ export interface Message {
   body: string;
 }
 
-/**
- * A durable message queue: at least once, never lost.
- * Implementations: `embedded.ts`, `rabbitmq.ts`, `service-bus.ts`.
- */
+/** A durable message queue: at least once, never lost. */
 export interface Broker {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /** Returns within seconds whether or not the broker answered; it keeps trying by itself. */
   connect(): Promise<void>;
   /**
-   * Resolves once the broker has taken responsibility for the message. Rejects, also after a
-   * time-out, with the `unavailable` AppError when the broker can't be reached or takes nothing
-   * now, with another error when it refuses this message or this queue.
+   * Resolves once the broker has taken responsibility for the message. Rejects with the
+   * `unavailable` AppError when the broker can't be reached, says nothing for some seconds or takes
+   * nothing now, with another error when it refuses this message or this queue.
    */
   publish(queue: string, message: Message): Promise<void>;
   /** Throws, within a few seconds, when messages can't be published now. */
@@ -34,16 +31,15 @@ export interface Delivery extends Message {
 export type Handler = (delivery: Delivery) => Promise<void>;
 
 export interface Consumer {
-  /** Takes no new message; resolves when the handlers under way have ended. */
+  /** Takes no new message; waits some seconds for the handlers under way. */
   cancel(): Promise<void>;
 }
 
 /** A broker whose messages this program can also take. */
 export interface ConsumingBroker extends Broker {
   /**
-   * Hands messages to `handler`, at most `prefetch` at a time; removes one when it resolved. When
-   * it rejected the message is delivered again, `MAX_DELIVERIES` times in all, then parked in
-   * `<queue>.failed` with the reason. Goes on after a reconnect.
+   * Hands messages to `handler`, at most `prefetch` at a time; removes one when it resolved. One
+   * that failed `MAX_DELIVERIES` times is parked in `<queue>.failed` with the reason.
    */
   consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer>;
 }

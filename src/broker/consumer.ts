@@ -2,16 +2,14 @@ import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Consumer, type Delivery, type Handler, MAX_DELIVERIES, pause } from "./broker.ts";
 
-/** Milliseconds before the first redelivery; doubled for each one after it. */
+/** Milliseconds before the first redelivery, doubled for each after it. */
 const RETRY_DELAY = 250;
 /** Milliseconds before a source that failed or ended is asked again. */
 const SOURCE_PAUSE = 1_000;
 const HANDLERS_TIMEOUT = 10_000;
 
-/** A message that a source has handed over. One that is not settled comes again by itself. */
+/** A message from a source. One that is not settled comes again by itself. */
 export interface Received extends Delivery {
-  /** An earlier delivery ended without an answer and is not counted yet: `retry` counts it. */
-  isUncounted?: boolean;
   ack(): Promise<void>;
   /** Has it delivered again, with `deliveries` one higher. */
   retry(): Promise<void>;
@@ -20,16 +18,15 @@ export interface Received extends Delivery {
 }
 
 /**
- * The messages of one queue, pulled when there is room for one more, until `signal` is aborted.
- * Called again, after a pause, when it ended or threw before. What carries the answers to messages
- * stays open until `drained`.
+ * The messages of one queue until `signal` is aborted. One that ended or threw before is called
+ * again. What carries the answers stays open until `drained`.
  */
 export type Source = (
   signal: AbortSignal,
   drained: () => Promise<unknown>,
 ) => AsyncIterable<Received>;
 
-/** What all consuming brokers share: bounded concurrency, attempts, parking and draining. */
+/** Bounded concurrency, attempts, parking and draining, for every consuming broker. */
 export class QueueConsumer implements Consumer {
   readonly #queue: string;
   readonly #handler: Handler;
@@ -37,7 +34,6 @@ export class QueueConsumer implements Consumer {
   readonly #cancelled = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
   readonly #running: Promise<void>;
-  #room = Promise.withResolvers<void>();
 
   constructor(
     source: Source,
@@ -51,9 +47,10 @@ export class QueueConsumer implements Consumer {
 
   async cancel(): Promise<void> {
     this.#cancelled.abort();
-    this.#room.resolve();
-    await this.#running;
-    await this.#drained();
+    const ended = this.#running.then(() => this.#drained());
+    await within(ended, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
+      this.#log.warn("A consumer ends while handlers are running", { error }),
+    );
   }
 
   async #run(source: Source, prefetch: number): Promise<void> {
@@ -64,12 +61,8 @@ export class QueueConsumer implements Consumer {
         for await (const received of source(signal, () => this.#drained())) {
           isFailing = false;
           this.#start(received);
-          while (this.#underWay.size >= prefetch && !signal.aborted) {
-            this.#room = Promise.withResolvers();
-            await this.#room.promise;
-          }
+          if (this.#underWay.size >= prefetch) await Promise.race(this.#underWay);
         }
-        isFailing = false;
       } catch (error) {
         const level = isFailing || signal.aborted ? "debug" : "warn";
         this.#log[level]("A consumer waits for its queue", { queue: this.#queue, error });
@@ -82,22 +75,14 @@ export class QueueConsumer implements Consumer {
   #start(received: Received): void {
     const work = this.#handle(received)
       .catch((error: unknown) =>
-        this.#log.error("A message is not settled and comes again", {
-          message_id: received.id,
-          error,
-        }),
+        this.#log.error("A message is not settled", { message_id: received.id, error }),
       )
-      .finally(() => {
-        this.#underWay.delete(work);
-        this.#room.resolve();
-      });
+      .finally(() => this.#underWay.delete(work));
     this.#underWay.add(work);
   }
 
   async #handle(received: Received): Promise<void> {
     const { id, body, deliveries } = received;
-    // Counted before it is tried again: a message that kills its consumer must not come for ever.
-    if (received.isUncounted) return received.retry();
     if (deliveries > MAX_DELIVERIES)
       return this.#park(received, "The consumer ended before it answered.");
     try {
@@ -119,12 +104,4 @@ export class QueueConsumer implements Consumer {
   #drained(): Promise<unknown> {
     return Promise.all(this.#underWay);
   }
-}
-
-/** Cancels all consumers of a broker that closes; handlers have some seconds to end. */
-export async function cancelAll(consumers: readonly Consumer[], log: Logger): Promise<void> {
-  const cancelled = Promise.all(consumers.map((consumer) => consumer.cancel()));
-  await within(cancelled, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
-    log.warn("The broker closes while handlers are running", { error }),
-  );
 }

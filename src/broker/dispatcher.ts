@@ -12,11 +12,11 @@ import { type Broker, pause } from "./broker.ts";
 
 /** Messages published at once. */
 const BATCH = 20;
-/** Milliseconds. A claim outlasts a publish; another process sends what a dead one had claimed. */
+/** Milliseconds, longer than a publish: then another process sends what a dead one claimed. */
 const CLAIM = 30_000;
-/** Milliseconds between looks at the outbox, unless notified; after a fault in any case. */
+/** Milliseconds between looks at the outbox, unless notified, and after a fault. */
 const PAUSE = 2_000;
-/** Milliseconds before a message that failed is due again; doubled for each failure after it. */
+/** Milliseconds before a failed message is due again, doubled for each failure after it. */
 const FIRST_DELAY = 1_000;
 const LONGEST_DELAY = 30_000;
 const STOP_TIMEOUT = 12_000;
@@ -29,16 +29,14 @@ interface Parts {
 }
 
 /**
- * Sends what is in the outbox, oldest first, and removes it once the broker confirmed it: at least
- * once. While the broker can't be reached one message in each pause is tried. A message that the
- * broker refuses waits longer each time and holds up no other.
+ * Sends what is in the outbox, oldest first, and removes it once the broker confirmed it. While the
+ * broker is away, one message in each pause is tried. A refused message holds up no other.
  */
 export class Dispatcher {
   readonly #parts: Parts;
   readonly #stopping = new AbortController();
   #news = new AbortController();
   #running: Promise<void> | undefined;
-  /** The broker or the database was away at the last try. */
   #isAway = false;
 
   constructor(parts: Parts) {
@@ -54,7 +52,7 @@ export class Dispatcher {
     this.#news.abort();
   }
 
-  /** Waits some seconds for publishes under way. What is not confirmed then stays in the outbox. */
+  /** Waits some seconds for publishes under way. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#news.abort();
@@ -65,7 +63,7 @@ export class Dispatcher {
 
   async #run(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      this.#news = new AbortController(); // before the look: what is notified during it counts
+      this.#news = new AbortController(); // what is notified during the look counts
       try {
         const isEmpty = await this.#sendBatch();
         if (isEmpty) await pause(PAUSE, this.#news.signal);
@@ -95,7 +93,7 @@ export class Dispatcher {
     return false;
   }
 
-  /** Sends a claimed message and removes it, or gives it back for later. */
+  /** Sends a claimed message and removes it, or gives it back. */
   async #send(message: OutboxMessage, claimant: string): Promise<void> {
     const { database, broker, log, now } = this.#parts;
     const { outbox_id: outboxId, queue, message_id, body, attempts } = message;

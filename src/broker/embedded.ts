@@ -8,19 +8,12 @@ import {
   type Message,
   pause,
 } from "./broker.ts";
-import { cancelAll, QueueConsumer, type Received } from "./consumer.ts";
+import { QueueConsumer, type Received } from "./consumer.ts";
 
-/** Milliseconds without a renewal after which a consumer counts as dead. */
+/** Milliseconds without a renewal after which a message is delivered again. */
 const LEASE = 30_000;
 /** Milliseconds between looks at an empty queue. */
 const POLL_PAUSE = 250;
-
-interface LeasedRow {
-  broker_message_id: number;
-  message_id: string;
-  body: string;
-  deliveries: number;
-}
 
 /** A row is invisible until `visible_at` while it is leased. */
 const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
@@ -35,7 +28,12 @@ const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   reason NVARCHAR(400) NULL
 )`;
 
-/** A queue in a table of the embedded database (SQLite), which several processes may share. */
+interface LeasedRow extends Message {
+  row: number;
+  deliveries: number;
+}
+
+/** A queue in a table of the embedded database, which several processes may share. */
 export class EmbeddedBroker implements ConsumingBroker {
   readonly description = "embedded (table Broker_Messages)";
   readonly #database: Database;
@@ -73,8 +71,8 @@ export class EmbeddedBroker implements ConsumingBroker {
     await this.#database.run(TABLE);
   }
 
-  close(): Promise<void> {
-    return cancelAll(this.#consumers, this.#log);
+  async close(): Promise<void> {
+    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
   }
 
   async *#messages(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
@@ -87,23 +85,23 @@ export class EmbeddedBroker implements ConsumingBroker {
     }
   }
 
-  /** Leases the oldest visible message and counts its delivery. */
+  /** Leases the oldest visible message. */
   #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
     const now = new Date();
     return this.#database.first<LeasedRow>(
       `UPDATE Broker_Messages SET lease = @lease, visible_at = @until, deliveries = deliveries + 1
        WHERE broker_message_id = (SELECT MIN(broker_message_id) FROM Broker_Messages
          WHERE queue = @queue AND visible_at <= @now)
-       RETURNING broker_message_id, message_id, body, deliveries`,
+       RETURNING broker_message_id AS row, message_id AS id, body, deliveries`,
       { queue, lease, now, until: new Date(now.getTime() + LEASE) },
     );
   }
 
-  /** A message whose lease is renewed until it is settled. Without the lease nothing is changed. */
-  #leased(row: LeasedRow, queue: string, lease: string): Received {
+  /** A message whose lease is renewed until it is settled. Without the lease nothing changes. */
+  #leased({ row, ...delivery }: LeasedRow, queue: string, lease: string): Received {
     const settle = async (change: string, params = {}) => {
-      const sql = `${change} WHERE broker_message_id = @id AND lease = @lease`;
-      await this.#database.run(sql, { id: row.broker_message_id, lease, ...params });
+      const sql = `${change} WHERE broker_message_id = @row AND lease = @lease`;
+      await this.#database.run(sql, { row, lease, ...params });
     };
     const renewal = setInterval(() => {
       const until = new Date(Date.now() + LEASE);
@@ -116,8 +114,7 @@ export class EmbeddedBroker implements ConsumingBroker {
       return settle(change, params);
     };
     return {
-      ...row,
-      id: row.message_id,
+      ...delivery,
       ack: () => finish("DELETE FROM Broker_Messages"),
       retry: () =>
         finish("UPDATE Broker_Messages SET visible_at = @now, lease = NULL", { now: new Date() }),

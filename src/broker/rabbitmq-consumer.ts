@@ -4,16 +4,14 @@ import { within } from "../errors.ts";
 import { pause } from "./broker.ts";
 import type { Received } from "./consumer.ts";
 
-/** Header that counts failed deliveries: a classic queue only knows whether there was one. */
+/** Header that counts failed deliveries: a classic queue does not. */
 const DELIVERIES = "x-deliveries";
-/** Milliseconds that an answer of the broker to one operation may take. */
+/** Milliseconds for the broker's answer to one operation. */
 export const REPLY_TIMEOUT = 5_000;
-/** Milliseconds before a message whose copy could not be published is given back. */
+/** Milliseconds before a message that could not be copied is given back. */
 const COPY_PAUSE = 5_000;
-/** The consumer's tag on its channel. */
 const TAG = "nassaq-server";
 
-/** What consuming a queue needs of the broker. */
 export interface Link {
   /** A channel with the queues declared on it; `onClose` is called when it ends. */
   openChannel(queues: string[], onClose: () => void): Promise<Channel>;
@@ -33,7 +31,7 @@ export async function* receive(
   const end = () => inbox.emit("end");
   const channel = await link.openChannel([queue, `${queue}.failed`], end);
   const arrivals = on(inbox, "message", { signal, close: ["end"] });
-  // Without a message RabbitMQ says that it cancelled the consumer: the queue was deleted.
+  // Null: the queue was deleted.
   const arrive = (message: ConsumeMessage | null) =>
     message ? inbox.emit("message", message) : end();
   try {
@@ -42,7 +40,10 @@ export async function* receive(
     await within(consuming, REPLY_TIMEOUT, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
-      yield toReceived(link, channel, queue, message, signal);
+      const received = toReceived(link, channel, queue, message, signal);
+      // Counted before it is tried again, or a message that kills its consumer comes for ever.
+      if (message.fields.redelivered) await received.retry();
+      else yield received;
     }
   } finally {
     await arrivals.return?.();
@@ -63,7 +64,7 @@ function toReceived(
 ): Received {
   const { messageId, contentType, headers } = message.properties;
   const deliveries = 1 + (Number(headers?.[DELIVERIES]) || 0);
-  /** Gives up the original once its copy is safe; without a copy gives it back after a while. */
+  /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
   const replaceBy = async (target: string, added: Record<string, unknown>) => {
     try {
       await link.send(target, message.content, { messageId, contentType, headers: added });
@@ -78,7 +79,6 @@ function toReceived(
     id: messageId ?? "",
     body: message.content.toString(),
     deliveries,
-    isUncounted: message.fields.redelivered,
     ack: async () => channel.ack(message),
     retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
     park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),

@@ -1,5 +1,4 @@
 import {
-  type Message as AmqpMessage,
   type Channel,
   type ChannelModel,
   type ConfirmChannel,
@@ -12,7 +11,7 @@ import {
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Consumer, ConsumingBroker, Handler, Message } from "./broker.ts";
-import { cancelAll, QueueConsumer, type Source } from "./consumer.ts";
+import { QueueConsumer, type Source } from "./consumer.ts";
 import { REPLY_TIMEOUT, receive } from "./rabbitmq-consumer.ts";
 
 /** Milliseconds. */
@@ -24,11 +23,7 @@ const HEARTBEAT = 10;
 
 const ignore = () => {};
 
-/**
- * RabbitMQ over AMQP 0-9-1. Queues are declared durable and with no argument, as every other party
- * declares them; the server's own one at each connection, because RabbitMQ writes a declaration to
- * disk some seconds later. amqplib keeps the connection up; channels are opened when needed.
- */
+/** RabbitMQ over AMQP 0-9-1. amqplib keeps the connection up; channels are opened when needed. */
 export class RabbitMQBroker implements ConsumingBroker {
   readonly description: string;
   readonly #address: ReturnType<typeof parseAddress>;
@@ -36,10 +31,11 @@ export class RabbitMQBroker implements ConsumingBroker {
   readonly #log: Logger;
   readonly #consumers: Consumer[] = [];
   #recovering: RecoveringChannelModel | undefined;
-  #model: ChannelModel | undefined;
-  /** Why nothing can be published now. */
+  /** Why the connection is down. */
   #fault: Error | undefined = new Error("RabbitMQ is not connected yet.");
   #publisher: Promise<ConfirmChannel> | undefined;
+  /** Ids of messages that no queue took. */
+  readonly #returned = new Set<unknown>();
 
   /** `url` is `amqp://` or `amqps://`; `queue` is declared at each connection. */
   constructor(options: { url: string; queue: string; log: Logger }) {
@@ -60,7 +56,9 @@ export class RabbitMQBroker implements ConsumingBroker {
     this.#recovering = recovering;
     this.#listen(recovering);
     const ready = recovering.waitForConnect().then(() => this.#openPublisher());
-    await within(ready, CONNECT_WAIT, "RabbitMQ did not answer").catch(ignore);
+    await within(ready, CONNECT_WAIT, "RabbitMQ did not answer").catch((error: unknown) =>
+      this.#log.warn("RabbitMQ can't be reached", { error: this.#fault ?? error }),
+    );
   }
 
   async publish(queue: string, message: Message): Promise<void> {
@@ -83,52 +81,40 @@ export class RabbitMQBroker implements ConsumingBroker {
   }
 
   async close(): Promise<void> {
-    await cancelAll(this.#consumers, this.#log);
-    this.#fault = new Error("RabbitMQ is closed.");
+    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
     const closing = this.#recovering?.close() ?? Promise.resolve();
     await within(closing, REPLY_TIMEOUT, "RabbitMQ did not close").catch(ignore);
   }
 
   #listen(recovering: RecoveringChannelModel): void {
-    const broker = this.description;
-    const lost = (message: string) => (error: Error) => {
-      const repeated = error.message === this.#fault?.message;
-      this.#fault = error;
-      this.#log[repeated ? "debug" : "warn"](message, { broker, error });
-    };
     recovering.on("connect", (model: ChannelModel) => {
-      this.#model = model;
       this.#fault = undefined;
-      this.#log.info("RabbitMQ is connected", { broker });
+      this.#log.info("RabbitMQ is connected");
       this.#openPublisher().catch((error: Error) => {
-        this.#log.warn("RabbitMQ takes no messages", { broker, error });
-        // Recovery listens only after the handshake. A connection that ended in it would count as
-        // connected for ever: recovery is told here.
+        this.#log.warn("RabbitMQ takes no messages", { error });
+        // Recovery does not see a connection that ended in its handshake: it is told here.
         if (error.cause instanceof IllegalOperationError) model.emit("close", error.cause);
       });
     });
-    recovering.on("disconnect", lost("RabbitMQ is disconnected"));
-    recovering.on("connect-failed", lost("RabbitMQ can't be reached"));
-    // Short of memory or disk RabbitMQ takes what is sent much later.
-    recovering.on("blocked", (reason: string) => {
-      lost("RabbitMQ takes no messages")(new Error(`RabbitMQ blocks publishers: ${reason}`));
+    recovering.on("disconnect", (error: Error) => {
+      this.#fault = error;
+      this.#log.warn("RabbitMQ is disconnected", { error });
     });
-    recovering.on("unblocked", () => {
-      this.#fault = undefined;
+    recovering.on("connect-failed", (error: Error) => {
+      this.#fault = error;
     });
-    recovering.on("error", ignore); // without a listener the process would end
+    recovering.on("error", ignore); // or the process would end
   }
 
   /** Opens a channel and declares queues on it. Rejects with the `unavailable` AppError. */
   async #openChannel(queues: string[], onClose: () => void): Promise<ConfirmChannel> {
-    if (this.#fault || !this.#model) throw unavailable("The message broker", this.#fault);
-    const opening = this.#model.createConfirmChannel();
+    if (this.#fault || !this.#recovering) throw unavailable("The message broker", this.#fault);
+    const opening = this.#recovering.createConfirmChannel();
     try {
       const channel = await answered(opening, REPLY_TIMEOUT, "RabbitMQ opened no channel");
       channel.on("close", onClose);
-      channel.on("error", ignore); // without a listener the process would end
-      for (const queue of queues) await declare(channel, queue);
       channel.on("error", (error) => this.#log.warn("RabbitMQ closed a channel", { error }));
+      for (const queue of queues) await declare(channel, queue);
       return channel;
     } catch (error) {
       opening.then((channel) => channel.close()).catch(ignore);
@@ -136,18 +122,16 @@ export class RabbitMQBroker implements ConsumingBroker {
     }
   }
 
-  /**
-   * The channel of all publishes, opened when there is none. It ends when the queue exists with
-   * other arguments (406); the next caller tries again.
-   */
-  async #openPublisher(): Promise<ConfirmChannel> {
-    if (this.#fault) throw unavailable("The message broker", this.#fault);
+  /** The channel of all publishes, opened when there is none. */
+  #openPublisher(): Promise<ConfirmChannel> {
     if (this.#publisher) return this.#publisher;
     const forget = () => {
       if (this.#publisher === opening) this.#publisher = undefined;
     };
     const opening = this.#openChannel([this.#queue], forget);
-    opening.then((channel) => channel.setMaxListeners(0), forget); // one a publish under way
+    opening.then((channel) => {
+      channel.on("return", ({ properties }) => this.#returned.add(properties.messageId));
+    }, forget);
     this.#publisher = opening;
     return opening;
   }
@@ -155,28 +139,18 @@ export class RabbitMQBroker implements ConsumingBroker {
   /** Waits for this message's own confirm. The return of an unroutable one comes before it. */
   async #send(queue: string, content: Buffer, properties: Options.Publish): Promise<void> {
     const channel = await this.#openPublisher();
-    let isReturned = false;
-    const onReturn = (returned: AmqpMessage) => {
-      isReturned ||= returned.properties.messageId === properties.messageId;
-    };
-    channel.on("return", onReturn);
-    try {
-      const confirmed = new Promise<void>((resolve, reject) => {
-        const options = { ...properties, persistent: true, mandatory: true };
-        channel.publish("", queue, content, options, (error) =>
-          error ? reject(error) : resolve(),
-        );
-      });
-      await answered(confirmed, CONFIRM_TIMEOUT, "RabbitMQ did not confirm the message");
-    } finally {
-      channel.off("return", onReturn);
-    }
-    if (!isReturned) return;
+    const confirmed = new Promise<void>((resolve, reject) => {
+      const options = { ...properties, persistent: true, mandatory: true };
+      channel.publish("", queue, content, options, (error) => (error ? reject(error) : resolve()));
+    });
+    await answered(confirmed, CONFIRM_TIMEOUT, "RabbitMQ did not confirm the message");
+    if (!this.#returned.delete(properties.messageId)) return;
     await declare(channel, queue); // the next attempt finds it
     throw new Error(`RabbitMQ could not route the message: it had no queue ${queue}.`);
   }
 }
 
+/** As all other parties declare it: any other argument would be refused (406). */
 async function declare(channel: Channel, queue: string): Promise<void> {
   const declared = channel.assertQueue(queue, { durable: true });
   await answered(declared, REPLY_TIMEOUT, `RabbitMQ did not declare the queue ${queue}`);
@@ -191,20 +165,13 @@ function answered<Reply>(answer: Promise<Reply>, limit: number, what: string): P
 
 /** The address without its credentials, and these as UTF-8: amqplib would read them as Latin-1. */
 function parseAddress(url: string) {
-  if (!URL.canParse(url)) throw new Error("The RabbitMQ address is not a valid URL.");
   const address = new URL(url);
-  const { username, password } = address;
-  const isAnonymous = username === "" && password === "";
-  const login = isAnonymous
-    ? credentials.plain("guest", "guest")
-    : credentials.plain(decode(username), decode(password));
+  const login = credentials.plain(
+    decodeURIComponent(address.username || "guest"),
+    decodeURIComponent(address.password || "guest"),
+  );
   address.username = "";
   address.password = "";
   address.searchParams.append("heartbeat", String(HEARTBEAT)); // amqplib takes the first one
   return { url: address.href, login, description: `RabbitMQ at ${address.host}` };
-}
-
-/** A `%` that is no escape means itself. */
-function decode(text: string): string {
-  return decodeURIComponent(text.replace(/%(?![0-9a-f]{2})/gi, "%25"));
 }

@@ -1,33 +1,26 @@
 import { createHmac } from "node:crypto";
 import { unavailable } from "../errors.ts";
-import type { Logger } from "../log.ts";
 import type { Broker, Message } from "./broker.ts";
 
 /** Milliseconds. */
 const REQUEST_TIMEOUT = 10_000;
 const PING_TIMEOUT = 3_000;
-/** Seconds. Each request has a token of its own; it lasts long, because clocks differ. */
+/** Seconds. Each request has a token of its own; clocks differ. */
 const TOKEN_LIFETIME = 3_600;
 
-/** Publishes to queues of Azure Service Bus that exist already, over its HTTPS API. */
+/** Publishes to existing queues of Azure Service Bus, over its HTTPS API. */
 export class AzureServiceBusBroker implements Broker {
   readonly description: string;
   readonly #access: ReturnType<typeof parseConnectionString>;
-  readonly #log: Logger;
-  /** Why the last message was refused; cleared by the next one that is not. */
+  /** Why the last message was refused. */
   #refusal: Error | undefined;
 
-  constructor(options: { connectionString: string; log: Logger }) {
-    this.#access = parseConnectionString(options.connectionString);
+  constructor({ connectionString }: { connectionString: string }) {
+    this.#access = parseConnectionString(connectionString);
     this.description = `Azure Service Bus at ${new URL(this.#access.baseUrl).host}`;
-    this.#log = options.log;
   }
 
-  async connect(): Promise<void> {
-    await this.#reach().catch((error: unknown) =>
-      this.#log.warn("Service Bus can't be reached", { error }),
-    );
-  }
+  async connect(): Promise<void> {}
 
   /** https://learn.microsoft.com/rest/api/servicebus/send-message-to-queue */
   async publish(queue: string, message: Message): Promise<void> {
@@ -43,24 +36,19 @@ export class AzureServiceBusBroker implements Broker {
       body: message.body,
       signal: AbortSignal.timeout(REQUEST_TIMEOUT),
     });
-    this.#refusal = undefined;
-    if (status === 201) return;
-    this.#refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
-    throw this.#refusal;
+    const refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
+    this.#refusal = status === 201 ? undefined : refusal;
+    if (this.#refusal) throw refusal;
   }
 
+  /** Any answer will do: a key that may only send may ask nothing else. */
   async ping(): Promise<void> {
-    await this.#reach();
+    const signal = AbortSignal.timeout(PING_TIMEOUT);
+    await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
     if (this.#refusal) throw this.#refusal;
   }
 
   async close(): Promise<void> {}
-
-  /** Any answer will do: a key that may only send may ask nothing else. */
-  async #reach(): Promise<void> {
-    const signal = AbortSignal.timeout(PING_TIMEOUT);
-    await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
-  }
 
   /** https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas */
   #token(url: string): string {
@@ -79,7 +67,7 @@ export class AzureServiceBusBroker implements Broker {
 async function exchange(url: string, init: RequestInit): Promise<number> {
   try {
     const response = await fetch(url, { ...init, redirect: "error" });
-    await response.arrayBuffer(); // read to its end, so that the connection serves again
+    await response.arrayBuffer(); // frees the connection
     const { status } = response;
     if (status !== 408 && status !== 429 && status < 500) return status;
     throw new Error(`Service Bus answered with status ${status}.`);
@@ -89,29 +77,23 @@ async function exchange(url: string, init: RequestInit): Promise<number> {
 }
 
 /**
- * Reads `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…`, in any order. With
+ * Reads `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…`. With
  * `UseDevelopmentEmulator=true` HTTP is spoken without TLS. Errors repeat no value.
  */
 function parseConnectionString(connectionString: string) {
-  const fields = new Map<string, string>();
-  for (const part of connectionString.split(";")) {
-    const split = part.indexOf("="); // the first: keys are base64 and may end in others
-    if (split > 0)
-      fields.set(part.slice(0, split).trim().toLowerCase(), part.slice(split + 1).trim());
-  }
-  const required = (name: string) => {
-    const value = fields.get(name.toLowerCase());
-    if (value) return value;
-    throw new Error(`The Service Bus connection string has no ${name}.`);
+  const field = (name: string) => {
+    const found = new RegExp(`(?:^|;)\\s*${name}=([^;]*)`, "i").exec(connectionString);
+    return found?.[1]?.trim() ?? "";
   };
-  const scheme = fields.get("usedevelopmentemulator")?.toLowerCase() === "true" ? "http" : "https";
-  const [, authority] = /^sb:\/\/([^/?#@\s]+)\/?$/i.exec(required("Endpoint")) ?? [];
-  if (authority === undefined || !URL.canParse(`${scheme}://${authority}`)) {
-    throw new Error("The Service Bus connection string has an Endpoint that is not sb://host.");
+  const scheme = /^true$/i.test(field("UseDevelopmentEmulator")) ? "http" : "https";
+  const endpoint = field("Endpoint");
+  const address = endpoint.replace(/^sb/i, scheme);
+  const keyName = field("SharedAccessKeyName");
+  const key = field("SharedAccessKey");
+  const isAddress = /^sb:\/\/[^/?#@\s]+\/?$/i.test(endpoint) && URL.canParse(address);
+  if (!isAddress || !keyName || !key) {
+    const needed = "Endpoint=sb://host, SharedAccessKeyName and SharedAccessKey";
+    throw new Error(`The Service Bus connection string needs ${needed}.`);
   }
-  return {
-    baseUrl: new URL(`${scheme}://${authority}`).origin,
-    keyName: required("SharedAccessKeyName"),
-    key: required("SharedAccessKey"),
-  };
+  return { baseUrl: new URL(address).origin, keyName, key };
 }

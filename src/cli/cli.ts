@@ -11,8 +11,7 @@ Commands:
   create-admin --email ADDRESS [--full-name NAME] [--username NAME]
                        makes an active administrator; asks for the password, or reads it from
                        standard input
-  migrate [--dry-run]  brings the database up to date and says what it did; --dry-run prints
-                       the SQL instead
+  migrate              brings the database up to date and says what it did
   config [--check]     prints the effective configuration, secrets masked, and everything that
                        is wrong with it
   verify-audit [--head EPOCH:LENGTH:MAC]
@@ -37,7 +36,7 @@ class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The values of the options; UsageError for anything else among the arguments. */
+/** The values of the options. Throws UsageError for anything else. */
 function read<const Options extends ParseArgsConfig["options"]>(args: string[], options: Options) {
   try {
     return parseArgs({ args, options }).values;
@@ -50,17 +49,16 @@ async function run([command, ...args]: string[]): Promise<number> {
   loadEnvFile(".env");
   switch (command) {
     case "create-admin": {
-      const values = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
-      const { email, username, "full-name": fullName } = values;
+      const options = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
+      const { email } = options;
       if (!email) throw new UsageError("'create-admin' needs --email.");
-      await createAdmin({ email, fullName, username });
+      await createAdmin({ ...options, email });
       return 0;
     }
-    case "migrate": {
-      const { "dry-run": dryRun = false } = read(args, { "dry-run": FLAG });
-      await migrate({ dryRun });
+    case "migrate":
+      read(args, {});
+      await migrate();
       return 0;
-    }
     case "config":
       read(args, { check: FLAG });
       return checkConfig() ? 0 : EX_CONFIG;
@@ -85,15 +83,13 @@ function exitCode(error: unknown): number {
 
 /** A line for each fault of a field; never a stack, never a value. */
 function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
   if (error instanceof AppError && typeof error.detail !== "string") {
     return error.detail.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("\n");
   }
-  // An AggregateError of the network has none.
-  return error.message || String((error as NodeJS.ErrnoException).code ?? error.name);
+  return error instanceof Error ? error.message : String(error);
 }
 
-// `config | head`: nobody reads any more.
+// With `config | head` nobody reads any more.
 process.stdout.on("error", () => {});
 const words = process.argv.slice(2);
 if (words.includes("--help") || words.includes("-h")) process.stdout.write(HELP);

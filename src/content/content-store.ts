@@ -1,4 +1,4 @@
-/** What OCR made of one document: the shape that the workers write into `ocr_results`. */
+/** What OCR made of one document, as the workers write it into `ocr_results`. */
 export interface ExtractedText {
   doc_id: number;
   filename: string;
@@ -20,7 +20,7 @@ export interface ExtractedText {
 export interface ContentStore {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
-  /** Starts connecting; returns within seconds whatever answers, and keeps trying by itself. */
+  /** Returns within seconds whatever answers; it keeps trying by itself. */
   connect(): Promise<void>;
   /** Writes or replaces the text of `doc_id`; returns its id there, 36 characters at most. */
   put(text: ExtractedText): Promise<string>;

@@ -5,10 +5,7 @@ import type { ContentStore, ExtractedText } from "./content-store.ts";
 /** `ocr` and `classification` are JSON. */
 type Row = Omit<ExtractedText, "ocr" | "classification"> & { ocr: string; classification: string };
 
-/**
- * Extracted texts in a table of the embedded database, which stays its owner's to close. `connect`
- * makes the table: it exists on the embedded engine only, so the shared migrations don't know it.
- */
+/** Extracted texts in a table of the embedded database. */
 export class EmbeddedContentStore implements ContentStore {
   readonly description = "embedded";
   readonly #database: Database;
@@ -29,7 +26,6 @@ export class EmbeddedContentStore implements ContentStore {
     );
   }
 
-  /** A replaced text keeps its id. */
   async put(text: ExtractedText): Promise<string> {
     const row = await this.#database.first<{ content_id: string }>(
       `INSERT OR REPLACE INTO Extracted_Texts (doc_id, content_id, filename, file_type,

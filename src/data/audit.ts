@@ -1,4 +1,4 @@
-import { escapeLike, type Queryable } from "./database.ts";
+import { escapeLike, type Queryable, type Window } from "./database.ts";
 import { filters } from "./filters.ts";
 
 /** A row of the audit trail, the table `Logs`. */
@@ -60,22 +60,22 @@ export interface AuditFilter {
   until?: Date | undefined;
 }
 
-function auditFilters({ action, userId, since, until }: AuditFilter) {
-  const byUser = "l.user_id = @userId OR l.user_id IS NULL AND l.details LIKE @actor ESCAPE '\\'";
-  const { where, params } = filters([
-    ["l.action_type = @action", "action", action],
-    [`(${byUser})`, "userId", userId],
-    ["l.log_timestamp >= @since", "since", since],
-    ["l.log_timestamp < @until", "until", until],
-  ]);
-  return { where, params: { ...params, actor: `${escapeLike(`{"actor_id":${userId},`)}%` } };
+function auditFilters(filter: AuditFilter) {
+  const { where, params } = filters(filter, {
+    action: "l.action_type = @action",
+    userId: "(l.user_id = @userId OR l.user_id IS NULL AND l.details LIKE @actor ESCAPE '\\')",
+    since: "l.log_timestamp >= @since",
+    until: "l.log_timestamp < @until",
+  });
+  const actor = `${escapeLike(`{"actor_id":${filter.userId},`)}%`;
+  return { where, params: { ...params, actor } };
 }
 
 /** Newest first: by id, because DATETIME columns round to 3.33 ms. */
 export function listAuditRows(
   q: Queryable,
   filter: AuditFilter,
-  window: { skip: number; limit: number },
+  window: Window,
 ): Promise<AuditRow[]> {
   const { where, params } = auditFilters(filter);
   return q.page<AuditRow>(`${SELECT_ROW} ${where} ORDER BY l.log_id DESC`, params, window);

@@ -28,7 +28,7 @@ export function findSession(
   sessionId: string,
   userId: number,
 ): Promise<Session | undefined> {
-  return q.first<Session>(
+  return q.first(
     `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
        pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
        expires_at AS expiresAt
@@ -38,10 +38,7 @@ export function findSession(
   );
 }
 
-/**
- * Replaces the tokens of a live session if they still are those of `seen`: compare and swap in one
- * statement. False when somebody else was faster; the caller reads again.
- */
+/** Replaces the tokens of a live session if they still are those of `seen`; whether it did. */
 export async function swapTokens(
   q: Queryable,
   seen: Session,

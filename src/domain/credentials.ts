@@ -1,12 +1,12 @@
 import * as v from "valibot";
-import { line, text } from "./text.ts";
+import { name, text } from "./text.ts";
 
 /** 6 to 60 characters after trimming, in NFKC; the column holds 100 UTF-16 code units. */
 export const fullName = v.pipe(
   text,
   v.normalize("NFKC"),
   v.trim(),
-  line,
+  name,
   v.minCodePoints(6),
   v.maxCodePoints(60),
   v.maxLength(100),
@@ -27,11 +27,14 @@ export const email = v.pipe(
   v.toLowerCase(),
 );
 
-/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC. */
+/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC, none of them invisible. */
 export const username = v.pipe(
-  line,
+  name,
   v.normalize("NFKC"),
-  v.regex(/^[\p{L}\p{M}\p{Nd}_.-]{3,20}$/u, "Must be 3 to 20 letters, digits, '_', '.' or '-'"),
+  v.regex(
+    /^[[\p{L}\p{M}\p{Nd}_.\-]--\p{Default_Ignorable_Code_Point}]{3,20}$/v,
+    "Must be 3 to 20 letters, digits, '_', '.' or '-'",
+  ),
 );
 
 /** A new password: 8 to 64 characters, a digit and a symbol among them. bcrypt reads 72 bytes. */

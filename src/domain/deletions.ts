@@ -21,8 +21,8 @@ interface Parts {
 export type Deletions = ReturnType<typeof createDeletions>;
 
 /**
- * Removes blobs and texts that no row names. The table `Deletions` has a deleted document's until
- * they are gone, and an upload's from before its first byte to its commit.
+ * Removes blobs and texts that no row names. A deleted document's are noted until they are gone, an
+ * upload's from before its first byte to its commit.
  */
 export function createDeletions({ database, storage, content, findBlob, log, now }: Parts) {
   /** A worker may overwrite a moved blob: it goes only when its bytes are no other document's. */

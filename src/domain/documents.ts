@@ -24,7 +24,6 @@ interface Parts extends Core {
 
 export type Documents = ReturnType<typeof createDocuments>;
 
-/** Stored documents: who may see them, their bytes, their end. */
 export function createDocuments(parts: Parts) {
   const { database, authority, audit, storage, deletions, log, now } = parts;
 
@@ -41,7 +40,7 @@ export function createDocuments(parts: Parts) {
   }
 
   return {
-    /** 404 for a document that the user may not see, as for one that does not exist. */
+    /** 404 also for a document that the user may not see. */
     get: (user: User, docId: number): Promise<Document> => getVisible(database, user, docId),
 
     /**
@@ -76,8 +75,8 @@ export function createDocuments(parts: Parts) {
     },
 
     /**
-     * Deletes the rows, then the blob and the text; what can't be reached is removed later. 409
-     * while the document is being worked on, unless `force`, and as `removing` says.
+     * Deletes the rows, then the blob and the text, or later if they can't be reached. 409 while
+     * the document is being worked on, unless `force`, and as `removing` says.
      */
     async remove(caller: Caller, docId: number, { force }: { force: boolean }): Promise<void> {
       const rows = authority.act(caller, "admin", async (tx) => {
@@ -106,10 +105,7 @@ async function getVisible(q: Queryable, user: User, docId: number): Promise<Docu
   throw new AppError("not_found", `Document with id ${docId} not found.`);
 }
 
-/**
- * The blob with the document's bytes: at its key, or where a worker moved it. Throws `BlobNotFound`
- * when neither is there, or what is there is not proven to be the document's.
- */
+/** The blob at its key, or where a worker moved it. `BlobNotFound` unless its bytes are proven. */
 async function locate(
   { content, findBlob }: Parts,
   document: Document,
@@ -125,7 +121,7 @@ async function locate(
   throw new BlobNotFound(`Not at ${key}, and not proven to be at ${moved || "another key"}`);
 }
 
-/** Whether a blob that others may overwrite has the document's size and hash, as far as known. */
+/** Whether a blob has the document's size and hash, as far as they are known. */
 async function isOf({ fileSize, sha256 }: Document, blob: FoundBlob): Promise<boolean> {
   if (fileSize !== null && fileSize !== blob.size) return false;
   return sha256 === null || sha256 === (await blob.hash());

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { ForeignKeyViolation } from "../data/database.ts";
 import { findUser, findUserByEmail } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
@@ -18,21 +19,28 @@ export function createLogin({ database, audit }: Core, passwords: Passwords, ses
     const known = await findUserByEmail(database, address);
     const proved = await passwords.verify(password, known?.passwordHash);
     // A refusal is returned, not thrown: its audit row is to be committed.
-    const outcome = await database.transaction(async (tx) => {
-      const user = known && (await findUser(tx, known.userId));
-      const by = { ...actor, userId: user?.userId ?? null };
-      if (user?.isActive && proved) {
-        const tokens = await sessions.open(tx, user);
-        await audit.record(tx, "login", by, user.userId, { session_id: tokens.session_id });
-        return tokens;
-      }
-      const reason = user && proved ? "not_active" : "bad_credentials";
-      // What else was typed may be a password in the wrong field.
-      const attempted = v.is(email, address) ? { email: address } : {};
-      await audit.record(tx, "login_failed", by, by.userId, { reason, ...attempted });
-      return reason === "not_active"
-        ? new AppError("forbidden", "User is not active")
-        : new AppError("not_authenticated", "Incorrect email or password");
+    const attempt = () =>
+      database.transaction(async (tx) => {
+        const user = known && (await findUser(tx, known.userId));
+        const by = { ...actor, userId: user?.userId ?? null };
+        if (user?.isActive && proved) {
+          const tokens = await sessions.open(tx, user);
+          await audit.record(tx, "login", by, user.userId, { session_id: tokens.session_id });
+          return tokens;
+        }
+        const reason = user && proved ? "not_active" : "bad_credentials";
+        // What else was typed may be a password in the wrong field.
+        const attempted = v.is(email, address) ? { email: address } : {};
+        const entityId = known?.userId ?? null;
+        await audit.record(tx, "login_failed", by, entityId, { reason, ...attempted });
+        return reason === "not_active"
+          ? new AppError("forbidden", "User is not active")
+          : new AppError("not_authenticated", "Incorrect email or password");
+      });
+    const outcome = await attempt().catch((error) => {
+      // The user was deleted since the transaction found them.
+      if (error instanceof ForeignKeyViolation) return attempt();
+      throw error;
     });
     if (outcome instanceof AppError) throw outcome;
     return outcome;

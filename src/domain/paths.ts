@@ -46,7 +46,7 @@ export function depthOf(fullPath: string): number {
 
 export type Paths = ReturnType<typeof createPaths>;
 
-/** Each change is one transaction with its audit row. 404 for an unknown id. */
+/** 404 for an unknown id. */
 export function createPaths({ database, authority, audit, now }: Core) {
   return {
     get: (pathId: number): Promise<VirtualPath> => getPath(database, pathId),
@@ -105,11 +105,11 @@ async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<voi
   if (other && other.pathId !== path.pathId) throw taken(to);
   const moved = [path, ...(await listPathsBelow(tx, path.fullPath))];
   const renamed = ({ fullPath }: VirtualPath) => to + fullPath.slice(path.fullPath.length);
-  if (moved.some((one) => renamed(one).length > MAX_LENGTH)) {
-    const msg = `A path below it would be longer than ${MAX_LENGTH} characters`;
-    const issue = { type: "max_length", loc: ["body", "full_path"], msg };
-    throw new AppError("validation_failed", [issue]);
-  }
+  const msg = `A path below it would be longer than ${MAX_LENGTH} characters`;
+  if (moved.some((one) => renamed(one).length > MAX_LENGTH))
+    throw new AppError("validation_failed", [
+      { type: "max_length", loc: ["body", "full_path"], msg },
+    ]);
   // One may move to where another still is, so that one moves first.
   const direction = to.length > path.fullPath.length ? -1 : 1;
   moved.sort((a, b) => direction * (a.fullPath.length - b.fullPath.length));

@@ -12,12 +12,12 @@ import { newBlobKey } from "./blobs.ts";
 import type { Deletions } from "./deletions.ts";
 import { documentName, fileType } from "./filenames.ts";
 
-/** Milliseconds: an upload that takes longer counts as left behind, and its blob is deleted. */
+/** Milliseconds after which an upload counts as left behind, and its blob is deleted. */
 const GRACE = 24 * 60 * 60 * 1000;
-/** Milliseconds before that from which on no commit may rescue the blob: clocks differ. */
+/** Milliseconds before that in which no commit may rescue the blob: clocks differ. */
 const MARGIN = 60 * 60 * 1000;
 
-/** The stages that each worker of the platform expects to find, one row each. */
+/** The stages that each worker expects to find, one row each. */
 const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
 
 /** Bytes that are in the storage and in no table yet. */
@@ -32,7 +32,7 @@ export interface StoredFile {
   deletion: Deletion;
 }
 
-/** What comes with a file; `full_path` is a canonical virtual path. */
+/** `full_path` is canonical. */
 interface Metadata {
   full_path: string;
   description: string | null;
@@ -41,10 +41,9 @@ interface Metadata {
 interface Parts extends Core {
   storage: Storage;
   deletions: Deletions;
-  /** Which worker is fed. */
   backend: keyof typeof STAGES;
   queueName: string;
-  /** Called when a message was committed to the outbox. */
+  /** A message was committed to the outbox. */
   onQueued: () => void;
 }
 
@@ -77,7 +76,7 @@ export function createUploads(parts: Parts) {
         }
       }
       const stream = Readable.from(metered(), { objectMode: false });
-      // The upload tells what fails.
+      // `upload` rejects with what failed.
       stream.on("error", () => {});
       try {
         const url = await storage.upload(stream, deletion.blobKey, { contentType });
@@ -89,9 +88,9 @@ export function createUploads(parts: Parts) {
     },
 
     /**
-     * Makes a received file a document, in one transaction. Returns its id, and its path as the
-     * database spells it. When that fails the blob is removed. While nobody knows the outcome of
-     * the commit, the deletion decides later: it is there if nothing was committed.
+     * Makes a received file a document. Returns its id, and its path as the database spells it.
+     * When that fails the blob is removed. When nobody knows the outcome, the deletion decides
+     * later: it is there if nothing was committed.
      */
     async finish(caller: Caller, file: StoredFile, meta: Metadata) {
       try {

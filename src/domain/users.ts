@@ -45,9 +45,15 @@ function sameOr<Rule extends v.GenericSchema<string, string>>(current: string, r
 
 export type Users = ReturnType<typeof createUsers>;
 
-/** Changes to users. Each is one transaction with its audit row. 404 for an unknown id. */
+/** 404 for an unknown id. */
 export function createUsers(core: Core, sessions: Sessions) {
   const { database, authority, audit } = core;
+
+  /** One at a time changes who is an admin; whoever waited may have stopped being one. */
+  async function takeTurn(tx: Queryable, caller: Caller): Promise<void> {
+    await lockAdmins(tx, ADMIN_ROLE);
+    await authority.check(tx, caller, "admin");
+  }
 
   /** 400 for no field at all, a name or an address in use, an unknown role, the last admin. */
   async function update(
@@ -60,8 +66,8 @@ export function createUsers(core: Core, sessions: Sessions) {
     let changes = input;
     try {
       return await authority.act(caller, level, async (tx) => {
-        if (input.role_id !== undefined || input.is_active === false)
-          await lockAdmins(tx, ADMIN_ROLE);
+        if (input.role_id !== undefined || input.is_active !== undefined)
+          await takeTurn(tx, caller);
         const before = await getUser(tx, userId);
         if (Object.keys(input).length === 0) throw refused("No fields to update");
         changes = differences(before, input);
@@ -99,7 +105,7 @@ export function createUsers(core: Core, sessions: Sessions) {
     async remove(caller: Caller, userId: number): Promise<void> {
       if (userId === caller.userId) throw refused("Cannot delete your own account.");
       const deletion = authority.act(caller, "admin", async (tx) => {
-        await lockAdmins(tx, ADMIN_ROLE);
+        await takeTurn(tx, caller);
         const user = await getUser(tx, userId);
         await refuseLastAdmin(tx, user);
         if ((await countDocuments(tx, { userId })) > 0)

@@ -1,17 +1,9 @@
 import { AppError } from "../errors.ts";
-import { parseMediaType } from "./header-values.ts";
-import {
-  announcedLength,
-  announcesBody,
-  atMost,
-  collect,
-  decodeUtf8,
-  readBody,
-} from "./incoming.ts";
+import { announcedLength, announcesBody, parseMediaType } from "./headers.ts";
+import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
 import type { Request } from "./request.ts";
 import { invalid, type Schema, validate } from "./validate.ts";
 
-/** Most bytes of a JSON or form body. */
 const MAX_BODY_BYTES = 64 * 1024;
 
 /** A JSON body, checked. 415, 413 beyond 64 KiB, 422 for what is not what the schema asks for. */
@@ -26,7 +18,7 @@ export async function readForm<T>(request: Request, schema: Schema<T>): Promise<
   return validate(schema, uniqueValues(new URLSearchParams(text), "body"), "body");
 }
 
-/** The query's parameters, checked. One given twice is a 422, even an unknown one. */
+/** The query's parameters, checked. One given twice is a 422. */
 export function readQuery<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, uniqueValues(request.query, "query"), "query");
 }

@@ -2,8 +2,8 @@
 export type RangeRequest = { start: number; end: number } | "unsatisfiable" | undefined;
 
 /**
- * One byte range of `size` bytes, `end` included (RFC 9110 §14.1.2). Other units, malformed values
- * and several ranges are ignored, as §14.2 allows. Has a meaning for GET only.
+ * One byte range of `size` bytes, `end` included (RFC 9110 §14.1.2), of a GET. Other units,
+ * malformed values and several ranges are ignored, as §14.2 allows.
  */
 export function parseRange(header: string | undefined, size: number): RangeRequest {
   const [, first = "", last = ""] = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? "") ?? [];

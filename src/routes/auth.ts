@@ -37,7 +37,7 @@ export function createAuthRoutes({
       const input = await readJson(request, newAccount);
       perAccount.take(`register ${input.email}`, request.address);
       const user = await registration.register(input, actorOf(request));
-      return created("/api/v1/users/me", userResponse(user));
+      return created(`/api/v1/users/${user.userId}`, userResponse(user));
     },
 
     async login(request: Request) {

@@ -4,9 +4,11 @@ import {
   countDocuments,
   type Document,
   type DocumentFilter,
+  findOcrResult,
   listDocuments,
   listStages,
   OCR_STAGE,
+  type OcrResult,
   PROCESSING_STATUSES,
   type StageState,
 } from "../data/documents.ts";
@@ -70,6 +72,21 @@ function stageFields(stageName: string, state: StageState) {
   };
 }
 
+function metrics(result: OcrResult | undefined) {
+  if (!result) return { ocr: null, classification: null };
+  const { cost_usd_ocr, cost_usd_classification, category, classification_confidence, ...ocr } =
+    result;
+  const classification = {
+    category,
+    confidence: classification_confidence,
+    cost_usd: cost_usd_classification,
+  };
+  return {
+    ocr: { ...ocr, cost_usd: cost_usd_ocr },
+    classification: category === null ? null : classification,
+  };
+}
+
 interface Parts {
   database: Database;
   documents: Documents;
@@ -107,6 +124,7 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
         sha256: document.sha256,
         description: document.description,
         stages: stages.map((stage) => stageFields(stage.stageName, stage)),
+        ...metrics(await findOcrResult(database, doc_id)),
       });
     },
 

@@ -39,6 +39,10 @@ export function createPathRoutes({ database, paths }: { database: Database; path
       return created(`/api/v1/paths/${path.pathId}`, pathResponse(path));
     },
 
+    async detail(request: Request) {
+      return json(pathResponse(await paths.get(readParams(request, params).path_id)));
+    },
+
     async update(request: Request, caller: Caller) {
       const { path_id } = readParams(request, params);
       const input = await readJson(request, pathUpdate);

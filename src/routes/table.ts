@@ -49,6 +49,7 @@ export function table({ health, auth, users, documents, paths, logs }: Handlers)
     route("GET", "/api/v1/users/pending", "admin", users.pending),
     route("GET", "/api/v1/users/me", "user", users.me),
     route("PATCH", "/api/v1/users/me", "active", users.updateMe),
+    route("GET", "/api/v1/users/:user_id", "admin", users.detail),
     route("PATCH", "/api/v1/users/:user_id", "admin", users.update),
     route("PATCH", "/api/v1/users/:user_id/activate", "admin", users.activate),
     route("DELETE", "/api/v1/users/:user_id", "admin", users.remove),
@@ -64,6 +65,7 @@ export function table({ health, auth, users, documents, paths, logs }: Handlers)
 
     route("GET", "/api/v1/paths", "active", paths.list),
     route("POST", "/api/v1/paths", "admin", paths.create),
+    route("GET", "/api/v1/paths/:path_id", "active", paths.detail),
     route("PATCH", "/api/v1/paths/:path_id", "admin", paths.update),
     route("DELETE", "/api/v1/paths/:path_id", "admin", paths.remove),
 

@@ -48,6 +48,10 @@ export function createUserRoutes({ database, users }: { database: Database; user
       return json(userResponse(await users.updateSelf(caller, changes)));
     },
 
+    async detail(request: Request) {
+      return json(userResponse(await users.get(readParams(request, params).user_id)));
+    },
+
     async update(request: Request, caller: Caller) {
       const { user_id } = readParams(request, params);
       const changes = await readJson(request, adminUpdate(await users.get(user_id)));

@@ -1,5 +1,6 @@
+import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
-import { AppError, unavailable } from "../errors.ts";
+import { type AppError, unavailable } from "../errors.ts";
 import type { Answer, Job } from "./password-worker.ts";
 
 interface Task {
@@ -8,35 +9,26 @@ interface Task {
   reject: (error: AppError) => void;
 }
 
-const WORKER = new URL(
-  import.meta.url.endsWith(".ts") ? "./password-worker.ts" : "./password-worker.js",
-  import.meta.url,
-);
+/** `.ts` or, compiled, `.js`. */
+const WORKER = new URL(`password-worker${extname(import.meta.url)}`, import.meta.url);
 
-const failed = (cause?: unknown) => unavailable("The password service", cause);
-
-const busy = () =>
-  new AppError("unavailable", "Too many sign-ins at the moment. Please try again.", {
-    headers: { "Retry-After": "1" },
-  });
+const failed = (cause?: unknown) => unavailable("The password service", cause, 1);
 
 /**
- * Runs bcrypt jobs in at most `threads` worker threads, first come first served, while at most
- * `queueLimit` wait. Threads start when first needed; idle ones do not keep the process alive.
+ * Runs bcrypt jobs in at most `threads` worker threads, in order, while at most `queueLimit` wait.
+ * Threads start when first needed. Idle ones do not keep the process alive.
  */
 export function createPasswordPool(threads: number, queueLimit: number) {
-  /** What each thread works on. */
   const tasks = new Map<Worker, Task | undefined>();
   const queue: Task[] = [];
   let closed = false;
 
   function startThread(): Worker {
-    // Neither the flags nor the environment of this process: some flags (--input-type) keep a
-    // thread from starting, and the secrets are none of its business.
+    // Some flags of the process (--input-type) keep a thread from starting. It needs no secrets.
     const worker = new Worker(WORKER, { name: "password", execArgv: [], env: {} });
     let cause: unknown;
     worker.on("message", ({ result }: Partial<Answer>) => {
-      // Node itself sends messages too, to `node --watch`.
+      // `node --watch` sends messages too.
       if (result === undefined) return;
       tasks.get(worker)?.resolve(result);
       tasks.set(worker, undefined);
@@ -65,24 +57,24 @@ export function createPasswordPool(threads: number, queueLimit: number) {
         worker.ref();
         worker.postMessage(task.job);
       } catch (error) {
-        // The system gives no further thread. A throw from an event handler would end the process.
+        // A throw from an event handler would end the process.
         task.reject(failed(error));
       }
     }
   }
 
   return {
-    /** Rejects with `unavailable` when the queue is full, the thread dies or the pool is closed. */
+    /** Rejects with 503 when the queue is full, the thread dies or the pool is closed. */
     run(job: Job): Promise<Answer["result"]> {
       const { promise, resolve, reject } = Promise.withResolvers<Answer["result"]>();
       if (closed) reject(failed());
       else queue.push({ job, resolve, reject });
       dispatch();
-      if (queue.length > queueLimit) queue.pop()?.reject(busy());
+      if (queue.length > queueLimit) queue.pop()?.reject(failed());
       return promise;
     },
 
-    /** Ends all threads; what they were doing and what waits is rejected. */
+    /** Rejects what runs and what waits. */
     async close(): Promise<void> {
       closed = true;
       for (const task of queue.splice(0)) task.reject(failed());

@@ -1,44 +1,37 @@
 import { Readable } from "node:stream";
 import type { RestError } from "@azure/storage-blob";
 import { TimedOut, unavailable, within } from "../errors.ts";
-import { BlobNotFound, rangeNotSatisfiable } from "./storage.ts";
+import { BlobExists, BlobNotFound } from "./storage.ts";
 
-/** Milliseconds for a call. Sent twice, what swallows packets is known as down in 20 s. */
+/** Milliseconds for a call. */
 const CALL_TIMEOUT = 10_000;
-
-/** Milliseconds without a byte before a download that its reader waits for fails. */
+/** Milliseconds that a reader waits for the next bytes of a download. */
 const READ_TIMEOUT = 30_000;
 
 /**
- * What callers may see and log of an error of the SDK: `BlobNotFound` for 404,
- * `range_not_satisfiable` for 416, else `unavailable`. The SDK's own error holds the request with
- * its signature, and a SAS is part of the URL, so a new error is made: no link to the old one, and
- * nothing after a `?` of its message.
+ * The port's error for one of the SDK. That one holds the request with its signature, and perhaps a
+ * SAS in its URL: nothing of it is kept but its code, its status and its message up to a `?`.
  */
 function toFailure(error: unknown): Error {
   if (error instanceof TimedOut) return unavailable("The document storage", error);
-  const { message, name, code, statusCode, response } = error as RestError;
+  const { message, name, code, statusCode: status, response } = error as RestError;
   const cause = Object.assign(new Error(message.split("\n", 1)[0]?.replace(/\?\S*/g, "")), {
-    // Answers to HEAD have no body; the header has the code always.
+    // Answers to HEAD have no body, but this header.
     code: response?.headers.get("x-ms-error-code") ?? code ?? name,
-    status: statusCode,
-    requestId: response?.headers.get("x-ms-request-id"),
+    status,
   });
-  if (statusCode === 404) return new BlobNotFound("No blob has this key", { cause });
-  if (statusCode === 416) return rangeNotSatisfiable(cause);
+  if (cause.code === "BlobAlreadyExists") {
+    return new BlobExists("A blob with this key exists", { cause });
+  }
+  if (status === 404) return new BlobNotFound("No blob has this key", { cause });
   return unavailable("The document storage", cause);
 }
 
-/**
- * Runs one call of the SDK, which must be safe to repeat, within a time limit in milliseconds, and
- * once more when that runs out. Aborting `cancel` gives the call up; its reason is thrown.
- */
+/** Runs one call of the SDK, `timeout` milliseconds at most. Throws the reason of `cancel`. */
 export async function call<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
-  options: { timeout?: number; cancel?: AbortSignal } = {},
-  attempts = 2,
+  { timeout = CALL_TIMEOUT, cancel }: { timeout?: number; cancel?: AbortSignal } = {},
 ): Promise<Result> {
-  const { timeout = CALL_TIMEOUT, cancel } = options;
   const limit = new AbortController();
   const signal = cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal;
   try {
@@ -46,15 +39,11 @@ export async function call<Result>(
   } catch (error) {
     limit.abort();
     cancel?.throwIfAborted();
-    if (!(error instanceof TimedOut) || attempts === 1) throw toFailure(error);
-    return call(work, options, attempts - 1);
+    throw toFailure(error);
   }
 }
 
-/**
- * The bytes of `source`, a download: it fails when a chunk that is asked for does not come in time,
- * and with the errors of `toFailure`. Destroying the result destroys the source at once.
- */
+/** The bytes of a download, with failures as above and the time limit for reading. */
 export function guarded(source: Readable): Readable {
   const chunks: AsyncIterator<Buffer> = source[Symbol.asyncIterator]();
   return new Readable({

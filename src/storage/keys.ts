@@ -1,15 +1,14 @@
-/** Characters: Azure's limit (learn.microsoft.com, "Naming and referencing containers, blobs"). */
+/** Characters (learn.microsoft.com, "Naming and referencing containers, blobs"). */
 const MAX_KEY_LENGTH = 1024;
 
-/** A key that no store takes, or a URL that is not one of this store's; neither is repeated. */
+/** For what is no key, or a URL that is not this store's; neither is repeated. */
 export class InvalidBlobKey extends Error {
   override readonly name = "InvalidBlobKey";
 }
 
 /**
  * Whether `text` may be a key: 1 to 1024 characters in segments joined by `/`, none of them empty,
- * `.` or `..`, of characters that XML, and so Azure's lists, can carry; no control characters. So
- * no key is absolute, leads out of a folder or looks like a URL.
+ * `.` or `..`, of characters that XML, and so Azure's lists, can carry; no control characters.
  */
 export function isKey(text: string): boolean {
   return (
@@ -20,29 +19,18 @@ export function isKey(text: string): boolean {
   );
 }
 
-/** Whether a key can start with `text`. */
-export function isPrefix(text: string): boolean {
-  return isKey(text) || isKey(`${text}x`);
-}
-
-/** Returns `key` if it is one, else throws `InvalidBlobKey`. */
 export function checkKey(key: string): string {
   if (!isKey(key)) throw new InvalidBlobKey("This is not a blob key");
   return key;
 }
 
-/** Whether `text` is a URL with an authority; never true of a key, whose segments are not empty. */
+/** Whether `text` is a URL with an authority, which no key can be. */
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
 }
 
-/** Sorts keys by code point: as UTF-8 bytes, not as JavaScript's UTF-16 units. */
-export function byCodePoint(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
-}
-
 /** Those whose last segment contains `query`, whatever its case, in any script. */
 export function findNames(keys: readonly string[], query: string): string[] {
-  const fold = (text: string) => text.toLowerCase().toUpperCase();
-  return keys.filter((key) => fold(key.slice(key.lastIndexOf("/") + 1)).includes(fold(query)));
+  const nameOf = (key: string) => key.slice(key.lastIndexOf("/") + 1).toLowerCase();
+  return keys.filter((key) => nameOf(key).includes(query.toLowerCase()));
 }

@@ -5,24 +5,28 @@ import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { byCodePoint, checkKey, findNames, InvalidBlobKey, isPrefix, isUrl } from "./keys.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
 import { toKey, toPath } from "./local-names.ts";
-import type { BlobProperties, ByteRange, Storage } from "./storage.ts";
-import { BlobExists, BlobNotFound, rangeNotSatisfiable } from "./storage.ts";
+import {
+  BlobExists,
+  BlobNotFound,
+  type BlobProperties,
+  type ByteRange,
+  type Storage,
+} from "./storage.ts";
 import { consume } from "./streaming.ts";
 
-/** Where files are until they are whole, on the file system of the others. No key begins so. */
+/** Where files are until they are whole. No path of a key begins so. */
 const UNFINISHED = ".uploads";
 
-/** Milliseconds after which an unfinished file that nobody wrote to was left by a crash. */
+/** Milliseconds without a write before an unfinished file counts as left by a crash. */
 const STALE_AFTER = 60 * 60 * 1000;
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
 /**
- * Blobs as files in a folder that only this server writes to; names on disk as told in
- * `local-names.ts`; a blob's URL is its file's. A finished blob is on the disk (fsync) before
- * `upload` returns. No content type is kept, and a key can't also be a folder of other keys.
+ * Blobs as files in a folder that only this server writes to, on the disk (fsync) before `upload`
+ * returns. No content type is kept, and a key can't also be a folder of other keys.
  */
 export class LocalFolderStorage implements Storage {
   readonly description: string;
@@ -33,11 +37,15 @@ export class LocalFolderStorage implements Storage {
     this.#folder = folder;
   }
 
-  /** Makes the folder if it is missing; throws the system's error when that can't be. */
+  /** Makes the folder if it is missing, or throws the system's error. */
   static async open(options: { folder: string }): Promise<LocalFolderStorage> {
     const unfinished = join(options.folder, UNFINISHED);
     await fs.mkdir(unfinished, { recursive: true });
-    for (const name of await fs.readdir(unfinished)) await removeStale(join(unfinished, name));
+    for (const name of await fs.readdir(unfinished)) {
+      const path = join(unfinished, name);
+      const found = await fs.stat(path).catch(ignoreAbsent);
+      if (found && found.mtimeMs < Date.now() - STALE_AFTER) await fs.rm(path, { force: true });
+    }
     return new LocalFolderStorage(await fs.realpath(options.folder));
   }
 
@@ -60,8 +68,7 @@ export class LocalFolderStorage implements Storage {
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
-    const { size } = await this.properties(keyOrUrl);
-    if (range && range.start >= size) throw rangeNotSatisfiable();
+    await this.properties(keyOrUrl); // throws BlobNotFound
     const file = await fs.open(this.#path(keyOrUrl));
     return file.createReadStream({ ...range });
   }
@@ -69,7 +76,6 @@ export class LocalFolderStorage implements Storage {
   async delete(keyOrUrl: string): Promise<void> {
     const path = this.#path(keyOrUrl);
     if (await this.exists(keyOrUrl)) await fs.rm(path, { force: true });
-    // Empty folders may also be left of an upload that a crash cut off.
     await this.#removeEmptyFolders(dirname(path));
   }
 
@@ -94,14 +100,14 @@ export class LocalFolderStorage implements Storage {
 
   async list(prefix: string): Promise<string[]> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isPrefix(start)) return [];
+    if (!isKey(`${start}x`)) return [];
     const folder = start.slice(0, Math.max(0, start.lastIndexOf("/")));
     const keys: string[] = [];
     for await (const path of walk(join(this.#folder, toPath(folder)))) {
       const key = toKey(relative(this.#folder, path));
       if (key?.startsWith(start)) keys.push(key);
     }
-    return keys.sort(byCodePoint);
+    return keys.sort();
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
@@ -133,28 +139,24 @@ export class LocalFolderStorage implements Storage {
     throw new InvalidBlobKey("This URL is not of a blob in this folder");
   }
 
-  /** Of a blob's file; undefined for what is missing or a folder. */
+  /** Undefined for what is missing or a folder. */
   async #stat(keyOrUrl: string): Promise<Stats | undefined> {
     const found = await fs.stat(this.#path(keyOrUrl)).catch(ignoreAbsent);
     return found?.isFile() ? found : undefined;
   }
 
-  /**
-   * Moves a finished file to `target`. rename(2) overwrites, and not every file system has link(2),
-   * so an empty file, which must not exist yet, claims the name first.
-   */
+  /** Moves a finished file to `target`. rename(2) overwrites: an empty file claims the name. */
   async #publish(unfinished: string, target: string): Promise<void> {
     await fs.mkdir(dirname(target), { recursive: true });
     await fs.writeFile(target, "", { flag: "wx" }).catch((error: unknown) => {
       throw codeOf(error) === "EEXIST" ? new BlobExists("A blob with this key exists") : error;
     });
     await fs.rename(unfinished, target);
-    for (let path = target; path !== this.#folder; path = dirname(path)) {
+    for (let path = target; path !== this.#folder; path = dirname(path))
       await syncFolder(dirname(path));
-    }
   }
 
-  /** Removes `folder` and the folders above it, as far as they are empty. */
+  /** `folder` and those above it, as far as they are empty. */
   async #removeEmptyFolders(folder: string): Promise<void> {
     for (let path = folder; path !== this.#folder; path = dirname(path)) {
       try {
@@ -170,23 +172,12 @@ function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;
 }
 
-/** Makes the entries of a folder survive a power cut, on systems that can. */
 async function syncFolder(folder: string): Promise<void> {
-  try {
-    const handle = await fs.open(folder);
-    await handle.sync().finally(() => handle.close());
-  } catch (error) {
-    if (!["EINVAL", "ENOTSUP", "EISDIR", "EPERM"].includes(codeOf(error))) throw error;
-  }
+  const handle = await fs.open(folder);
+  await handle.sync().finally(() => handle.close());
 }
 
-/** Removes an unfinished file unless another process may still be writing it. */
-async function removeStale(path: string): Promise<void> {
-  const found = await fs.stat(path).catch(ignoreAbsent);
-  if (found && found.mtimeMs < Date.now() - STALE_AFTER) await fs.rm(path, { force: true });
-}
-
-/** Paths of all files below `folder`, which may vanish meanwhile. */
+/** Paths of all files below `folder`. */
 async function* walk(folder: string): AsyncGenerator<string> {
   const entries = await fs.readdir(folder, { withFileTypes: true }).catch(ignoreAbsent);
   for (const entry of entries ?? []) {

@@ -1,15 +1,8 @@
-/**
- * How keys look on disk. A key is a path of the same segments, so that `<uuid>/report.pdf` is found
- * where one looks for it, with differences that can be undone:
- * - `%`, the characters that Windows forbids in names and a dot at the beginning are
- *   percent-encoded. No name that starts with a dot is ever a blob's;
- * - a segment longer than 255 bytes (NAME_MAX; 255 Arabic letters are 510 bytes) becomes nested
- *   folders, each but the last ending in `%+`, which percent-encoding never produces.
- */
-import { sep } from "node:path";
 import { isKey } from "./keys.ts";
 
+/** Bytes. */
 const NAME_MAX = 255;
+/** Ends a folder's name whose segment goes on below it. Percent-encoding never makes it. */
 const CONTINUED = "%+";
 
 function escaped(text: string): string {
@@ -22,28 +15,29 @@ function escaped(text: string): string {
 function toNames(segment: string): string[] {
   if (Buffer.byteLength(escaped(segment)) <= NAME_MAX) return [escaped(segment)];
   const names: string[] = [];
-  for (let rest = segment; rest !== ""; ) {
-    let part = "";
-    for (const character of rest) {
-      if (Buffer.byteLength(escaped(part + character) + CONTINUED) > NAME_MAX) break;
-      part += character;
+  let part = "";
+  for (const character of segment) {
+    if (Buffer.byteLength(escaped(part + character) + CONTINUED) > NAME_MAX) {
+      names.push(escaped(part) + CONTINUED);
+      part = "";
     }
-    rest = rest.slice(part.length);
-    names.push(escaped(part) + (rest === "" ? "" : CONTINUED));
+    part += character;
   }
-  return names;
+  return [...names, escaped(part)];
 }
 
-/** The path of `key`, relative to the storage folder. */
+/**
+ * The path of `key` in the storage folder: the same segments, with `%`, what Windows forbids and a
+ * leading dot percent-encoded. One of more than 255 bytes becomes nested folders.
+ */
 export function toPath(key: string): string {
-  return key.split("/").flatMap(toNames).join(sep);
+  return key.split("/").flatMap(toNames).join("/");
 }
 
 /** The key whose path this is, or undefined when there is none: a file that is no blob. */
 export function toKey(path: string): string | undefined {
   try {
-    const joined = path.replaceAll(CONTINUED + sep, "").replaceAll(sep, "/");
-    const key = decodeURIComponent(joined);
+    const key = decodeURIComponent(path.replaceAll(`${CONTINUED}/`, ""));
     return isKey(key) && toPath(key) === path ? key : undefined;
   } catch {
     return undefined;

@@ -1,5 +1,4 @@
 import type { Readable } from "node:stream";
-import { AppError } from "../errors.ts";
 
 export interface BlobProperties {
   /** Bytes. */
@@ -10,39 +9,36 @@ export interface BlobProperties {
   etag: string;
 }
 
-/** First and last byte, both included, as in RFC 9110 §14.1.2: 0 <= start <= end. */
+/** First and last byte, both included (RFC 9110 §14.1.2): 0 <= start <= end. */
 export interface ByteRange {
   start: number;
   end: number;
 }
 
 /**
- * Blobs by key. A key is segments joined by `/`, any script; blobs are immutable. Where a method
- * takes `keyOrUrl`, the URL that `upload` returned does as well. Reading what is missing throws
- * `BlobNotFound`; deleting it is fine. What can't be a key, and a URL from elsewhere, throws
- * `InvalidBlobKey` (`keys.ts` has the rule). Anything else that fails throws the `unavailable`
- * AppError or the store's own error.
+ * Immutable blobs by key. `keyOrUrl` is a key or the URL that `upload` returned; anything else
+ * throws `InvalidBlobKey` (see `keys.ts`). Reading what is missing throws `BlobNotFound`; deleting
+ * it is fine. Other failures are the `unavailable` AppError or the store's own error.
  */
 export interface Storage {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /**
-   * Stores `stream` under `key` in constant memory and returns the blob's URL. Throws `BlobExists`
-   * rather than overwrite. When the stream fails or is destroyed the promise rejects with its error
-   * and no blob is left. Whenever it rejects, the stream is destroyed.
+   * Stores `stream` in constant memory; returns the blob's URL. Throws `BlobExists` rather than
+   * overwrite. A stream that fails leaves no blob. On any failure the stream is destroyed.
    */
   upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string>;
   download(keyOrUrl: string): Promise<Buffer>;
-  /** A range is cut at the blob's end; one that starts past it throws `range_not_satisfiable`. */
+  /** A range starts before the blob's end and is cut there. */
   downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable>;
   delete(keyOrUrl: string): Promise<void>;
-  /** Deletes every blob below the folder `prefix`: of `a/b`, `a/b/c` but not `a/b` or `a/bc`. */
+  /** Deletes all blobs below a folder: of `a/b`, `a/b/c` but not `a/b` or `a/bc`. */
   deleteDir(prefix: string): Promise<void>;
   exists(keyOrUrl: string): Promise<boolean>;
   properties(keyOrUrl: string): Promise<BlobProperties>;
-  /** Keys that start with `prefix` (empty: all), in code point order. */
+  /** Keys that start with `prefix` (empty: all), sorted. */
   list(prefix: string): Promise<string[]>;
-  /** Keys that start with `prefix` and whose last segment contains `query`, whatever its case. */
+  /** Those of `list(prefix)` whose last segment contains `query`, whatever its case. */
   find(query: string, prefix: string): Promise<string[]>;
   /** One round trip; throws when the store can't be used. */
   ping(): Promise<void>;
@@ -55,10 +51,4 @@ export class BlobNotFound extends Error {
 
 export class BlobExists extends Error {
   override readonly name = "BlobExists";
-}
-
-export function rangeNotSatisfiable(cause?: unknown): AppError {
-  return new AppError("range_not_satisfiable", "The requested range starts after the end.", {
-    cause,
-  });
 }

@@ -80,6 +80,7 @@ async function work(app: TestApp, generation: Generation): Promise<void> {
     as: layla.body.access_token,
   });
   assert.deepEqual([body.status, body.end_time], ["Finished", "2026-02-26T14:30:09.000Z"]);
+  if (generation === "newest") await showOldMetrics(app, admin.body.access_token);
   for (const id of [docId, 1]) {
     const deletion = await app.call("DELETE", `/api/v1/docs/${id}`, {
       as: admin.body.access_token,
@@ -150,6 +151,27 @@ async function playWorker(database: Database, docId: number): Promise<void> {
      VALUES (@docId, 1, 1, 0.75, 'en', 'Letters', 0.5, 0.0015, 0.0002)`,
     { docId },
   );
+}
+
+/** Of a document's rows the newest counts; one that was not classified has no classification. */
+async function showOldMetrics(app: TestApp, as: string): Promise<void> {
+  const { body: first } = await app.call("GET", "/api/v1/docs/1", { as });
+  assert.deepEqual(first.ocr, {
+    page_count: 2,
+    word_count: 312,
+    avg_confidence: 0.9375,
+    primary_language: "en",
+    cost_usd: 0.0015,
+    processed_at: "2025-01-09T08:30:00.000Z",
+  });
+  assert.deepEqual(first.classification, {
+    category: "Letters",
+    confidence: 0.75,
+    cost_usd: 0.0002,
+  });
+  assert.equal(first.stages.length, 2);
+  const { body: third } = await app.call("GET", "/api/v1/docs/3", { as });
+  assert.deepEqual([third.ocr.avg_confidence, third.classification], [0.25, null]);
 }
 
 /** The oldest databases have no user without a role: there it is the lowest. */

@@ -335,6 +335,8 @@ function details({ test }: Suite): void {
       },
     ]);
 
+    assert.deepEqual([detail.ocr, detail.classification], [null, null]);
+
     const poll = async () => (await app.call("GET", `/api/v1/docs/${doc_id}/status`, user)).body;
     const waiting = {
       doc_id,

@@ -43,16 +43,6 @@ describe("RabbitMQ's address", () => {
     );
     assert.ok(lines.length > 0);
     assert.doesNotMatch(lines.join(""), /s3cr/);
-    assert.throws(
-      () => new RabbitMQBroker({ url: "amqp://a:s3cr:et@:x", queue: "jobs", log }),
-      (error: Error) => {
-        assert.doesNotMatch(
-          `${error.stack} ${JSON.stringify(error)} ${String(error.cause)}`,
-          /s3cr/,
-        );
-        return true;
-      },
-    );
   });
 
   test("may hold any credentials; and a connection that dies in its handshake is replaced", async () => {

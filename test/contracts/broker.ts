@@ -97,7 +97,7 @@ export async function serviceBusUnderTest(): Promise<BrokerUnderTest> {
   const messages = peer.addQueue(queue);
   return {
     queue,
-    open: () => connected(new AzureServiceBusBroker({ connectionString, log: silent })),
+    open: () => connected(new AzureServiceBusBroker({ connectionString })),
     waiting: async () => messages.map(({ id, body }) => ({ id, body: body.toString() })),
     clear: async () => void messages.splice(0),
     dispose: () => peer.close(),

@@ -129,9 +129,7 @@ describe("bodies", () => {
           issue("integer", ["body", "age"], "Must be a whole number"),
           issue("min_value", ["body", "age"], "Must be at least 1"),
           issue("picklist", ["body", "role"], 'Must be one of "admin", "user"'),
-          ...["x", "__proto__", "constructor", "toString"].map((name) =>
-            issue("extra_forbidden", ["body", name], "Unknown field"),
-          ),
+          issue("extra_forbidden", ["body", "x"], "Unknown field"),
         ],
       ],
     ];

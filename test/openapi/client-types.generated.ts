@@ -184,7 +184,8 @@ export interface paths {
             };
             cookie?: never;
         };
-        get?: never;
+        /** Read an account */
+        get: operations["getUser"];
         put?: never;
         post?: never;
         /**
@@ -428,7 +429,8 @@ export interface paths {
             };
             cookie?: never;
         };
-        get?: never;
+        /** Read a virtual path */
+        get: operations["getPath"];
         put?: never;
         post?: never;
         /**
@@ -750,6 +752,22 @@ export interface components {
             sha256: string | null;
             description: string | null;
             stages: components["schemas"]["Stage"][];
+            ocr: components["schemas"]["OcrMetrics"] | null;
+            classification: components["schemas"]["ClassificationMetrics"] | null;
+        };
+        /** @description What the worker measured that processed the document last. */
+        OcrMetrics: {
+            page_count: number;
+            word_count: number;
+            avg_confidence: number;
+            primary_language: string;
+            cost_usd: number;
+            processed_at: components["schemas"]["Instant"];
+        };
+        ClassificationMetrics: {
+            category: string;
+            confidence: number | null;
+            cost_usd: number | null;
         };
         Stage: {
             stage_name: string;
@@ -1722,6 +1740,54 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    getUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The account. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": "User",
+                     *       "role_id": 1,
+                     *       "is_active": true,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchUser"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
     deleteUser: {
         parameters: {
             query?: never;
@@ -2196,7 +2262,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document with every stage of its processing, and what a worker measured (null before). */
+            /** @description The document with every stage of its processing. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2226,7 +2292,9 @@ export interface operations {
                      *           "end_time": null,
                      *           "error_message": null
                      *         }
-                     *       ]
+                     *       ],
+                     *       "ocr": null,
+                     *       "classification": null
                      *     }
                      */
                     "application/json": components["schemas"]["DocumentDetail"];
@@ -2608,6 +2676,51 @@ export interface operations {
             };
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getPath: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The virtual path's id.
+                 * @example 3
+                 */
+                path_id: components["parameters"]["path_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The path. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 3,
+                     *       "full_path": "archive/correspondence",
+                     *       "description": "Letters in and out",
+                     *       "depth": 2,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Path"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            404: components["responses"]["NoSuchPath"];
             422: components["responses"]["ValidationFailed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];

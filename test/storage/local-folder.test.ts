@@ -224,7 +224,6 @@ describe("LocalFolderStorage", () => {
     }
     await storage.exists("file");
     await storage.properties("file");
-    await assert.rejects(storage.downloadStream("file", { start: 2 ** 30, end: 2 ** 31 }));
     await assert.rejects(storage.upload(Readable.from([1, 2] as never), "bad/chunks"));
     assert.equal(await openFiles(), 0);
     assert.deepEqual((await everything()).sort(), [".uploads", "file"]);

@@ -111,9 +111,12 @@ export async function startTestApp(
     ...engineParts.env,
     ...options.env,
   });
-  const jwt = createJwt({ secret: config.jwtSecret ?? readOrMakeSecret(folder), previous: [] });
+  const jwt = createJwt({
+    secret: config.JWT_SECRET_KEY ?? readOrMakeSecret(folder),
+    previous: [],
+  });
   const log = createLogger({
-    level: config.logLevel,
+    level: config.LOG_LEVEL,
     readable: false,
     write: (line) => lines.push(JSON.parse(line)),
   });
@@ -131,8 +134,8 @@ export async function startTestApp(
   };
   const sessions = createSessions(coreOf(app.database, now), {
     jwt,
-    accessTtlSeconds: config.accessTokenMinutes * 60,
-    refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
   const people = new Map<Role, Promise<Person>>();
   const secrets = new Set<string>([PASSWORD, PASSWORD_HASH, SECRET]);
@@ -176,7 +179,7 @@ export async function startTestApp(
   return {
     url: app.url,
     app,
-    queue: config.queueName,
+    queue: config.OCR_QUEUE_NAME,
     folder,
     lines,
     jwt,
@@ -205,7 +208,7 @@ export async function startTestApp(
       const all = Promise.withResolvers<void>();
       const broker = app.broker as ConsumingBroker;
       const consumer = await broker.consume(
-        config.queueName,
+        config.OCR_QUEUE_NAME,
         async (delivery) => {
           taken.push(delivery);
           if (distinct() >= wanted) all.resolve();
