@@ -1,5 +1,5 @@
 import { listUnsealed, lockHead, sealRow, updateHead } from "../data/audit.ts";
-import type { Database } from "../data/database.ts";
+import type { Database, Queryable } from "../data/database.ts";
 import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Audit, createAudit } from "./audit.ts";
@@ -44,29 +44,25 @@ export async function openTrail(parts: {
 
 /** Seals every row of the epoch whose mac is right. Throws when the head was tampered with. */
 export async function sealEpoch(database: Database, epoch: Epoch): Promise<void> {
-  let after: number | undefined = 0;
-  while (after !== undefined) after = await sealBatch(database, epoch, after);
+  let after = 0;
+  // With nothing to seal nothing is locked and nothing is written.
+  while ((await listUnsealed(database, epoch.number, after, 1)).length > 0)
+    after = await database.transaction((tx) => sealBatch(tx, epoch, after));
 }
 
-/** Goes on after the row `after`; returns the last row it saw, undefined when there are no more. */
-async function sealBatch(
-  database: Database,
-  epoch: Epoch,
-  after: number,
-): Promise<number | undefined> {
-  return database.transaction(async (tx) => {
-    const head = await lockHead(tx, epoch.number);
-    if (!head || head.headMac !== headMac(epoch, head))
-      throw new Error(`The head of epoch ${epoch.number} of the audit trail was tampered with`);
-    const rows = await listUnsealed(tx, epoch.number, after, BATCH);
-    let end = { length: head.length, lastMac: head.lastMac };
-    for (const row of rows) {
-      if (rowFault(epoch, row)) continue;
-      end = extend(epoch, end, row);
-      await sealRow(tx, row.logId, end.length, end.lastMac);
-    }
-    if (end.length > head.length)
-      await updateHead(tx, { epoch: epoch.number, ...end, headMac: headMac(epoch, end) });
-    return rows.length < BATCH ? undefined : rows.at(-1)?.logId;
-  });
+/** Goes on after the row `after`; returns the last row that it saw. */
+async function sealBatch(tx: Queryable, epoch: Epoch, after: number): Promise<number> {
+  const head = await lockHead(tx, epoch.number);
+  if (!head || head.headMac !== headMac(epoch, head))
+    throw new Error(`The head of epoch ${epoch.number} of the audit trail was tampered with`);
+  const rows = await listUnsealed(tx, epoch.number, after, BATCH);
+  let end = { length: head.length, lastMac: head.lastMac };
+  for (const row of rows) {
+    if (rowFault(epoch, row)) continue;
+    end = extend(epoch, end, row);
+    await sealRow(tx, row.logId, end.length, end.lastMac);
+  }
+  if (end.length > head.length)
+    await updateHead(tx, { epoch: epoch.number, ...end, headMac: headMac(epoch, end) });
+  return rows.at(-1)?.logId ?? after;
 }

@@ -20,6 +20,7 @@ import { type Answer, open, type SendOptions, send } from "./client.ts";
 import { coreOf } from "./core.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
 import { partsFromEnvironment } from "./parts.ts";
+import { until } from "./wait.ts";
 
 /** Everybody's password, and its hash at cost 4. */
 export const PASSWORD = "Correct horse 1!";
@@ -308,4 +309,10 @@ function testTogether(engine: Engine, tests: readonly { title: string; work: Wor
   });
   after(() => shared?.close());
   for (const { title, work } of tests) test(title, (t) => work(shared as TestApp, t));
+}
+
+/** Waits until the server has sealed its audit trail: it opens no transaction by itself until something is recorded again. */
+export async function trailSealed({ app: { database } }: TestApp): Promise<void> {
+  const sql = "SELECT log_id FROM Logs WHERE chain_epoch IS NOT NULL AND chain_sequence IS NULL";
+  await until(async () => !(await database.first(sql)), "the audit trail to be sealed");
 }
