@@ -147,6 +147,7 @@ async function serve(
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
+    maxConnections: config.MAX_CONNECTIONS,
   });
   const { host, port } = await server.listen(config.PORT, config.HOST);
   const timeout = config.SHUTDOWN_TIMEOUT * 1000;

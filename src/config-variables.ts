@@ -137,6 +137,7 @@ export const VARIABLES = {
   SHUTDOWN_TIMEOUT: { schema: integer(0, 3600), default: "15" },
   TRUST_PROXY: { schema: yesOrNo, default: "no" },
   CORS_ORIGINS: { schema: origins, default: (env) => (inProduction(env) ? "[]" : DEV_ORIGINS) },
+  MAX_CONNECTIONS: { schema: integer(1, 1_000_000), default: "2000" },
   MAX_UPLOAD_SIZE_MB: { schema: integer(1, 102_400), default: "50" },
 
   SQL_SERVER: { schema: sqlServer, default: embedded },

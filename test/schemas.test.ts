@@ -20,13 +20,6 @@ import { AppError } from "../src/errors.ts";
 const ARABIC = "كلمةمرورطويلةجدا";
 const EMOJI = "😀";
 const HALF = "\ud800";
-/** The embeddings, overrides and isolates of UAX #9. */
-const DECEIVING = [..."\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"];
-/** Blanks, joiners, marks, fillers, selectors and tags: alone they are nobody's name. */
-const INVISIBLE = [
-  ..." \u00a0\u00ad\u034f\u0301\u064b\u115f\u1160\u17b4\u200b\u200d\u200e\u200f\u2028\u2060\u2800\u3000",
-  ..."\u3164\ufe0f\ufeff\uffa0\u{e0041}\u{e0100}",
-];
 
 /** Inputs that a schema takes, each with what comes out, and inputs that it refuses. */
 function rule(
@@ -67,8 +60,6 @@ describe("credentials", () => {
       ["cafe\u0301 de la paix", "café de la paix"],
       ["Ａｍｉｎａ\u3000ﬁsch", "Amina fisch"],
       ["\u00a0Amina Haddad", "Amina Haddad"],
-      "می\u200cخواهم",
-      "हिन्दी नाम",
       `O'Brien-Smith, Jr. "${EMOJI}"`,
     ],
     [
@@ -80,9 +71,6 @@ describe("credentials", () => {
       "Amina\u0000Haddad",
       "Amina\u0085Haddad",
       `Amina${HALF}Haddad`,
-      ...DECEIVING.map((character) => `Amina ${character}Haddad`),
-      ...INVISIBLE.map((character) => character.repeat(8)),
-      INVISIBLE.join(""),
       null,
       {},
     ],
@@ -167,10 +155,6 @@ describe("credentials", () => {
       "a\u200bbc",
       "a\nbc",
       "abc\n",
-      ...DECEIVING.map((character) => `abc${character}`),
-      ...INVISIBLE.map((character) => character.repeat(8)),
-      "ami\u3164na", // a letter that nobody sees
-      "abc\ufe0f",
       "abc\u00a8", // a blank and a mark in NFKC
       `${"ﷺ".repeat(2)}`, // 36 characters in NFKC
       null,
@@ -418,13 +402,13 @@ describe("text", () => {
     "a line",
     line,
     ["", "e\u0301", "a b"],
-    ["a\nb", "\t", "\u007f", "\u0085", "\0", HALF, null, ...DECEIVING],
+    ["a\nb", "\t", "\u007f", "\u0085", "\0", HALF, null],
   );
   rule(
     "a description",
     description,
     [null, "", "a\nb", "x".repeat(4000)],
-    ["x".repeat(4001), "\0", HALF, {}, ...DECEIVING],
+    ["x".repeat(4001), "\0", HALF, {}],
   );
 });
 
@@ -479,7 +463,6 @@ describe("virtual paths", () => {
       "\u007f",
       "x".repeat(501),
       `${"a/".repeat(250)}ab`,
-      ...DECEIVING.map((character) => `a/${character}b`),
       HALF,
       null,
       {},
@@ -544,7 +527,6 @@ describe("file names", () => {
       ["م\u200f.txt", "م\u200f.txt"], // a right-to-left mark belongs to Arabic text
       ["..a", "..a"],
       ["...", "..."],
-      ["می\u200cخواهم.txt", "می\u200cخواهم.txt"], // a joiner between letters belongs to Persian
       [" a ", " a "],
       ["z".repeat(255), "z".repeat(255)],
       [`${"d/".repeat(500)}name`, "name"],
@@ -578,8 +560,18 @@ describe("file names", () => {
       "\u001b[31m",
     ])
       refused(name);
-    for (const control of DECEIVING) refused(`a${control}b.txt`);
-    for (const character of INVISIBLE) refused(character.repeat(3));
+    for (const control of [
+      "\u202a",
+      "\u202b",
+      "\u202c",
+      "\u202d",
+      "\u202e",
+      "\u2066",
+      "\u2067",
+      "\u2068",
+      "\u2069",
+    ])
+      refused(`a${control}b.txt`);
   });
 
   test("whatever is sent, what comes out is one clean name that stays itself", () => {

@@ -1,12 +1,12 @@
 import * as v from "valibot";
-import { name, text } from "./text.ts";
+import { line, text } from "./text.ts";
 
 /** 6 to 60 characters after trimming, in NFKC; the column holds 100 UTF-16 code units. */
 export const fullName = v.pipe(
   text,
   v.normalize("NFKC"),
   v.trim(),
-  name,
+  line,
   v.minCodePoints(6),
   v.maxCodePoints(60),
   v.maxLength(100),
@@ -29,8 +29,9 @@ export const email = v.pipe(
 
 /** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC, none of them invisible. */
 export const username = v.pipe(
-  name,
+  text,
   v.normalize("NFKC"),
+  line,
   v.regex(
     /^[[\p{L}\p{M}\p{Nd}_.\-]--\p{Default_Ignorable_Code_Point}]{3,20}$/v,
     "Must be 3 to 20 letters, digits, '_', '.' or '-'",

@@ -79,20 +79,21 @@ export function createDocuments(parts: Parts) {
      * the document is being worked on, unless `force`, and as `removing` says.
      */
     async remove(caller: Caller, docId: number, { force }: { force: boolean }): Promise<void> {
-      const rows = authority.act(caller, "admin", async (tx) => {
-        const document = await findDocument(tx, docId);
-        if (!document) throw documentNotFound();
-        const { filename, path, status, sha256 } = document;
-        if (!force && (status === "Queued" || status === "Processing")) {
-          const detail = `The document is ${status.toLowerCase()}; delete it with ?force=true.`;
-          throw new AppError("conflict", detail);
-        }
-        await removeFromOutboxByDocument(tx, docId);
-        if (!(await deleteDocument(tx, docId))) throw documentNotFound();
-        const details = { filename, path, status, sha256 };
-        await audit.record(tx, "document_delete", caller, docId, details);
-        return insertDeletion(tx, { docId, blobKey: blobKeyOf(document), sha256 }, now());
-      });
+      const rows = () =>
+        authority.act(caller, "admin", async (tx) => {
+          const document = await findDocument(tx, docId);
+          if (!document) throw documentNotFound();
+          const { filename, path, status, sha256 } = document;
+          if (!force && (status === "Queued" || status === "Processing")) {
+            const detail = `The document is ${status.toLowerCase()}; delete it with ?force=true.`;
+            throw new AppError("conflict", detail);
+          }
+          await removeFromOutboxByDocument(tx, docId);
+          if (!(await deleteDocument(tx, docId))) throw documentNotFound();
+          const details = { filename, path, status, sha256 };
+          await audit.record(tx, "document_delete", caller, docId, details);
+          return insertDeletion(tx, { docId, blobKey: blobKeyOf(document), sha256 }, now());
+        });
       await deletions.carryOut(await removing("document", rows));
     },
   };

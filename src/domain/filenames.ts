@@ -1,26 +1,26 @@
-import * as v from "valibot";
 import { AppError } from "../errors.ts";
-import { name } from "./text.ts";
+import { lineFault } from "./text.ts";
 
-/** The last segment of what the client sent, in NFC. The column holds 255 UTF-16 code units. */
-const filename = v.pipe(
-  v.string(),
-  v.transform((sent) => sent.slice(1 + Math.max(sent.lastIndexOf("/"), sent.lastIndexOf("\\")))),
-  v.normalize("NFC"),
-  name,
-  v.check((value) => value !== "." && value !== "..", "Must not be '.' or '..'"),
-  v.maxLength(255, "Must be at most 255 characters"),
-  // XML has no such characters, and a blob store lists its keys in XML.
-  v.check((value) => !/[\ufffe\uffff]/.test(value), "Must not contain noncharacters"),
-);
+/** UTF-16 code units: the column is NVARCHAR(255). */
+const MAX_LENGTH = 255;
 
-/** The name under which a document is kept. 422 for a bad one. */
+/** Not allowed in XML, in which a blob store lists its keys. */
+const UNLISTABLE = /[\ufffe\uffff]/;
+
+/** A document's file name: the last segment of what the client sent, in NFC. 422 for a bad one. */
 export function documentName(sent: string): string {
-  const { success, output, issues } = v.safeParse(filename, sent, { abortPipeEarly: true });
-  if (success) return output;
-  const [{ type, message }] = issues;
-  const msg = `The file's name: ${message}`;
-  throw new AppError("validation_failed", [{ type, loc: ["body", "file"], msg }]);
+  const name = (sent.split(/[\\/]/).at(-1) ?? "").normalize("NFC");
+  const refuse = (type: string, msg: string) => {
+    throw new AppError("validation_failed", [{ type, loc: ["body", "file"], msg }]);
+  };
+  if (name.trim() === "") refuse("missing", "The file has no name");
+  if (name === "." || name === "..") refuse("filename", "The file name must not be '.' or '..'");
+  if (name.length > MAX_LENGTH)
+    refuse("max_length", `The file name has more than ${MAX_LENGTH} characters`);
+  const fault = lineFault(name);
+  if (fault) refuse("filename", fault);
+  if (UNLISTABLE.test(name)) refuse("filename", "Must not contain noncharacters");
+  return name;
 }
 
 /** The extension in lower case, without the dot; null unless it has 1 to 10 letters and digits. */

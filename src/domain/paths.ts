@@ -14,14 +14,15 @@ import {
 import { AppError } from "../errors.ts";
 import type { Caller, Core } from "./authority.ts";
 import { removing } from "./references.ts";
-import { description, fields, line } from "./text.ts";
+import { description, fields, lineFault, text } from "./text.ts";
 
 export const ROOT = "/";
 const MAX_LENGTH = 500;
 
 /** A virtual path, made canonical: segments joined by `/`; the root is `/`. */
 export const virtualPath = v.pipe(
-  line,
+  text,
+  v.check((value) => !/\p{Cc}/u.test(value), "Must not contain control characters"),
   v.normalize("NFC"),
   v.check((value) => !value.includes("//"), "Must not contain an empty segment"),
   v.check((value) => !value.includes("\\"), "Must not contain a backslash"),
@@ -30,12 +31,25 @@ export const virtualPath = v.pipe(
   v.check((value) => !/(^|\/)\.\.?(\/|$)/.test(value), "Must not contain '.' or '..'"),
 );
 
+/** The path of a folder to be: each of its segments is a `line`. */
+const newVirtualPath = v.pipe(
+  virtualPath,
+  v.check(
+    (path) => segmentFault(path) === undefined,
+    ({ input }) => segmentFault(input) ?? "",
+  ),
+);
+
+function segmentFault(path: string): string | undefined {
+  return path.split("/").map(lineFault).find(Boolean);
+}
+
 export const newPath = fields({
-  full_path: virtualPath,
+  full_path: newVirtualPath,
   description: v.exactOptional(description),
 });
 export const pathUpdate = fields({
-  full_path: v.exactOptional(virtualPath),
+  full_path: v.exactOptional(newVirtualPath),
   description: v.exactOptional(description),
 });
 
@@ -84,16 +98,17 @@ export function createPaths({ database, authority, audit, now }: Core) {
 
     /** 400 for the root and while documents or deeper paths exist; 409: see `removing`. */
     remove(caller: Caller, pathId: number): Promise<void> {
-      const deletion = authority.act(caller, "admin", async (tx) => {
-        const { fullPath } = await getPath(tx, pathId);
-        if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
-        if ((await listPathsBelow(tx, fullPath)).length > 0)
-          throw refused("Cannot delete this path: deeper paths exist below it.");
-        if ((await countDocuments(tx, { path: fullPath })) > 0)
-          throw refused("Cannot delete this path: documents are stored in it.");
-        if (!(await deletePath(tx, pathId))) throw notFound();
-        await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
-      });
+      const deletion = () =>
+        authority.act(caller, "admin", async (tx) => {
+          const { fullPath } = await getPath(tx, pathId);
+          if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
+          if ((await listPathsBelow(tx, fullPath)).length > 0)
+            throw refused("Cannot delete this path: deeper paths exist below it.");
+          if ((await countDocuments(tx, { path: fullPath })) > 0)
+            throw refused("Cannot delete this path: documents are stored in it.");
+          if (!(await deletePath(tx, pathId))) throw notFound();
+          await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
+        });
       return removing("path", deletion);
     },
   };

@@ -104,16 +104,17 @@ export function createUsers(core: Core, sessions: Sessions) {
     /** 400 for oneself, the last admin and while documents of theirs exist; 409: see `removing`. */
     async remove(caller: Caller, userId: number): Promise<void> {
       if (userId === caller.userId) throw refused("Cannot delete your own account.");
-      const deletion = authority.act(caller, "admin", async (tx) => {
-        await takeTurn(tx, caller);
-        const user = await getUser(tx, userId);
-        await refuseLastAdmin(tx, user);
-        if ((await countDocuments(tx, { userId })) > 0)
-          throw refused("Cannot delete this user: documents that they uploaded still exist.");
-        await deleteUser(tx, userId);
-        const { email, username } = user;
-        await audit.record(tx, "user_delete", caller, userId, { email, username });
-      });
+      const deletion = () =>
+        authority.act(caller, "admin", async (tx) => {
+          await takeTurn(tx, caller);
+          const user = await getUser(tx, userId);
+          await refuseLastAdmin(tx, user);
+          if ((await countDocuments(tx, { userId })) > 0)
+            throw refused("Cannot delete this user: documents that they uploaded still exist.");
+          await deleteUser(tx, userId);
+          const { email, username } = user;
+          await audit.record(tx, "user_delete", caller, userId, { email, username });
+        });
       await removing("user", deletion);
     },
   };

@@ -1,3 +1,5 @@
+import type { Headers } from "./replies.ts";
+
 /** What a `Range` header asks for; undefined is the whole, as without the header. */
 export type RangeRequest = { start: number; end: number } | "unsatisfiable" | undefined;
 
@@ -30,8 +32,11 @@ export function rangeApplies(ifRange: string | undefined, etag: string): boolean
   return ifRange === undefined || ifRange.trim() === etag;
 }
 
-/** `attachment` with the name in ASCII and in UTF-8 (RFC 6266 §4.3, RFC 8187 §3.2). */
-export function contentDisposition(filename: string): string {
+/**
+ * What makes an answer a download under this name, in ASCII and in UTF-8 (RFC 6266 §4.3, RFC 8187
+ * §3.2). In a browser that shows it all the same it runs nothing.
+ */
+export function attachment(filename: string): Headers {
   const name = filename.toWellFormed();
   // `%` too: some clients decode percent-escapes in the plain form.
   const ascii = name.replace(/[^\x20-\x7e]|["%\\/]/gu, "_");
@@ -39,5 +44,8 @@ export function contentDisposition(filename: string): string {
     /['()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
   );
-  return `attachment; filename="${ascii}"; filename*=UTF-8''${encoded}`;
+  return {
+    "Content-Disposition": `attachment; filename="${ascii}"; filename*=UTF-8''${encoded}`,
+    "Content-Security-Policy": "sandbox",
+  };
 }

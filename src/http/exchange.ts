@@ -19,6 +19,7 @@ export interface ServerContext {
   readonly corsOrigins: readonly string[];
   readonly trustProxy: boolean;
   readonly bodyIdleTimeoutMs: number;
+  readonly bodyTimeoutMs: number;
   /** While it is true, every answer is the last of its connection. */
   readonly isClosing: () => boolean;
 }
@@ -41,6 +42,7 @@ export async function serve(
     raw,
     response,
     bodyIdleTimeoutMs: context.bodyIdleTimeoutMs,
+    bodyTimeoutMs: context.bodyTimeoutMs,
     logFields: {},
   };
   const deliver = (reply: Reply) => {
@@ -58,9 +60,9 @@ export async function serve(
         if (response.statusCode >= 500) failure = error;
       });
   } catch (error) {
+    failure = raw.socket.destroyed ? new ClientGone() : error;
     // The client must not take a part of the answer for the whole.
     raw.socket.destroy();
-    failure = signal.aborted ? signal.reason : error;
   }
   logRequest(context.log, request, Math.round(performance.now() - started), failure);
   if (!response.writableEnded && raw.socket.writable) await linger(request);

@@ -4,26 +4,26 @@ import { ClientGone, type Incoming } from "./request.ts";
 
 /**
  * The request's body as it arrives, at most a few chunks ahead of the reader. Throws `ClientGone`,
- * 400 when it is malformed, 408 when nothing arrives for the idle time, or the reason of `signal`.
- * What a reader that stops early leaves stays unread. Sends the `100 Continue` that is waited for.
+ * 400 when it is malformed, 408 when nothing arrives for the idle time or it is not whole after
+ * `totalMs`, or the reason of `signal`. What a reader that stops early leaves stays unread. Sends
+ * the `100 Continue` that is waited for.
  */
 export async function* readBody(
   { raw, response, headers, bodyIdleTimeoutMs, ...request }: Incoming,
   signal = request.signal,
+  totalMs = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Buffer> {
   signal.throwIfAborted();
   const isAwaited = raw.httpVersion === "1.1" && /^100-continue$/i.test(headers.expect ?? "");
   if (isAwaited && !response.headersSent) response.writeContinue();
   if (raw.readableEnded) return;
   const options = { signal, close: ["end", "close"], highWaterMark: 1, lowWaterMark: 1 };
+  const deadline = performance.now() + totalMs;
   const events = on(raw, "data", options);
   try {
     for (;;) {
-      const { done, value } = await within(
-        events.next(),
-        bodyIdleTimeoutMs,
-        "No bytes of the body",
-      );
+      const waitMs = Math.min(bodyIdleTimeoutMs, deadline - performance.now());
+      const { done, value } = await within(events.next(), waitMs, "No bytes of the body");
       if (done) break;
       yield value[0];
     }

@@ -101,14 +101,25 @@ function parsePartHeaders(block: Buffer): PartHeaders | undefined {
   const disposition = parseParameterised(headers.get("content-disposition") ?? "");
   const name = disposition?.parameters.get("name");
   if (disposition?.value !== "form-data" || name === undefined) return undefined;
-  const filename = disposition.parameters.get("filename");
+  const plain = disposition.parameters.get("filename");
   const type = headers.get("content-type") ?? "";
   const isPrintable = type.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(type);
   return {
     name: unescapeName(name),
-    filename: filename && unescapeName(filename),
+    filename:
+      extendedName(disposition.parameters.get("filename*")) ?? (plain && unescapeName(plain)),
     contentType: isPrintable && parseMediaType(type) ? type : "application/octet-stream",
   };
+}
+
+/** The name as RFC 8187 encodes it: .NET sends that beside a `filename` which is not readable. */
+function extendedName(value = ""): string | undefined {
+  const [, encoded] = /^utf-8'[^']*'(.*)$/i.exec(value) ?? [];
+  try {
+    return encoded && decodeURIComponent(encoded);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Undoes the escapes of browsers (HTML standard, §4.10.21.7). */

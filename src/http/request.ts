@@ -20,6 +20,8 @@ export interface Request {
   readonly response: ServerResponse;
   /** A body that brings nothing for so long while it is being read ends in 408. */
   readonly bodyIdleTimeoutMs: number;
+  /** A JSON or form body that is not whole after so long ends in 408. */
+  readonly bodyTimeoutMs: number;
 }
 
 /** A request whose target was not looked at yet. */

@@ -1,25 +1,16 @@
 import { AppError } from "../errors.ts";
 import type { Route } from "./request.ts";
 
-/** What lives at a path. `allow` is its `Allow` header, `params` are percent-decoded. */
-export interface Match {
-  readonly pattern: string;
-  readonly params: Readonly<Record<string, string>>;
-  readonly allow: string;
-  /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
-  route(method: string): Route;
-}
-
-/** Takes a percent-encoded path that decodes. Throws 404 when nothing lives there. */
-export type Router = (path: string) => Match;
+export type Router = ReturnType<typeof createRouter>;
 
 /**
  * A router of exact segments and `:parameters`. The first row whose path matches decides, so exact
- * paths stand before parameters.
+ * paths stand before parameters. It takes a percent-encoded path that decodes; 404 when nothing
+ * lives there.
  */
-export function createRouter(table: readonly Route[]): Router {
+export function createRouter(table: readonly Route[]) {
   const rows = table.map((route) => ({ route, segments: split(route.path) }));
-  return (path) => {
+  return (path: string) => {
     // Split before decoding: an encoded slash is part of its segment.
     const asked = split(path).map(decodeURIComponent);
     const row = rows.find(
@@ -39,7 +30,8 @@ export function createRouter(table: readonly Route[]): Router {
       pattern,
       params,
       allow,
-      route(method) {
+      /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
+      route(method: string): Route {
         const served = method === "HEAD" ? "GET" : method;
         const route = routes.find((one) => one.method === served);
         if (route) return route;

@@ -48,11 +48,14 @@ export async function send(
       if (!more) await once(response, "drain", { signal });
     }
     response.flushHeaders();
-    if (bodyIsUnderWay(raw)) return;
+    // Who was too slow to send is not waited for.
+    if (bodyIsUnderWay(raw) && status !== 408) return;
     await new Promise((resolve, reject) => {
       response.once("finish", resolve).once("close", () => reject(new ClientGone()));
       response.end();
     });
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
   } finally {
     if (body instanceof Readable) body.destroy();
   }

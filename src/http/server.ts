@@ -14,6 +14,8 @@ const MAX_HEADER_BYTES = 16 * 1024;
 const HEADERS_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const BODY_IDLE_TIMEOUT_MS = 30_000;
+const BODY_TIMEOUT_MS = 10_000;
+const DROP_LOG_INTERVAL_MS = 60_000;
 /** How long requests that were cut off may take to undo what they began. */
 const CLEAN_UP_MS = 5_000;
 
@@ -43,13 +45,18 @@ export class HttpServer {
 
   constructor({
     routes,
+    maxConnections,
     ...options
   }: Pick<ServerContext, "authorize" | "log" | "corsOrigins" | "trustProxy"> & {
     routes: readonly Route[];
+    /** Connections at once; those beyond are closed unheard. */
+    maxConnections: number;
     bodyIdleTimeoutMs?: number;
+    bodyTimeoutMs?: number;
   }) {
     this.#context = {
       bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS,
+      bodyTimeoutMs: BODY_TIMEOUT_MS,
       ...options,
       router: createRouter(routes),
       isClosing: () => this.closing,
@@ -57,6 +64,13 @@ export class HttpServer {
     const server = this.#server;
     // Headers beyond a count would be dropped without a word; their size is bounded.
     server.maxHeadersCount = 0;
+    server.maxConnections = maxConnections;
+    let nextLog = 0;
+    server.on("drop", () => {
+      if (performance.now() < nextLog) return;
+      nextLog = performance.now() + DROP_LOG_INTERVAL_MS;
+      options.log.warn("too many connections: new ones are dropped", { maxConnections });
+    });
     server.on("connection", (socket) => this.#connectionOf(socket));
     // An expectation but `100-continue` is ignored, as RFC 9110 §10.1.1 allows.
     for (const event of ["request", "checkContinue", "checkExpectation"])
@@ -140,9 +154,15 @@ export class HttpServer {
   async #onClientError(error: Error, socket: Socket): Promise<void> {
     const refusal = protocolError(error);
     const { newest, answered } = this.#connectionOf(socket);
-    if (!refusal) return void socket.destroy();
-    // The fault is in a body: whoever reads that throws the refusal.
-    if (newest && !newest.raw.complete) return newest.abort.abort(refusal);
+    if (!refusal) {
+      socket.destroy();
+      return;
+    }
+    if (newest && !newest.raw.complete) {
+      // The fault is in a body: whoever reads that throws the refusal.
+      newest.abort.abort(refusal);
+      return;
+    }
     await answered;
     // The bytes that follow are refused with it.
     if (!socket.writable) return;

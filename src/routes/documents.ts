@@ -19,12 +19,7 @@ import { description, fields, text } from "../domain/text.ts";
 import type { Uploads } from "../domain/uploads.ts";
 import { AppError } from "../errors.ts";
 import { readParams, readQuery } from "../http/body.ts";
-import {
-  contentDisposition,
-  matchesIfNoneMatch,
-  parseRange,
-  rangeApplies,
-} from "../http/downloads.ts";
+import { attachment, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
 import { readMultipart } from "../http/multipart.ts";
 import { created, json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
@@ -182,7 +177,7 @@ async function download(documents: Documents, request: Request, caller: Caller):
     headers: {
       ...headers,
       "Content-Type": file.contentType,
-      "Content-Disposition": contentDisposition(file.filename),
+      ...attachment(file.filename),
       "Content-Length": String(end - start + 1),
       ...(range && { "Content-Range": `bytes ${start}-${end}/${file.size}` }),
     },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import type { Database } from "../../src/data/database.ts";
+import { type Database, ForeignKeyViolation } from "../../src/data/database.ts";
 import { findPath, insertPath } from "../../src/data/paths.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { findUser, insertUser } from "../../src/data/users.ts";
@@ -37,6 +37,28 @@ async function setUp(t: TestContext) {
   return { database, userId, pathId, removeUser, removePath };
 }
 
+/** `database`, but before each of the first `times` statements that begin with `statement` something happens. */
+function interrupted(
+  database: Database,
+  statement: string,
+  times: number,
+  happens: (tx: Pick<Database, "run">) => Promise<unknown>,
+): Database {
+  return {
+    ...database,
+    transaction: (work) =>
+      database.transaction((tx) =>
+        work({
+          ...tx,
+          run: async (sql, params) => {
+            if (sql.startsWith(statement) && times-- > 0) await happens(tx);
+            return tx.run(sql, params);
+          },
+        }),
+      ),
+  };
+}
+
 describe("a deletion", () => {
   test("is refused while a table that nobody knows here references the user or the path", async (t) => {
     const { database, userId, pathId, removeUser, removePath } = await setUp(t);
@@ -57,5 +79,55 @@ describe("a deletion", () => {
     await removePath();
     assert.equal(await findUser(database, userId), undefined);
     assert.equal(await findPath(database, pathId), undefined);
+  });
+
+  test("takes along the audit and session rows that slip in", async (t) => {
+    const { database, userId, removeUser } = await setUp(t);
+    let slipped = 0;
+    const busy = interrupted(database, "DELETE FROM Users", 3, async (tx) => {
+      await tx.run(
+        "INSERT INTO Logs (log_timestamp, action_type, user_id) VALUES (@at, 'login_failed', @userId)",
+        { at: now(), userId },
+      );
+      slipped++;
+    });
+    await removeUser(busy);
+    assert.equal(slipped, 3);
+    assert.equal(await findUser(database, userId), undefined);
+  });
+
+  test("says what it was when a document slips in", async (t) => {
+    const { database, userId, pathId, removeUser, removePath } = await setUp(t);
+    const upload = async () => {
+      await database.insert(
+        "Documents",
+        {
+          filename: "a.txt",
+          path_id: pathId,
+          uploaded_by_user_id: userId,
+          mongo_doc_id: "pending",
+          uploaded_at: now(),
+        },
+        "doc_id",
+      );
+    };
+    let first = true;
+    const racing: Database = {
+      ...database,
+      async transaction(work) {
+        if (!first) return database.transaction(work);
+        first = false;
+        await upload();
+        throw new ForeignKeyViolation("A reference is broken");
+      },
+    };
+    await assert.rejects(
+      removeUser(racing),
+      refusal("bad_request", "Cannot delete this user: documents that they uploaded still exist."),
+    );
+    await assert.rejects(
+      removePath(),
+      refusal("bad_request", "Cannot delete this path: documents are stored in it."),
+    );
   });
 });

@@ -273,7 +273,9 @@ describe("a form with a file", () => {
     ['name="file"; filename="a%22b%2F%20.txt"', 'a"b%2F%20.txt'],
     ['name="file"; filename="a;b=c.txt"', "a;b=c.txt"],
     ['name="file"; filename="مستند.pdf"', "مستند.pdf"],
-    [`name="file"; filename="x"; filename*=UTF-8''%D9%85`, "x"],
+    [`name="file"; filename="x"; filename*=UTF-8''%D9%85%20%25.pdf`, "م %.pdf"],
+    [`name="file"; filename*=utf-8'ar'%D9%85`, "م"],
+    [`name="file"; filename="x"; filename*=UTF-8''%ff`, "x"],
   ];
   for (const [disposition, name] of names) {
     test(`is named ${JSON.stringify(name)} by ${disposition}`, async (t) => {

@@ -6,6 +6,7 @@ import { AppError } from "../../src/errors.ts";
 import { json } from "../../src/http/replies.ts";
 import type { Request, Route } from "../../src/http/request.ts";
 import { HttpServer } from "../../src/http/server.ts";
+import { until } from "../support/wait.ts";
 import { exchangeRaw, startServer } from "./harness.ts";
 
 type Handler = Route["handler"];
@@ -242,6 +243,34 @@ describe("replies", () => {
   });
 });
 
+describe("connections", () => {
+  test("beyond the limit are dropped, which the log tells once, until another ends", async (t) => {
+    const server = await startServer(t, [get("/", () => json(1))], { maxConnections: 2 });
+    const open = () => connect(server.port, "127.0.0.1").on("error", () => {});
+    const kept = [open(), open()];
+    await Promise.all(kept.map((socket) => once(socket, "connect")));
+    for (const _ of [1, 2, 3]) {
+      const dropped = open().on("data", () => assert.fail("an answer"));
+      dropped.write("GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+      await new Promise((resolve) => dropped.once("close", resolve));
+    }
+    const lines = server.lines.filter(({ level }) => level === "warn");
+    assert.deepEqual(
+      lines.map(({ maxConnections }) => maxConnections),
+      [2],
+    );
+    kept[0]?.write("GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    kept[0]?.resume();
+    const passes = () =>
+      fetch(server.url).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await until(passes, "room for another connection");
+    kept[1]?.destroy();
+  });
+});
+
 describe("closing", () => {
   test("idle connections end at once, a request in flight is answered with Connection: close", async (t) => {
     const { promise: release, resolve: go } = Promise.withResolvers<void>();
@@ -300,6 +329,7 @@ describe("closing", () => {
       log,
       corsOrigins: [],
       trustProxy: false,
+      maxConnections: 1,
     });
     await assert.rejects(second.listen(port, "127.0.0.1"), { code: "EADDRINUSE" });
     await second.close(0);

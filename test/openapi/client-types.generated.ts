@@ -1222,6 +1222,11 @@ export interface components {
          */
         "Content-Disposition": string;
         /**
+         * @description A browser that shows the file all the same runs nothing in it.
+         * @example sandbox
+         */
+        Sandbox: "sandbox";
+        /**
          * @description How many bytes follow.
          * @example 17
          */
@@ -2477,6 +2482,7 @@ export interface operations {
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Security-Policy": components["headers"]["Sandbox"];
                     "Content-Length": components["headers"]["Content-Length"];
                     [name: string]: unknown;
                 };
@@ -2493,6 +2499,7 @@ export interface operations {
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Security-Policy": components["headers"]["Sandbox"];
                     "Content-Length": components["headers"]["Content-Length"];
                     "Content-Range": components["headers"]["Content-Range"];
                     [name: string]: unknown;

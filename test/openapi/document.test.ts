@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { createRouter } from "../../src/http/router.ts";
 import type { createReferenceRoutes } from "../../src/routes/reference.ts";
 import { devTable, type Handlers, table } from "../../src/routes/table.ts";
 import {
@@ -37,6 +38,13 @@ test("the table of routes and openapi.yaml have the same operations with the sam
     (one) => `${one.method} ${one.path} ${one["x-access-level"]}`,
   );
   assert.deepEqual(inDescription.sort(), inTable.sort());
+});
+
+test("no row of the table hides another", () => {
+  const table = rows();
+  const router = createRouter(table);
+  for (const row of table)
+    assert.equal(router(row.path.replace(/:\w+/g, "1")).route(row.method), row, row.path);
 });
 
 test("an operation asks for credentials exactly when its access level does", () => {
