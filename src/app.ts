@@ -1,8 +1,9 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
+import type { Database } from "./data/database.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
-import { createAudit } from "./domain/audit.ts";
+import { openTrail } from "./domain/audit-trail.ts";
 import { createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
@@ -19,11 +20,12 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { type OnStop, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
+import { createLogRoutes } from "./routes/logs.ts";
 import { createPathRoutes } from "./routes/paths.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
@@ -31,6 +33,9 @@ import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
+
+/** Milliseconds. */
+const DAY = 24 * 60 * 60 * 1000;
 
 /** What tests replace. */
 export interface Substitutes {
@@ -90,8 +95,10 @@ async function serve(
   const { database, storage, broker, content } = parts;
   const passwords = createPasswords({ cost: passwordCost });
   onStop("passwords", () => passwords.close());
+  const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
+  onStop("audit trail", () => trail.close());
   const authority = createAuthority(database);
-  const core = { database, authority, audit: createAudit({ now }), now };
+  const core = { database, authority, audit: trail.audit, now };
   const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
   const sessions = createSessions(core, {
     jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
@@ -106,9 +113,7 @@ async function serve(
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
-    await deleteExpiredPasswordResets(database, now());
-    // A day late: a request may outlive its session.
-    await deleteExpiredSessions(database, new Date(now().getTime() - 24 * 60 * 60 * 1000));
+    await sweepAccounts(database, now());
   }, log);
   onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
@@ -141,6 +146,7 @@ async function serve(
       maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     }),
     paths: createPathRoutes({ database, paths: createPaths(core) }),
+    logs: createLogRoutes({ database }),
   };
   const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
@@ -158,6 +164,12 @@ async function serve(
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });
   return url;
+}
+
+/** Removes resets and sessions that ended; sessions a day late, for a request may outlive its own. */
+async function sweepAccounts(database: Database, now: Date): Promise<void> {
+  await deleteExpiredPasswordResets(database, now);
+  await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
 
 /** Makes the first admin. A generated password is told here, once, and never in the log. */

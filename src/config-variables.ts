@@ -200,6 +200,12 @@ export const VARIABLES = {
   JWT_ALGORITHM: { schema: oneOf("HS256"), default: "HS256" },
   JWT_SECRET_KEY: { schema: notBlank, secret: true },
   JWT_SECRET_KEY_PREVIOUS: { schema: parsed("a comma list", splitList), default: "", secret: true },
+  AUDIT_KEY: {
+    schema: parsed("at least 32 bytes long", (key) =>
+      Buffer.byteLength(key) >= 32 ? key : undefined,
+    ),
+    secret: true,
+  },
   AUTH_RATE_PER_ADDRESS: { schema: integer(0, 1_000_000), default: "30" },
   AUTH_RATE_PER_ACCOUNT: { schema: integer(0, 1_000_000), default: "10" },
 

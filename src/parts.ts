@@ -7,6 +7,7 @@ import { EmbeddedContentStore } from "./content/embedded.ts";
 import type { Database } from "./data/database.ts";
 import { openSqlite } from "./data/sqlite.ts";
 import type { Logger } from "./log.ts";
+import { readOrMakeSecret } from "./security/secret-file.ts";
 import { LocalFolderStorage } from "./storage/local-folder.ts";
 import type { Storage } from "./storage/storage.ts";
 
@@ -56,6 +57,13 @@ export async function prepareSchema(config: Config, database: Database) {
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
   throw new Error(`The database lacks migrations: ${pending.join(", ")}. ${advice}`);
+}
+
+/** What opens the audit trail's keys; the first one keeps them. */
+export function auditSecrets(config: Config): [string, ...string[]] {
+  const jwtSecret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
+  const jwtSecrets: [string, ...string[]] = [jwtSecret, ...config.JWT_SECRET_KEY_PREVIOUS];
+  return config.AUDIT_KEY === undefined ? jwtSecrets : [config.AUDIT_KEY, ...jwtSecrets];
 }
 
 async function openStorage(config: Config, log: Logger): Promise<Storage> {

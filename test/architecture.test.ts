@@ -78,7 +78,7 @@ const ARROWS: Record<string, string[]> = {
   ],
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
-  parts: ["config", "log", "data/", "storage/", "broker/", "content/"],
+  parts: ["config", "log", "data/", "storage/", "broker/", "content/", "security/secret-file"],
   app: [
     "config",
     "parts",
@@ -102,7 +102,8 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
   ],
-  "cli/cli": ["cli/commands", "config", "errors", "data/database"],
+  "cli/verify-audit": ["cli/commands", "parts", "domain/audit-verify"],
+  "cli/cli": ["cli/commands", "cli/verify-audit", "config", "errors", "data/database"],
   "cli/healthcheck": [],
   main: ["app", "config", "log", "data/database"],
 };
@@ -265,14 +266,15 @@ test("a change of a caller begins by reading their authority", () => {
         /^(domain|routes)\//.test(file) && /\btransaction\b *[(<,;:}]/.test(source),
     )
     .map(([file]) => file);
-  // Registration, login, refresh and the use of a reset token have no caller yet.
+  // Registration, login, refresh and the use of a reset token have no caller yet; the server itself
+  // seals the audit trail.
   const exceptions = [
     "domain/login.ts",
     "domain/password-changes.ts",
     "domain/registration.ts",
     "domain/sessions.ts",
   ];
-  assert.deepEqual(openers.sort(), ["domain/authority.ts", ...exceptions]);
+  assert.deepEqual(openers.sort(), ["domain/audit-trail.ts", "domain/authority.ts", ...exceptions]);
   // What changes rows is given a transaction: only these write without one, what no caller decides.
   const writers = [...sources]
     .filter(([file]) => /^(domain|routes)\//.test(file))
@@ -285,6 +287,8 @@ test("a change of a caller begins by reading their authority", () => {
       ),
     );
   assert.deepEqual(writers.sort(), [
+    "domain/audit-keys.ts insertHead",
+    "domain/audit-keys.ts updateWrappedKey",
     "domain/deletions.ts removeDeletion",
     "domain/sessions.ts swapTokens",
     "domain/uploads.ts insertDeletion",

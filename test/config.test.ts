@@ -443,6 +443,7 @@ test("no value of a secret is ever in an error message or in the listing", () =>
     "MESSAGE_BROKER_URL",
     "JWT_SECRET_KEY",
     "JWT_SECRET_KEY_PREVIOUS",
+    "AUDIT_KEY",
     "BOOTSTRAP_ADMIN_PASSWORD",
   ]);
   const shapes = (secret: string) => [

@@ -3,6 +3,7 @@ import { ConfigError, loadEnvFile } from "../config.ts";
 import { DatabaseUnreachable } from "../data/database.ts";
 import { AppError } from "../errors.ts";
 import { checkConfig, createAdmin, migrate } from "./commands.ts";
+import { parseHead, verifyAudit } from "./verify-audit.ts";
 
 const HELP = `Usage: node dist/cli/cli.js <command> [options]
 
@@ -13,6 +14,9 @@ Commands:
   migrate              brings the database up to date and says what it did
   config [--check]     prints the effective configuration, secrets masked, and everything that
                        is wrong with it
+  verify-audit [--head EPOCH:LENGTH:MAC]
+                       walks the audit trail and names the first row that was changed, removed,
+                       inserted or cut off; --head, printed earlier, must still be in it
 
 Options:
   -h, --help           prints this
@@ -58,6 +62,12 @@ async function run([command, ...args]: string[]): Promise<number> {
     case "config":
       read(args, { check: FLAG });
       return checkConfig() ? 0 : EX_CONFIG;
+    case "verify-audit": {
+      const { head } = read(args, { head: TEXT });
+      const anchor = head === undefined ? undefined : parseHead(head);
+      if (head !== undefined && !anchor) throw new UsageError("--head is not a head as printed.");
+      return (await verifyAudit(anchor)) ? 0 : 1;
+    }
     case undefined:
       throw new UsageError("A command is missing.");
     default:

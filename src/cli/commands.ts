@@ -2,19 +2,19 @@ import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
-import { createAudit } from "../domain/audit.ts";
+import { openTrail } from "../domain/audit-trail.ts";
 import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
-import { createLogger } from "../log.ts";
-import { openDatabase, prepareSchema } from "../parts.ts";
+import { createLogger, type Logger } from "../log.ts";
+import { auditSecrets, openDatabase, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 
-const print = (line: string) => process.stdout.write(`${line}\n`);
+export const print = (line: string) => process.stdout.write(`${line}\n`);
 
-async function withDatabase(
-  work: (database: Database, config: Config) => Promise<void>,
-): Promise<void> {
+export async function withDatabase<Result>(
+  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
+): Promise<Result> {
   const config = loadConfig();
   const log = createLogger({
     level: "warn",
@@ -23,7 +23,7 @@ async function withDatabase(
   });
   const database = await openDatabase(config, log);
   try {
-    await work(database, config);
+    return await work(database, config, log);
   } finally {
     await database.close();
   }
@@ -51,17 +51,19 @@ export async function createAdmin(options: {
   const named = username === undefined ? {} : { username };
   const fields = { email, full_name, password: await readPassword(), ...named };
   const account = validate(newAccount, fields, "body");
-  await withDatabase(async (database, config) => {
+  await withDatabase(async (database, config, log) => {
     await prepareSchema(config, database);
+    const now = () => new Date();
+    const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
+    const core = { database, authority: createAuthority(database), audit: trail.audit, now };
     const passwords = createPasswords();
     try {
-      const now = () => new Date();
-      const [authority, audit] = [createAuthority(database), createAudit({ now })];
-      const registration = createRegistration({ database, authority, audit, now }, passwords);
+      const registration = createRegistration(core, passwords);
       const user = await registration.createAdmin(account);
       print(`Made the administrator ${user.email} (user ${user.userId}, ${user.username}).`);
     } finally {
       await passwords.close();
+      await trail.close();
     }
   });
 }

@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { insertAuditRow } from "../data/audit.ts";
 import type { Queryable } from "../data/database.ts";
+import { type Epoch, rowMac } from "./audit-macs.ts";
 
 /** Who acts, from where, in which request. `userId` is null while nobody is known. */
 export interface Actor {
@@ -28,13 +30,14 @@ export type Action =
   | "path_delete"
   | "document_upload"
   | "document_download"
+  | "document_reprocess"
   | "document_move"
   | "document_delete";
 
 export interface Audit {
   /**
-   * Adds a row to the audit trail. `details` never holds a password, a token or file contents. It
-   * also gets the actor's id, because a deleted user's reference becomes NULL.
+   * Adds a row to the audit trail, in the transaction of what it records. `details` never holds a
+   * password, a token or file contents.
    */
   record(
     tx: Queryable,
@@ -45,12 +48,22 @@ export interface Audit {
   ): Promise<void>;
 }
 
-export function createAudit({ now }: { now: () => Date }): Audit {
+export function createAudit(parts: {
+  now: () => Date;
+  epoch: Epoch;
+  onRecord?: () => void;
+}): Audit {
+  const { now, epoch, onRecord } = parts;
   return {
-    record(tx, action, { userId, address, requestId }, entityId, details) {
-      const all = { actor_id: userId, address, request_id: requestId, ...details };
-      const row = { at: now(), action, userId, entityId, details: JSON.stringify(all) };
-      return insertAuditRow(tx, row);
+    async record(tx, action, { userId, address, requestId }, entityId, details = {}) {
+      const at = now();
+      // The actor stays known when the user is deleted. The event's id tells a row from its copy.
+      const own = { actor_id: userId, address, request_id: requestId, at, event_id: randomUUID() };
+      // None of the details takes the place of these.
+      const row = { action, entityId, details: JSON.stringify({ ...own, ...details, ...own }) };
+      const mac = rowMac(epoch, row);
+      await insertAuditRow(tx, { ...row, at, userId, epoch: epoch.number, rowMac: mac });
+      onRecord?.();
     },
   };
 }

@@ -5,6 +5,7 @@ import type { AccessLevel } from "./access.ts";
 import type { createAuthRoutes } from "./auth.ts";
 import type { createDocumentRoutes } from "./documents.ts";
 import type { createHealthRoutes } from "./health.ts";
+import type { createLogRoutes } from "./logs.ts";
 import type { createPathRoutes } from "./paths.ts";
 import type { createReferenceRoutes } from "./reference.ts";
 import type { createUserRoutes } from "./users.ts";
@@ -15,6 +16,7 @@ export interface Handlers {
   users: ReturnType<typeof createUserRoutes>;
   documents: ReturnType<typeof createDocumentRoutes>;
   paths: ReturnType<typeof createPathRoutes>;
+  logs: ReturnType<typeof createLogRoutes>;
 }
 
 export type AppRoute = Route<AccessLevel, Caller | undefined>;
@@ -33,7 +35,7 @@ function route<Level extends AccessLevel>(
 }
 
 /** THE TABLE: the API and its security policy. The first row whose path matches decides. */
-export function table({ health, auth, users, documents, paths }: Handlers): AppRoute[] {
+export function table({ health, auth, users, documents, paths, logs }: Handlers): AppRoute[] {
   return [
     route("GET", "/", "public", health.live),
     route("GET", "/ready", "public", health.ready),
@@ -71,6 +73,8 @@ export function table({ health, auth, users, documents, paths }: Handlers): AppR
     route("GET", "/api/v1/paths/:path_id", "active", paths.detail),
     route("PATCH", "/api/v1/paths/:path_id", "admin", paths.update),
     route("DELETE", "/api/v1/paths/:path_id", "admin", paths.remove),
+
+    route("GET", "/api/v1/logs", "admin", logs.list),
   ];
 }
 

@@ -230,7 +230,14 @@ test("the server stops first, then the background work, then the parts, the data
   await app.close();
   const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
   const parts = ["broker", "content", "storage", "database"];
-  assert.deepEqual(closed, ["server", "dispatcher", "chores", "passwords", ...parts]);
+  assert.deepEqual(closed, [
+    "server",
+    "dispatcher",
+    "chores",
+    "audit trail",
+    "passwords",
+    ...parts,
+  ]);
 });
 
 test("a second signal ends the process at once", async (t) => {

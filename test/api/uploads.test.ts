@@ -14,6 +14,7 @@ import {
   type Suite,
   type TestApp,
   type TestOptions,
+  trailSealed,
 } from "../support/app.ts";
 import type { Answer, Part } from "../support/client.ts";
 import { until } from "../support/wait.ts";
@@ -649,6 +650,7 @@ function commits({ test, testAlone }: Suite): void {
     test(`a race that the database decides at the commit is a ${status}`, async (app, t) => {
       await app.as("user");
       await outboxEmpty(app);
+      await trailSealed(app);
       const before = await holdings(app);
       t.mock.method(app.app.database, "transaction", () => Promise.reject(error), { times: 1 });
       const answer = await upload(app, [file("raced.txt")]);
@@ -659,6 +661,7 @@ function commits({ test, testAlone }: Suite): void {
 
   test("a commit whose answer is lost may have happened: the blob stays", async (app, t) => {
     await app.as("user");
+    await trailSealed(app);
     const { database } = app.app;
     const commit = database.transaction.bind(database);
     t.mock.method(

@@ -19,7 +19,13 @@ import {
   REFERENCE_TABLES,
 } from "./fixtures/reference.ts";
 
-const ALL = ["0000-path-depth", "0001-reference-tables", "0002-server-tables", "0003-ocr-results"];
+const ALL = [
+  "0000-path-depth",
+  "0001-reference-tables",
+  "0002-server-tables",
+  "0003-ocr-results",
+  "0004-audit-chain",
+];
 
 async function temporaryFile(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "nassaq-migrations-"));
@@ -195,7 +201,11 @@ describe("A database of the reference system", () => {
     });
     const tables = await columnsOf(database);
     const before = await snapshot(database, tables);
-    assert.deepEqual(await database.migrate(), ["0000-path-depth", "0003-ocr-results"]);
+    assert.deepEqual(await database.migrate(), [
+      "0000-path-depth",
+      "0003-ocr-results",
+      "0004-audit-chain",
+    ]);
     assert.deepEqual(await snapshot(database, tables), before);
     assert.ok((await database.columns("Deletions")).has("sha256"));
   });
@@ -219,7 +229,7 @@ describe("Migrations", () => {
         "permission_id user_id action_id entity_id entity_type is_allowed is_inherited",
       Ocr_Results:
         "result_id doc_id page_count word_count avg_confidence primary_language category classification_confidence cost_usd_ocr cost_usd_classification processed_at",
-      Logs: "log_id log_timestamp action_type user_id entity_id details",
+      Logs: "log_id log_timestamp action_type user_id entity_id details row_mac chain_epoch chain_sequence chain_mac",
     };
     for (const [table, names] of Object.entries(expected))
       assert.equal([...(await database.columns(table)).keys()].join(" "), names, table);
@@ -249,6 +259,10 @@ describe("Migrations", () => {
       "0003-ocr-results": {
         sqlite: "38f92ffc53032796269da1ae4319acf355473124984c8dda16aa0e7e0b862e67",
         sqlserver: "2abfbd653e1cdc14438aecd0ddc0f20fc1d07b8af2736c095ace419e2082f623",
+      },
+      "0004-audit-chain": {
+        sqlite: "1d6bc15db5d9561980d32449e242f744aba994051bdfebd87d0b332af3731601",
+        sqlserver: "9c09ca71de54bed8ea541b8e62e6b4fe1a45ace06166df66295a32092bcab697",
       },
     });
   });

@@ -613,6 +613,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the audit trail
+         * @description Newest first.
+         */
+        get: operations["listLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -797,6 +817,23 @@ export interface components {
         DocumentPage: {
             total: number;
             items: components["schemas"]["Document"][];
+        };
+        LogPage: {
+            total: number;
+            items: components["schemas"]["LogItem"][];
+        };
+        LogItem: {
+            log_id: number;
+            /** Format: date-time */
+            log_timestamp: string | null;
+            /** @description The kind of event. */
+            action_type: string;
+            /** @description Who acted; null when nobody was known or they have been deleted since. */
+            user_id: number | null;
+            /** @description The user, document or path that it happened to. */
+            entity_id: number | null;
+            /** @description Who (`actor_id`), from where (`address`), in which request, when, and what belongs to this kind of event. Rows that other programs wrote may have any text, or nothing. */
+            details: Record<string, never> | string | null;
         };
         /** @description What older servers stored may lack size, media type and hash. */
         DocumentDetail: {
@@ -3188,6 +3225,91 @@ export interface operations {
             };
             404: components["responses"]["NotInDev"];
             500: components["responses"]["InternalError"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listLogs: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: components["parameters"]["limit"];
+                /**
+                 * @description Only this kind of event.
+                 * @example document_upload
+                 */
+                action_type?: string;
+                /**
+                 * @description Only what this user did, also when they have been deleted since.
+                 * @example 2
+                 */
+                user_id?: number;
+                /**
+                 * @description Only what happened at this instant (RFC 3339) or later.
+                 * @example 2026-02-01T00:00:00Z
+                 */
+                since?: string;
+                /**
+                 * @description Only what happened before this instant (RFC 3339).
+                 * @example 2026-03-01T00:00:00Z
+                 */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of the trail, and how many rows there are on all pages together. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "total": 1,
+                     *       "items": [
+                     *         {
+                     *           "log_id": 12,
+                     *           "log_timestamp": "2026-02-26T14:30:00.123Z",
+                     *           "action_type": "document_upload",
+                     *           "user_id": 2,
+                     *           "entity_id": 1,
+                     *           "details": {
+                     *             "actor_id": 2,
+                     *             "address": "127.0.0.1",
+                     *             "request_id": "5f0c5a6e-3a4b-4a52-8c0b-6f3c8f8d8e11",
+                     *             "at": "2026-02-26T14:30:00.123Z",
+                     *             "event_id": "0b9d4c1e-27a3-4d6e-9a35-6d1f0f6f4c55",
+                     *             "filename": "letter.txt",
+                     *             "path": "archive/letters",
+                     *             "size": 17,
+                     *             "sha256": "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LogPage"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
             default: components["responses"]["Refused"];
         };
     };

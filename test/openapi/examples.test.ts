@@ -108,14 +108,17 @@ async function play(operationId: string, status: number, changes: Changes = {}, 
   return { response, body: received };
 }
 
-/** Without what is different each time: tokens and the storage's addresses. */
+/** Without what is different each time: tokens, ids of requests and events, the storage's addresses. */
 function masked(value: unknown): unknown {
   return JSON.parse(
-    JSON.stringify(value, (_key, part) =>
-      typeof part === "string"
-        ? part.replace(/^(eyJ.*|[\w-]{43})$/, "<token>").replace(/^file:.*$/, "<address>")
-        : part,
-    ),
+    JSON.stringify(value, (key, part) => {
+      if (key === "log_id") return "<number>";
+      if (typeof part !== "string") return part;
+      return part
+        .replace(/^(eyJ.*|[\w-]{43})$/, "<token>")
+        .replace(/^file:.*$/, "<address>")
+        .replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "<id>");
+    }),
   );
 }
 
@@ -151,6 +154,7 @@ test("the examples of what goes well are what happens", async () => {
   await play("listDocuments", 200, { token: admin });
   await play("getDocument", 200, { token: salma });
   await play("getDocumentStatus", 200, { token: salma });
+  await play("listLogs", 200, { token: admin });
 });
 
 test("the examples of the download's headers are what happens", async () => {

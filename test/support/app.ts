@@ -9,8 +9,10 @@ import { type App, startApp } from "../../src/app.ts";
 import type { ConsumingBroker, Delivery } from "../../src/broker/broker.ts";
 import { loadConfig } from "../../src/config.ts";
 import { insertUser } from "../../src/data/users.ts";
+import { verifyTrail } from "../../src/domain/audit-verify.ts";
 import { createSessions } from "../../src/domain/sessions.ts";
 import { createLogger } from "../../src/log.ts";
+import { auditSecrets } from "../../src/parts.ts";
 import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
 import { assertDocumented } from "../openapi/validator.ts";
@@ -18,6 +20,7 @@ import { type Answer, open, type SendOptions, send } from "./client.ts";
 import { coreOf } from "./core.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
 import { partsFromEnvironment } from "./parts.ts";
+import { until } from "./wait.ts";
 
 /** Everybody's password, and its hash at cost 4. */
 export const PASSWORD = "Correct horse 1!";
@@ -123,6 +126,13 @@ export async function startTestApp(
     passwordCost: options.passwordCost ?? 4,
     ...(options.folder === undefined ? { databaseFile: ":memory:" } : {}),
   });
+  // Whatever a test does, the audit trail is whole when the server has stopped.
+  let trail: Awaited<ReturnType<typeof verifyTrail>> | undefined;
+  const closeDatabase = app.database.close;
+  app.database.close = async () => {
+    trail = await verifyTrail(app.database, auditSecrets(config));
+    await closeDatabase();
+  };
   const sessions = createSessions(coreOf(app.database, now), {
     jwt,
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
@@ -224,6 +234,7 @@ export async function startTestApp(
       await engineParts.remove();
       const logged = JSON.stringify(lines);
       for (const secret of secrets) assert.ok(!logged.includes(secret), "a secret in the log");
+      assert.ok(trail?.isWhole !== false, trail?.lines.join("\n"));
     },
   };
 }
@@ -298,4 +309,10 @@ function testTogether(engine: Engine, tests: readonly { title: string; work: Wor
   });
   after(() => shared?.close());
   for (const { title, work } of tests) test(title, (t) => work(shared as TestApp, t));
+}
+
+/** Waits until the server has sealed its audit trail: it opens no transaction by itself until something is recorded again. */
+export async function trailSealed({ app: { database } }: TestApp): Promise<void> {
+  const sql = "SELECT log_id FROM Logs WHERE chain_epoch IS NOT NULL AND chain_sequence IS NULL";
+  await until(async () => !(await database.first(sql)), "the audit trail to be sealed");
 }

@@ -2,6 +2,7 @@ import { pathDepth } from "./0000-path-depth.ts";
 import { referenceTables } from "./0001-reference-tables.ts";
 import { serverTables } from "./0002-server-tables.ts";
 import { ocrResults } from "./0003-ocr-results.ts";
+import { auditChain } from "./0004-audit-chain.ts";
 import { createTable, type Migration } from "./migration.ts";
 
 /** In the order in which they run. */
@@ -10,6 +11,7 @@ export const migrations: readonly Migration[] = [
   referenceTables,
   serverTables,
   ocrResults,
+  auditChain,
 ];
 
 /** The record of what has run, made first. */
