@@ -166,7 +166,7 @@ async function serve(
   return url;
 }
 
-/** Removes resets and sessions that ended; sessions a day late, for a request may outlive its own. */
+/** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
 async function sweepAccounts(database: Database, now: Date): Promise<void> {
   await deleteExpiredPasswordResets(database, now);
   await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
