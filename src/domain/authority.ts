@@ -5,6 +5,7 @@ import { AppError } from "../errors.ts";
 import type { Actor, Audit } from "./audit.ts";
 
 export const ADMIN_ROLE = 99;
+const MAX_REMOVALS = 5;
 
 /** Each level asks for all that the one before asks (`spec/api.md`, Access levels). */
 export type Level = "user" | "active" | "admin";
@@ -26,6 +27,16 @@ export interface Authority {
     caller: Caller,
     level: Level,
     work: (tx: Queryable, user: User) => Promise<Result>,
+  ): Promise<Result>;
+
+  /**
+   * As `act`, for an admin who deletes a `what` ("user"): again when a row slipped in that
+   * references it. Throws `conflict` while rows of a table that this server does not know do.
+   */
+  remove<Result>(
+    what: string,
+    caller: Caller,
+    work: (tx: Queryable) => Promise<Result>,
   ): Promise<Result>;
 }
 
@@ -53,17 +64,31 @@ export function createAuthority(database: Database): Authority {
     return user;
   };
 
+  const act: Authority["act"] = async (caller, level, work) => {
+    try {
+      return await database.transaction(async (tx) => work(tx, await check(tx, caller, level)));
+    } catch (error) {
+      // What the caller wrote, the audit row at least, references them.
+      if (error instanceof ForeignKeyViolation && !(await findUser(database, caller.userId)))
+        throw badAccessToken(error);
+      throw error;
+    }
+  };
+
   return {
     check,
+    act,
 
-    async act(caller, level, work) {
-      try {
-        return await database.transaction(async (tx) => work(tx, await check(tx, caller, level)));
-      } catch (error) {
-        // What the caller wrote, the audit row at least, references them.
-        if (error instanceof ForeignKeyViolation && !(await findUser(database, caller.userId)))
-          throw badAccessToken(error);
-        throw error;
+    async remove(what, caller, work) {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await act(caller, "admin", work);
+        } catch (error) {
+          if (!(error instanceof ForeignKeyViolation)) throw error;
+          if (attempt < MAX_REMOVALS) continue;
+          const detail = `Cannot delete this ${what}: rows of another table still reference it.`;
+          throw new AppError("conflict", detail, { cause: error });
+        }
       }
     },
   };

@@ -12,7 +12,6 @@ import { ADMIN_ROLE, type Caller, type Core } from "./authority.ts";
 import { type FindBlob, type FoundBlob, isOwnKey } from "./blobs.ts";
 import type { Deletions } from "./deletions.ts";
 import { ROOT } from "./paths.ts";
-import { removing } from "./references.ts";
 
 interface Parts extends Core {
   storage: Storage;
@@ -76,25 +75,24 @@ export function createDocuments(parts: Parts) {
 
     /**
      * Deletes the rows, then the blob and the text, or later if they can't be reached. 409 while
-     * the document is being worked on, unless `force`, and as `removing` says.
+     * the document is being worked on, unless `force`.
      */
     async remove(caller: Caller, docId: number, { force }: { force: boolean }): Promise<void> {
-      const rows = () =>
-        authority.act(caller, "admin", async (tx) => {
-          const document = await findDocument(tx, docId);
-          if (!document) throw documentNotFound();
-          const { filename, path, status, sha256 } = document;
-          if (!force && (status === "Queued" || status === "Processing")) {
-            const detail = `The document is ${status.toLowerCase()}; delete it with ?force=true.`;
-            throw new AppError("conflict", detail);
-          }
-          await removeFromOutboxByDocument(tx, docId);
-          if (!(await deleteDocument(tx, docId))) throw documentNotFound();
-          const details = { filename, path, status, sha256 };
-          await audit.record(tx, "document_delete", caller, docId, details);
-          return insertDeletion(tx, { docId, blobKey: blobKeyOf(document), sha256 }, now());
-        });
-      await deletions.carryOut(await removing("document", rows));
+      const deletion = await authority.remove("document", caller, async (tx) => {
+        const document = await findDocument(tx, docId);
+        if (!document) throw documentNotFound();
+        const { filename, path, status, sha256 } = document;
+        if (!force && (status === "Queued" || status === "Processing")) {
+          const detail = `The document is ${status.toLowerCase()}; delete it with ?force=true.`;
+          throw new AppError("conflict", detail);
+        }
+        await removeFromOutboxByDocument(tx, docId);
+        if (!(await deleteDocument(tx, docId))) throw documentNotFound();
+        const details = { filename, path, status, sha256 };
+        await audit.record(tx, "document_delete", caller, docId, details);
+        return insertDeletion(tx, { docId, blobKey: blobKeyOf(document), sha256 }, now());
+      });
+      await deletions.carryOut(deletion);
     },
   };
 }

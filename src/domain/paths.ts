@@ -13,7 +13,6 @@ import {
 } from "../data/paths.ts";
 import { AppError } from "../errors.ts";
 import type { Caller, Core } from "./authority.ts";
-import { removing } from "./references.ts";
 import { description, fields, lineFault, text } from "./text.ts";
 
 export const ROOT = "/";
@@ -96,21 +95,18 @@ export function createPaths({ database, authority, audit, now }: Core) {
       });
     },
 
-    /** 400 for the root and while documents or deeper paths exist; 409: see `removing`. */
-    remove(caller: Caller, pathId: number): Promise<void> {
-      const deletion = () =>
-        authority.act(caller, "admin", async (tx) => {
-          const { fullPath } = await getPath(tx, pathId);
-          if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
-          if ((await listPathsBelow(tx, fullPath)).length > 0)
-            throw refused("Cannot delete this path: deeper paths exist below it.");
-          if ((await countDocuments(tx, { path: fullPath })) > 0)
-            throw refused("Cannot delete this path: documents are stored in it.");
-          if (!(await deletePath(tx, pathId))) throw notFound();
-          await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
-        });
-      return removing("path", deletion);
-    },
+    /** 400 for the root and while documents or deeper paths exist. */
+    remove: (caller: Caller, pathId: number) =>
+      authority.remove("path", caller, async (tx) => {
+        const { fullPath } = await getPath(tx, pathId);
+        if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
+        if ((await listPathsBelow(tx, fullPath)).length > 0)
+          throw refused("Cannot delete this path: deeper paths exist below it.");
+        if ((await countDocuments(tx, { path: fullPath })) > 0)
+          throw refused("Cannot delete this path: documents are stored in it.");
+        if (!(await deletePath(tx, pathId))) throw notFound();
+        await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
+      }),
   };
 }
 

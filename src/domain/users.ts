@@ -17,7 +17,6 @@ import { AppError } from "../errors.ts";
 import type { Action } from "./audit.ts";
 import { ADMIN_ROLE, type Caller, type Core, type Level } from "./authority.ts";
 import { email, fullName, username } from "./credentials.ts";
-import { removing } from "./references.ts";
 import type { Sessions } from "./sessions.ts";
 import { fields } from "./text.ts";
 
@@ -101,21 +100,19 @@ export function createUsers(core: Core, sessions: Sessions) {
     activate: (caller: Caller, userId: number) =>
       update(caller, "admin", "user_activate", userId, { is_active: true }),
 
-    /** 400 for oneself, the last admin and while documents of theirs exist; 409: see `removing`. */
+    /** 400 for oneself, the last admin and while documents of theirs exist. */
     async remove(caller: Caller, userId: number): Promise<void> {
       if (userId === caller.userId) throw refused("Cannot delete your own account.");
-      const deletion = () =>
-        authority.act(caller, "admin", async (tx) => {
-          await takeTurn(tx, caller);
-          const user = await getUser(tx, userId);
-          await refuseLastAdmin(tx, user);
-          if ((await countDocuments(tx, { userId })) > 0)
-            throw refused("Cannot delete this user: documents that they uploaded still exist.");
-          await deleteUser(tx, userId);
-          const { email, username } = user;
-          await audit.record(tx, "user_delete", caller, userId, { email, username });
-        });
-      await removing("user", deletion);
+      await authority.remove("user", caller, async (tx) => {
+        await takeTurn(tx, caller);
+        const user = await getUser(tx, userId);
+        await refuseLastAdmin(tx, user);
+        if ((await countDocuments(tx, { userId })) > 0)
+          throw refused("Cannot delete this user: documents that they uploaded still exist.");
+        await deleteUser(tx, userId);
+        const { email, username } = user;
+        await audit.record(tx, "user_delete", caller, userId, { email, username });
+      });
     },
   };
 }
