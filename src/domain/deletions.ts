@@ -1,22 +1,23 @@
 import type { ContentStore } from "../content/content-store.ts";
-import type { Database } from "../data/database.ts";
 import { type Deletion, listDueDeletions, removeDeletion } from "../data/deletions.ts";
 import { documentHasBytes } from "../data/documents.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
+import type { Core } from "./authority.ts";
 import { type FindBlob, isOwnKey } from "./blobs.ts";
 
 /** Deletions read at once. */
 const BATCH = 100;
 
-interface Parts {
-  database: Database;
+/** Where blobs and texts are. */
+export interface Stores {
   storage: Storage;
   content: ContentStore;
   findBlob: FindBlob;
   log: Logger;
-  now: () => Date;
 }
+
+type Parts = Stores & Pick<Core, "database" | "now">;
 
 export type Deletions = ReturnType<typeof createDeletions>;
 

@@ -1,24 +1,18 @@
-import type { ContentStore } from "../content/content-store.ts";
 import type { Queryable } from "../data/database.ts";
 import { insertDeletion } from "../data/deletions.ts";
 import { type Document, deleteDocument, findDocument, updateBlobKey } from "../data/documents.ts";
 import { removeFromOutboxByDocument } from "../data/outbox.ts";
 import type { User } from "../data/users.ts";
 import { AppError, unavailable } from "../errors.ts";
-import type { Logger } from "../log.ts";
-import { BlobNotFound, type ByteRange, type Storage } from "../storage/storage.ts";
+import { BlobNotFound, type ByteRange } from "../storage/storage.ts";
 import { SYSTEM } from "./audit.ts";
 import { ADMIN_ROLE, type Caller, type Core } from "./authority.ts";
-import { type FindBlob, type FoundBlob, isOwnKey } from "./blobs.ts";
-import type { Deletions } from "./deletions.ts";
+import { type FoundBlob, isOwnKey } from "./blobs.ts";
+import type { Deletions, Stores } from "./deletions.ts";
 import { ROOT } from "./paths.ts";
 
-interface Parts extends Core {
-  storage: Storage;
-  content: ContentStore;
-  findBlob: FindBlob;
+interface Parts extends Core, Stores {
   deletions: Deletions;
-  log: Logger;
 }
 
 export type Documents = ReturnType<typeof createDocuments>;
@@ -40,7 +34,7 @@ export function createDocuments(parts: Parts) {
 
   return {
     /** 404 also for a document that the user may not see. */
-    get: (user: User, docId: number): Promise<Document> => getVisible(database, user, docId),
+    get: (user: User, docId: number) => getVisible(database, user, docId),
 
     /**
      * What a download needs; `tag` is a strong entity tag, without quotes. 404 also when the bytes
@@ -105,10 +99,7 @@ async function getVisible(q: Queryable, user: User, docId: number): Promise<Docu
 }
 
 /** The blob at its key, or where a worker moved it. `BlobNotFound` unless its bytes are proven. */
-async function locate(
-  { content, findBlob }: Parts,
-  document: Document,
-): Promise<{ key: string; blob: FoundBlob }> {
+async function locate({ content, findBlob }: Stores, document: Document) {
   const key = blobKeyOf(document);
   const blob = await findBlob(key);
   if (blob && (isOwnKey(key) || (await isOf(document, blob)))) return { key, blob };

@@ -1,6 +1,5 @@
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import * as v from "valibot";
-import type { Queryable } from "../data/database.ts";
 import {
   deletePasswordResets,
   findPasswordReset,
@@ -38,8 +37,8 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
     ): Promise<void> {
       const { userId, sessionId } = caller;
       const { passwordHash } = caller.user;
-      const proved = await passwords.verify(input.current_password, passwordHash, signal);
-      if (!proved) throw wrongPassword();
+      if (!(await passwords.verify(input.current_password, passwordHash, signal)))
+        throw wrongPassword();
       const newHash = await passwords.hash(input.new_password, signal);
       await authority.act(caller, "active", async (tx) => {
         const user = await lockUser(tx, userId);
@@ -59,7 +58,7 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
       const expiresAt = new Date(createdAt.getTime() + RESET_TTL);
       await authority.act(caller, "admin", async (tx) => {
         if (!(await lockUser(tx, userId))) throw new AppError("not_found", "User not found");
-        const reset = { userId, tokenHash: hashOf(token), createdAt, expiresAt };
+        const reset = { userId, tokenHash: hash("sha256", token), createdAt, expiresAt };
         await insertPasswordReset(tx, reset);
         await audit.record(tx, "password_reset", caller, userId, { event: "issued" });
       });
@@ -74,24 +73,18 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
     ): Promise<void> {
       const newHash = await passwords.hash(input.new_password, signal);
       await database.transaction(async (tx) => {
-        const userId = await useUp(tx, hashOf(input.reset_token));
+        const reset = await findPasswordReset(tx, hash("sha256", input.reset_token), now());
+        const user = reset && (await lockUser(tx, reset.userId));
+        if (!reset || !user?.isActive || !(await usePasswordReset(tx, reset.resetId, now())))
+          throw refused("The reset token is not valid, was used or has expired.");
+        const { userId } = user;
         await updateUser(tx, userId, { password_hash: newHash });
         await sessions.revokeAll(tx, userId, "password_reset");
         await audit.record(tx, "password_reset", { ...actor, userId }, userId, { event: "used" });
       });
     },
   };
-
-  /** Whose the token is, which is dead from now on. */
-  async function useUp(tx: Queryable, tokenHash: string): Promise<number> {
-    const reset = await findPasswordReset(tx, tokenHash, now());
-    const user = reset && (await lockUser(tx, reset.userId));
-    if (!reset || !user?.isActive || !(await usePasswordReset(tx, reset.resetId, now())))
-      throw new AppError("bad_request", "The reset token is not valid, was used or has expired.");
-    return user.userId;
-  }
 }
 
-const wrongPassword = () => new AppError("bad_request", "The current password is wrong.");
-
-const hashOf = (token: string) => createHash("sha256").update(token).digest("hex");
+const refused = (detail: string) => new AppError("bad_request", detail);
+const wrongPassword = () => refused("The current password is wrong.");

@@ -62,7 +62,7 @@ export type Paths = ReturnType<typeof createPaths>;
 /** 404 for an unknown id. */
 export function createPaths({ database, authority, audit, now }: Core) {
   return {
-    get: (pathId: number): Promise<VirtualPath> => getPath(database, pathId),
+    get: (pathId: number) => getPath(database, pathId),
 
     /** 409 when the path exists. */
     create(caller: Caller, input: v.InferOutput<typeof newPath>): Promise<VirtualPath> {

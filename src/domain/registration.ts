@@ -18,6 +18,7 @@ export const newAccount = fields({
 });
 
 type NewAccount = v.InferOutput<typeof newAccount>;
+type Credentials = Pick<NewAccount, "email" | "password">;
 
 const TAKEN = { email: "Email already registered", username: "Username already taken" };
 
@@ -70,12 +71,7 @@ export function createRegistration({ database, audit, now }: Core, passwords: Pa
   /** Makes an active admin. */
   const createAdmin = (input: NewAccount) => insert(input, true, SYSTEM);
 
-  /** Whether there is an active admin. */
-  const hasAdmin = async () =>
-    (await countUsers(database, { roleId: ADMIN_ROLE, isActive: true })) > 0;
-
   return {
-    hasAdmin,
     createAdmin,
 
     /** Makes an inactive user without a role. */
@@ -83,14 +79,15 @@ export function createRegistration({ database, audit, now }: Core, passwords: Pa
       insert(input, false, actor, signal),
 
     /**
-     * When there is no admin, makes one of the credentials, or with `generate` and no user at all
-     * one with a drawn password. Returns what it made.
+     * When there is no active admin, makes one of the credentials, or with `generate` and no user
+     * at all one with a drawn password. Returns what it made.
      */
     async ensureFirstAdmin(options: {
-      credentials: { email: string; password: string } | undefined;
+      credentials: Credentials | undefined;
       generate: boolean;
-    }): Promise<{ email: string; password: string } | undefined> {
-      if (await hasAdmin()) return undefined;
+    }): Promise<Credentials | undefined> {
+      const admins = await countUsers(database, { roleId: ADMIN_ROLE, isActive: true });
+      if (admins > 0) return undefined;
       let { credentials } = options;
       if (!credentials && options.generate && (await countUsers(database)) === 0)
         credentials = { email: "admin@nassaq.local", password: drawPassword() };

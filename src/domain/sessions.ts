@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import type { Queryable } from "../data/database.ts";
 import {
   findSession,
@@ -36,15 +36,12 @@ const MAX_ATTEMPTS = 5;
 
 type Owner = Pick<User, "userId" | "roleId">;
 
-interface Keys {
-  jwt: Jwt;
-  accessTtlSeconds: number;
-  refreshTtlSeconds: number;
-}
-
 export type Sessions = ReturnType<typeof createSessions>;
 
-export function createSessions({ database, audit, now }: Core, keys: Keys) {
+export function createSessions(
+  { database, audit, now }: Core,
+  keys: { jwt: Jwt; accessTtlSeconds: number; refreshTtlSeconds: number },
+) {
   const { jwt, accessTtlSeconds, refreshTtlSeconds } = keys;
 
   /** Signs the two tokens. An access token ends no later than its session. */
@@ -75,8 +72,8 @@ export function createSessions({ database, audit, now }: Core, keys: Keys) {
     async open(tx: Queryable, user: Owner): Promise<Tokens> {
       const [sessionId, jti, createdAt] = [newId(), newId(), now()];
       const expiresAt = new Date((toSeconds(createdAt) + refreshTtlSeconds) * 1000);
-      const session = { sessionId, userId: user.userId, expiresAt };
-      await insertSession(tx, { ...session, currentTokenHash: hashOf(jti), createdAt });
+      const session = { sessionId, userId: user.userId, currentTokenHash: hashOf(jti), expiresAt };
+      await insertSession(tx, { ...session, createdAt });
       return issue(session, user, { jti, issuedAt: createdAt });
     },
 
@@ -117,9 +114,9 @@ export function createSessions({ database, audit, now }: Core, keys: Keys) {
     },
 
     /** Ends all sessions of a user, or all but one. */
-    revokeAll(tx: Queryable, userId: number, reason: string, except: string | null = null) {
-      const others = except === null ? {} : { exceptSessionId: except };
-      return revokeSessions(tx, { userId, ...others }, reason, now());
+    revokeAll(tx: Queryable, userId: number, reason: string, exceptSessionId?: string | null) {
+      const which = exceptSessionId ? { userId, exceptSessionId } : { userId };
+      return revokeSessions(tx, which, reason, now());
     },
   };
 }
@@ -194,5 +191,5 @@ const badRefreshToken = (cause?: unknown) =>
   new AppError("not_authenticated", "Invalid refresh token", { cause });
 
 const newId = () => randomBytes(16).toString("hex");
-const hashOf = (text: string) => createHash("sha256").update(text).digest("hex");
+const hashOf = (text: string) => hash("sha256", text);
 const toSeconds = (instant: Date) => Math.floor(instant.getTime() / 1000);

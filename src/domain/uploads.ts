@@ -93,18 +93,15 @@ export function createUploads(parts: Parts) {
      * later: it is there if nothing was committed.
      */
     async finish(caller: Caller, file: StoredFile, meta: Metadata) {
-      try {
-        const document = await authority.act(caller, "active", (tx) =>
-          insert(tx, parts, caller, file, meta),
-        );
-        onQueued();
-        return document;
-      } catch (error) {
+      const work = (tx: Queryable) => insert(tx, parts, caller, file, meta);
+      const document = await authority.act(caller, "active", work).catch(async (error) => {
         if (error instanceof AppError && error.code === "unavailable") throw error;
         await deletions.carryOut(file.deletion);
         if (error instanceof UniqueViolation) throw nameTaken();
         throw error instanceof ForeignKeyViolation ? pathMissing() : error;
-      }
+      });
+      onQueued();
+      return document;
     },
   };
 }
@@ -119,7 +116,6 @@ async function insert(
   const now = parts.now();
   const { url, size, deletion, ...stored } = file;
   const { filename, sha256 } = stored;
-  const { userId } = caller;
   const { pathId, fullPath: path } = await claim(tx, filename, meta.full_path);
   if (size === 0) throw new AppError("bad_request", "Uploaded file is empty");
   const latest = new Date(now.getTime() + MARGIN);
@@ -129,7 +125,7 @@ async function insert(
   const document = {
     ...stored,
     pathId,
-    uploadedByUserId: userId,
+    uploadedByUserId: caller.userId,
     uploadedAt: now,
     fileSize: size,
     fileType: fileType(filename),
@@ -137,7 +133,7 @@ async function insert(
     blobKey: deletion.blobKey,
   };
   const docId = await insertDocument(tx, document, STAGES[parts.backend]);
-  const body = { doc_id: docId, file_path: url, filename, user_id: userId };
+  const body = { doc_id: docId, file_path: url, filename, user_id: caller.userId };
   const message = { queue: parts.queueName, message_id: randomUUID(), body: JSON.stringify(body) };
   await addToOutbox(tx, { doc_id: docId, ...message }, now);
   const details = { filename, path, size, sha256 };

@@ -89,7 +89,7 @@ export function createUsers(core: Core, sessions: Sessions) {
   }
 
   return {
-    get: (userId: number): Promise<User> => getUser(database, userId),
+    get: (userId: number) => getUser(database, userId),
 
     updateSelf: (caller: Caller, input: UserChanges) =>
       update(caller, "active", "user_self_update", caller.userId, input),
@@ -126,11 +126,9 @@ function differences(user: User, input: UserChanges): UserChanges {
     role_id: user.roleId,
     is_active: user.isActive,
   };
-  return Object.fromEntries(
-    Object.entries(input).filter(
-      ([column, value]) => value !== current[column as keyof UserChanges],
-    ),
-  );
+  const isOther = ([column, value]: [string, unknown]) =>
+    value !== current[column as keyof UserChanges];
+  return Object.fromEntries(Object.entries(input).filter(isOther));
 }
 
 async function getUser(q: Queryable, userId: number): Promise<User> {
@@ -149,9 +147,9 @@ export async function refuseTaken(
   userId?: number,
 ): Promise<void> {
   const { email, username } = wanted;
-  const byEmail = email === undefined ? undefined : await findUserByEmail(q, email);
+  const byEmail = email !== undefined && (await findUserByEmail(q, email));
   if (byEmail && byEmail.userId !== userId) throw refused(words.email);
-  const byName = username === undefined ? undefined : await findUserByUsername(q, username);
+  const byName = username !== undefined && (await findUserByUsername(q, username));
   if (byName && byName.userId !== userId) throw refused(words.username);
 }
 

@@ -17,9 +17,6 @@ const typed = v.pipe(text, v.maxLength(1000));
 /** RFC 6749 §4.3.2; its other parameters have no meaning here. */
 const loginForm = v.object({ username: typed, password: typed });
 
-/** RFC 6749 §5.1. */
-const NO_STORE = { "Cache-Control": "no-store", Pragma: "no-cache" };
-
 export function createAuthRoutes({
   registration,
   login,
@@ -98,6 +95,7 @@ export function createAuthRoutes({
 /** As the database compares: another spelling of an address is no other account. */
 const accountOf = (address: string) => address.normalize("NFKC").trim().toLowerCase();
 
+/** RFC 6749 §5.1; every answer has `Cache-Control: no-store`. */
 function tokenReply({ session_id: _, ...tokens }: Tokens) {
-  return json({ ...tokens, token_type: "bearer" }, 200, NO_STORE);
+  return json({ ...tokens, token_type: "bearer" }, 200, { Pragma: "no-cache" });
 }

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Database } from "../data/database.ts";
+import type { Database, Window } from "../data/database.ts";
 import {
   countDocuments,
   type Document,
@@ -18,26 +18,23 @@ import { ROOT, virtualPath } from "../domain/paths.ts";
 import { description, fields, text } from "../domain/text.ts";
 import type { Uploads } from "../domain/uploads.ts";
 import { AppError } from "../errors.ts";
-import { readParams, readQuery } from "../http/body.ts";
+import { readQuery } from "../http/body.ts";
 import { attachment, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
 import { readMultipart } from "../http/multipart.ts";
 import { created, json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { validate } from "../http/validate.ts";
 import type { ByteRange } from "../storage/storage.ts";
-import { flag, id, integer, paging } from "./inputs.ts";
+import { flag, id, idParam, paging } from "./inputs.ts";
 
-const docId = v.object({ doc_id: id });
+const docIdOf = idParam("doc_id");
 const mineQuery = v.object({
   ...paging(100),
   status: v.optional(v.picklist(PROCESSING_STATUSES)),
   path: v.optional(virtualPath),
   q: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(255))),
 });
-const listQuery = v.object({
-  ...mineQuery.entries,
-  user_id: v.optional(integer(1, Number.MAX_SAFE_INTEGER, 1)),
-});
+const listQuery = v.object({ ...mineQuery.entries, user_id: v.optional(id) });
 const removeQuery = v.object({ force: v.optional(flag, "false") });
 const uploadFields = fields({
   description: v.optional(description, null),
@@ -69,16 +66,16 @@ function stageFields(stageName: string, state: StageState) {
 
 function metrics(result: OcrResult | undefined) {
   if (!result) return { ocr: null, classification: null };
-  const { cost_usd_ocr, cost_usd_classification, category, classification_confidence, ...ocr } =
-    result;
-  const classification = {
+  const {
     category,
-    confidence: classification_confidence,
-    cost_usd: cost_usd_classification,
-  };
+    classification_confidence: confidence,
+    cost_usd_classification: cost_usd,
+    cost_usd_ocr,
+    ...ocr
+  } = result;
   return {
     ocr: { ...ocr, cost_usd: cost_usd_ocr },
-    classification: category === null ? null : classification,
+    classification: category === null ? null : { category, confidence, cost_usd },
   };
 }
 
@@ -90,8 +87,8 @@ interface Parts {
 }
 
 export function createDocumentRoutes({ database, documents, uploads, maxUploadBytes }: Parts) {
-  async function page(filter: DocumentFilter, window: { skip: number; limit: number }) {
-    const items = await listDocuments(database, filter, window);
+  async function page({ skip, limit, ...filter }: DocumentFilter & Window) {
+    const items = await listDocuments(database, filter, { skip, limit });
     return json({ total: await countDocuments(database, filter), items: items.map(listItem) });
   }
 
@@ -99,19 +96,17 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
     upload: (request: Request, caller: Caller) => upload(uploads, maxUploadBytes, request, caller),
 
     list(request: Request) {
-      const { skip, limit, user_id: userId, ...filter } = readQuery(request, listQuery);
-      return page({ ...filter, userId }, { skip, limit });
+      const { user_id: userId, ...query } = readQuery(request, listQuery);
+      return page({ ...query, userId });
     },
 
-    mine(request: Request, { userId }: Caller) {
-      const { skip, limit, ...filter } = readQuery(request, mineQuery);
-      return page({ ...filter, userId }, { skip, limit });
-    },
+    mine: (request: Request, { userId }: Caller) =>
+      page({ ...readQuery(request, mineQuery), userId }),
 
     async detail(request: Request, { user }: Caller) {
-      const { doc_id } = readParams(request, docId);
-      const document = await documents.get(user, doc_id);
-      const stages = await listStages(database, doc_id);
+      const docId = docIdOf(request);
+      const document = await documents.get(user, docId);
+      const stages = await listStages(database, docId);
       return json({
         ...listItem(document),
         size: document.fileSize,
@@ -119,20 +114,20 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
         sha256: document.sha256,
         description: document.description,
         stages: stages.map((stage) => stageFields(stage.stageName, stage)),
-        ...metrics(await findOcrResult(database, doc_id)),
+        ...metrics(await findOcrResult(database, docId)),
       });
     },
 
     async status(request: Request, { user }: Caller) {
-      const { doc_id } = readParams(request, docId);
-      const document = await documents.get(user, doc_id);
-      return json({ doc_id, filename: document.filename, ...stageFields(OCR_STAGE, document) });
+      const document = await documents.get(user, docIdOf(request));
+      const { docId: doc_id, filename } = document;
+      return json({ doc_id, filename, ...stageFields(OCR_STAGE, document) });
     },
 
     download: (request: Request, caller: Caller) => download(documents, request, caller),
 
     async remove(request: Request, caller: Caller) {
-      const { doc_id } = readParams(request, docId);
+      const doc_id = docIdOf(request);
       await documents.remove(caller, doc_id, readQuery(request, removeQuery));
       return json({ doc_id, message: "Document deleted successfully." });
     },
@@ -164,8 +159,8 @@ async function upload(uploads: Uploads, maxFileBytes: number, request: Request, 
 
 /** RFC 9110 §13 and §14: conditions first, then a single range. */
 async function download(documents: Documents, request: Request, caller: Caller): Promise<Reply> {
-  const { doc_id } = readParams(request, docId);
-  const file = await documents.download(caller, doc_id);
+  const docId = docIdOf(request);
+  const file = await documents.download(caller, docId);
   const etag = `"${file.tag}"`;
   const headers = { ETag: etag, "Accept-Ranges": "bytes" };
   if (matchesIfNoneMatch(request.headers["if-none-match"], etag)) return { status: 304, headers };
@@ -183,7 +178,7 @@ async function download(documents: Documents, request: Request, caller: Caller):
     },
   };
   if (request.method === "HEAD") return reply;
-  await documents.recordDownload(caller, doc_id, { start, end });
+  await documents.recordDownload(caller, docId, { start, end });
   return { ...reply, body: await file.open(range) };
 }
 

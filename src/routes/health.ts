@@ -5,7 +5,7 @@ import type { Logger } from "../log.ts";
 /** How long readiness waits for one part, in milliseconds. */
 const CHECK_TIMEOUT = 2_000;
 
-export interface Check {
+interface Check {
   ping(): Promise<void>;
 }
 

@@ -1,10 +1,18 @@
 import * as v from "valibot";
+import { readParams } from "../http/body.ts";
+import type { Request } from "../http/request.ts";
 
 const number = (pattern: RegExp, message: string) =>
   v.pipe(v.string(), v.regex(pattern, message), v.transform(Number), v.safeInteger(message));
 
-/** A positive integer in a path, without sign or leading zeros. */
+/** A positive integer, without sign or leading zeros. */
 export const id = number(/^[1-9]\d{0,15}$/, "Must be a positive integer");
+
+/** Reads the id that the path has under this name. */
+export function idParam(name: string) {
+  const schema = v.object({ [name]: id });
+  return (request: Request) => readParams(request, schema)[name] as number;
+}
 
 const whole = number(/^(?:0|-?[1-9]\d{0,15})$/, "Must be a whole number");
 

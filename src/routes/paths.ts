@@ -4,12 +4,12 @@ import { listPaths, type VirtualPath } from "../data/paths.ts";
 import type { Caller } from "../domain/authority.ts";
 import { newPath, type Paths, pathUpdate } from "../domain/paths.ts";
 import { text } from "../domain/text.ts";
-import { readJson, readParams, readQuery } from "../http/body.ts";
+import { readJson, readQuery } from "../http/body.ts";
 import { created, json, noContent } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
-import { id, integer } from "./inputs.ts";
+import { idParam, integer } from "./inputs.ts";
 
-const params = v.object({ path_id: id });
+const pathIdOf = idParam("path_id");
 const listQuery = v.object({
   minDepth: integer(0, 10, 0),
   maxDepth: integer(1, 30, 5),
@@ -40,17 +40,17 @@ export function createPathRoutes({ database, paths }: { database: Database; path
     },
 
     async detail(request: Request) {
-      return json(pathResponse(await paths.get(readParams(request, params).path_id)));
+      return json(pathResponse(await paths.get(pathIdOf(request))));
     },
 
     async update(request: Request, caller: Caller) {
-      const { path_id } = readParams(request, params);
+      const pathId = pathIdOf(request);
       const input = await readJson(request, pathUpdate);
-      return json(pathResponse(await paths.update(caller, path_id, input)));
+      return json(pathResponse(await paths.update(caller, pathId, input)));
     },
 
     async remove(request: Request, caller: Caller) {
-      await paths.remove(caller, readParams(request, params).path_id);
+      await paths.remove(caller, pathIdOf(request));
       return noContent();
     },
   };

@@ -1,16 +1,16 @@
 import * as v from "valibot";
-import type { Database } from "../data/database.ts";
+import type { Database, Window } from "../data/database.ts";
 import { listRoles } from "../data/roles.ts";
 import { countUsers, listUsers, type User } from "../data/users.ts";
 import type { Caller } from "../domain/authority.ts";
 import type { PasswordChanges } from "../domain/password-changes.ts";
 import { adminUpdate, selfUpdate, type Users } from "../domain/users.ts";
-import { readJson, readParams, readQuery, refuseBody } from "../http/body.ts";
+import { readJson, readQuery, refuseBody } from "../http/body.ts";
 import { created, json, noContent } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
-import { flag, id, paging } from "./inputs.ts";
+import { flag, idParam, paging } from "./inputs.ts";
 
-const params = v.object({ user_id: id });
+const userIdOf = idParam("user_id");
 const listQuery = v.object({ ...paging(100), is_active: v.optional(flag) });
 const pendingQuery = v.object(paging(50));
 
@@ -34,7 +34,7 @@ interface Parts {
 }
 
 export function createUserRoutes({ database, users, passwordChanges }: Parts) {
-  async function page(isActive: boolean | undefined, window: { skip: number; limit: number }) {
+  async function page(isActive: boolean | undefined, window: Window) {
     const found = await listUsers(database, { isActive }, window);
     const total = await countUsers(database, { isActive });
     return json(found.map(userResponse), 200, { "X-Total-Count": String(total) });
@@ -56,32 +56,30 @@ export function createUserRoutes({ database, users, passwordChanges }: Parts) {
     },
 
     async detail(request: Request) {
-      return json(userResponse(await users.get(readParams(request, params).user_id)));
+      return json(userResponse(await users.get(userIdOf(request))));
     },
 
     async update(request: Request, caller: Caller) {
-      const { user_id } = readParams(request, params);
-      const changes = await readJson(request, adminUpdate(await users.get(user_id)));
-      return json(userResponse(await users.update(caller, user_id, changes)));
+      const userId = userIdOf(request);
+      const changes = await readJson(request, adminUpdate(await users.get(userId)));
+      return json(userResponse(await users.update(caller, userId, changes)));
     },
 
     async activate(request: Request, caller: Caller) {
-      const { user_id } = readParams(request, params);
+      const userId = userIdOf(request);
       await refuseBody(request, "Request body is not allowed for this endpoint.");
-      return json(userResponse(await users.activate(caller, user_id)));
+      return json(userResponse(await users.activate(caller, userId)));
     },
 
     async issueReset(request: Request, caller: Caller) {
-      const { user_id } = readParams(request, params);
-      const { token, expiresAt } = await passwordChanges.issueReset(caller, user_id);
+      const { token, expiresAt } = await passwordChanges.issueReset(caller, userIdOf(request));
       // Where the token is used.
       const location = "/api/v1/auth/password-reset";
       return created(location, { reset_token: token, expires_at: expiresAt });
     },
 
     async remove(request: Request, caller: Caller) {
-      const { user_id } = readParams(request, params);
-      await users.remove(caller, user_id);
+      await users.remove(caller, userIdOf(request));
       return noContent();
     },
 
