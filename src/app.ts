@@ -151,7 +151,7 @@ async function serve(
   const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard({ database, sessions, authority }),
+    authorize: createGuard(core, sessions),
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,

@@ -36,12 +36,15 @@ const MAX_ATTEMPTS = 5;
 
 type Owner = Pick<User, "userId" | "roleId">;
 
+interface Keys {
+  jwt: Jwt;
+  accessTtlSeconds: number;
+  refreshTtlSeconds: number;
+}
+
 export type Sessions = ReturnType<typeof createSessions>;
 
-export function createSessions(
-  { database, audit, now }: Core,
-  keys: { jwt: Jwt; accessTtlSeconds: number; refreshTtlSeconds: number },
-) {
+export function createSessions({ database, audit, now }: Core, keys: Keys) {
   const { jwt, accessTtlSeconds, refreshTtlSeconds } = keys;
 
   /** Signs the two tokens. An access token ends no later than its session. */

@@ -1,6 +1,5 @@
-import type { Database } from "../data/database.ts";
 import type { Actor } from "../domain/audit.ts";
-import type { Authority, Caller, Level } from "../domain/authority.ts";
+import type { Caller, Core, Level } from "../domain/authority.ts";
 import type { Sessions } from "../domain/sessions.ts";
 import { AppError } from "../errors.ts";
 import type { Request } from "../http/request.ts";
@@ -8,14 +7,8 @@ import type { Request } from "../http/request.ts";
 /** Who passes is in the table of routes. */
 export type AccessLevel = "public" | Level;
 
-interface Parts {
-  database: Database;
-  sessions: Sessions;
-  authority: Authority;
-}
-
 /** The guard of every route: who calls, or 401, or 403. */
-export function createGuard({ database, sessions, authority }: Parts) {
+export function createGuard({ database, authority }: Core, sessions: Sessions) {
   return async (level: AccessLevel, request: Request): Promise<Caller | undefined> => {
     if (level === "public") return undefined;
     const caller = { ...actorOf(request), ...sessions.verifyAccess(bearerToken(request)) };
