@@ -13,7 +13,7 @@ import { createLogin } from "./domain/login.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
-import { createLogout, createSessions } from "./domain/sessions.ts";
+import { createSessions } from "./domain/sessions.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
@@ -97,8 +97,7 @@ async function serve(
   onStop("passwords", () => passwords.close());
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
-  const authority = createAuthority(database);
-  const core = { database, authority, audit: trail.audit, now };
+  const core = { database, authority: createAuthority(database), audit: trail.audit, now };
   const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
   const sessions = createSessions(core, {
     jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
@@ -125,7 +124,6 @@ async function serve(
     auth: createAuthRoutes({
       registration,
       login: createLogin(core, passwords, sessions),
-      logout: createLogout(core),
       sessions,
       passwordChanges,
       perAddress: createThrottle({ perMinute: config.AUTH_RATE_PER_ADDRESS }),

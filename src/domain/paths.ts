@@ -13,7 +13,7 @@ import {
 } from "../data/paths.ts";
 import { AppError } from "../errors.ts";
 import type { Caller, Core } from "./authority.ts";
-import { description, fields, lineFault, text } from "./text.ts";
+import { description, fields, lineFault, text, without } from "./text.ts";
 
 export const ROOT = "/";
 const MAX_LENGTH = 500;
@@ -21,13 +21,13 @@ const MAX_LENGTH = 500;
 /** A virtual path, made canonical: segments joined by `/`; the root is `/`. */
 export const virtualPath = v.pipe(
   text,
-  v.check((value) => !/\p{Cc}/u.test(value), "Must not contain control characters"),
+  without(/\p{Cc}/u, "Must not contain control characters"),
   v.normalize("NFC"),
-  v.check((value) => !value.includes("//"), "Must not contain an empty segment"),
-  v.check((value) => !value.includes("\\"), "Must not contain a backslash"),
+  without(/\/\//, "Must not contain an empty segment"),
+  without(/\\/, "Must not contain a backslash"),
   v.transform((value) => value.replace(/^\/|\/$/g, "") || ROOT),
   v.maxLength(MAX_LENGTH),
-  v.check((value) => !/(^|\/)\.\.?(\/|$)/.test(value), "Must not contain '.' or '..'"),
+  without(/(^|\/)\.\.?(\/|$)/, "Must not contain '.' or '..'"),
 );
 
 /** The path of a folder to be: each of its segments is a `line`. */
@@ -43,14 +43,9 @@ function segmentFault(path: string): string | undefined {
   return path.split("/").map(lineFault).find(Boolean);
 }
 
-export const newPath = fields({
-  full_path: newVirtualPath,
-  description: v.exactOptional(description),
-});
-export const pathUpdate = fields({
-  full_path: v.exactOptional(newVirtualPath),
-  description: v.exactOptional(description),
-});
+const described = { description: v.exactOptional(description) };
+export const newPath = fields({ full_path: newVirtualPath, ...described });
+export const pathUpdate = fields({ full_path: v.exactOptional(newVirtualPath), ...described });
 
 /** The number of segments; 0 for the root. */
 export function depthOf(fullPath: string): number {

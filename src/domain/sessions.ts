@@ -44,25 +44,8 @@ interface Keys {
 
 export type Sessions = ReturnType<typeof createSessions>;
 
-export function createSessions({ database, audit, now }: Core, keys: Keys) {
-  const { jwt, accessTtlSeconds, refreshTtlSeconds } = keys;
-
-  /** Signs the two tokens. An access token ends no later than its session. */
-  function issue(
-    { sessionId: sid, expiresAt }: Pick<Session, "sessionId" | "expiresAt">,
-    { userId, roleId: rid }: Owner,
-    { jti, issuedAt }: { jti: string; issuedAt: Date },
-  ): Tokens {
-    const [sub, iat, end] = [String(userId), toSeconds(now()), toSeconds(expiresAt)];
-    const exp = Math.min(iat + accessTtlSeconds, end);
-    const refresh = { sub, iat: toSeconds(issuedAt), exp: end, sid, jti };
-    return {
-      access_token: jwt.sign({ sub, rid, type: "access", iat, exp, sid }),
-      refresh_token: jwt.sign({ ...refresh, type: "refresh" }),
-      expires_in: exp - iat,
-      session_id: sid,
-    };
-  }
+export function createSessions({ database, authority, audit, now }: Core, keys: Keys) {
+  const { jwt, refreshTtlSeconds } = keys;
 
   async function getLive(sessionId: string, userId: number): Promise<Session> {
     const session = await findSession(database, sessionId, userId);
@@ -77,7 +60,7 @@ export function createSessions({ database, audit, now }: Core, keys: Keys) {
       const expiresAt = new Date((toSeconds(createdAt) + refreshTtlSeconds) * 1000);
       const session = { sessionId, userId: user.userId, currentTokenHash: hashOf(jti), expiresAt };
       await insertSession(tx, { ...session, createdAt });
-      return issue(session, user, { jti, issuedAt: createdAt });
+      return issue(keys, session, user, { jti, issuedAt: createdAt }, createdAt);
     },
 
     /** Whose an access token is. 401 for a bad one. */
@@ -110,11 +93,20 @@ export function createSessions({ database, audit, now }: Core, keys: Keys) {
         const pending = { jti: successorOf(sessionId, current.jti), issuedAt: pendingIssuedAt };
         const [currentTokenHash, pendingTokenHash] = [hashOf(current.jti), hashOf(pending.jti)];
         const next = { currentTokenHash, pendingTokenHash, pendingIssuedAt };
-        if (await swapTokens(database, seen, next, at)) return issue(session, user, pending);
+        if (await swapTokens(database, seen, next, at))
+          return issue(keys, session, user, pending, at);
         seen = await getLive(sessionId, user.userId);
       }
       throw unavailable("The session");
     },
+
+    /** Ends the caller's session. A token of the reference system has none. */
+    end: (caller: Caller): Promise<void> =>
+      authority.act(caller, "user", async (tx) => {
+        const { userId, sessionId } = caller;
+        if (sessionId !== null) await revokeSessions(tx, { sessionId }, "logout", now());
+        await audit.record(tx, "logout", caller, userId, { session_id: sessionId });
+      }),
 
     /** Ends all sessions of a user, or all but one. */
     revokeAll(tx: Queryable, userId: number, reason: string, exceptSessionId?: string | null) {
@@ -124,16 +116,23 @@ export function createSessions({ database, audit, now }: Core, keys: Keys) {
   };
 }
 
-export type Logout = ReturnType<typeof createLogout>;
-
-/** Ends the caller's session. A token of the reference system has none. */
-export function createLogout({ authority, audit, now }: Core) {
-  return (caller: Caller): Promise<void> =>
-    authority.act(caller, "user", async (tx) => {
-      const { userId, sessionId } = caller;
-      if (sessionId !== null) await revokeSessions(tx, { sessionId }, "logout", now());
-      await audit.record(tx, "logout", caller, userId, { session_id: sessionId });
-    });
+/** Signs the two tokens. An access token ends no later than its session. */
+function issue(
+  { jwt, accessTtlSeconds }: Keys,
+  { sessionId: sid, expiresAt }: Pick<Session, "sessionId" | "expiresAt">,
+  { userId, roleId: rid }: Owner,
+  { jti, issuedAt }: { jti: string; issuedAt: Date },
+  at: Date,
+): Tokens {
+  const [sub, iat, end] = [String(userId), toSeconds(at), toSeconds(expiresAt)];
+  const exp = Math.min(iat + accessTtlSeconds, end);
+  const refresh = { sub, iat: toSeconds(issuedAt), exp: end, sid, jti };
+  return {
+    access_token: jwt.sign({ sub, rid, type: "access", iat, exp, sid }),
+    refresh_token: jwt.sign({ ...refresh, type: "refresh" }),
+    expires_in: exp - iat,
+    session_id: sid,
+  };
 }
 
 /**

@@ -8,6 +8,11 @@ const INVISIBLE = "[\\p{White_Space}\\p{Default_Ignorable_Code_Point}\ufff9-\uff
 const ONLY_INVISIBLE = new RegExp(`^${INVISIBLE}+$`, "u");
 const LEADING_MARK = new RegExp(`^${INVISIBLE}*\\p{M}`, "u");
 
+/** Refuses text in which the pattern is found. */
+export function without(pattern: RegExp, message: string) {
+  return v.check((value: string) => !pattern.test(value), message);
+}
+
 /** Text that both databases store unchanged. */
 export const text = v.pipe(
   v.string(),
@@ -20,21 +25,15 @@ export const text = v.pipe(
 /** Text that other people read. Empty passes, and so do the joiners of Arabic and of emoji. */
 const shown = v.pipe(
   text,
-  v.check(
-    (value) => !BIDI_CONTROLS.test(value),
-    "Must not contain bidirectional overrides, embeddings or isolates",
-  ),
-  v.check((value) => !ONLY_INVISIBLE.test(value), "Must contain a visible character"),
-  v.check((value) => !LEADING_MARK.test(value), "Must not begin with a combining mark"),
+  without(BIDI_CONTROLS, "Must not contain bidirectional overrides, embeddings or isolates"),
+  without(ONLY_INVISIBLE, "Must contain a visible character"),
+  without(LEADING_MARK, "Must not begin with a combining mark"),
 );
 
 /** One line that other people read: a name, a segment of a path. */
 export const line = v.pipe(
   shown,
-  v.check(
-    (value) => !/[\p{Cc}\p{Zl}\p{Zp}]/u.test(value),
-    "Must not contain control characters or line breaks",
-  ),
+  without(/[\p{Cc}\p{Zl}\p{Zp}]/u, "Must not contain control characters or line breaks"),
 );
 
 /** What keeps `value` from being a `line`. */
@@ -47,10 +46,7 @@ export const description = v.nullable(
   v.pipe(
     shown,
     v.maxLength(4000),
-    v.check(
-      (value) => !/(?![\t\n\r])\p{Cc}/u.test(value),
-      "Must not contain control characters but tabs and line breaks",
-    ),
+    without(/(?![\t\n\r])\p{Cc}/u, "Must not contain control characters but tabs and line breaks"),
   ),
 );
 

@@ -3,7 +3,7 @@ import type { Caller } from "../domain/authority.ts";
 import type { Login } from "../domain/login.ts";
 import { type PasswordChanges, passwordChange, passwordReset } from "../domain/password-changes.ts";
 import { newAccount, type Registration } from "../domain/registration.ts";
-import type { Logout, Sessions, Tokens } from "../domain/sessions.ts";
+import type { Sessions, Tokens } from "../domain/sessions.ts";
 import { text } from "../domain/text.ts";
 import { readForm, readJson } from "../http/body.ts";
 import { created, json, noContent } from "../http/replies.ts";
@@ -20,7 +20,6 @@ const loginForm = v.object({ username: typed, password: typed });
 export function createAuthRoutes({
   registration,
   login,
-  logout,
   sessions,
   passwordChanges,
   perAddress,
@@ -28,7 +27,6 @@ export function createAuthRoutes({
 }: {
   registration: Registration;
   login: Login;
-  logout: Logout;
   sessions: Sessions;
   passwordChanges: PasswordChanges;
   perAddress: Throttle;
@@ -72,7 +70,7 @@ export function createAuthRoutes({
     },
 
     async logout(_request: Request, caller: Caller) {
-      await logout(caller);
+      await sessions.end(caller);
       return noContent();
     },
 
