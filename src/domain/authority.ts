@@ -18,28 +18,6 @@ export interface Caller extends Actor {
   user: User;
 }
 
-export interface Authority {
-  /** The user as the database has them now. 401 or 403 when they may not. */
-  check(q: Queryable, caller: Omit<Caller, "user">, level: Level): Promise<User>;
-
-  /** A transaction that begins with `check`. 401 also when the caller is deleted before its end. */
-  act<Result>(
-    caller: Caller,
-    level: Level,
-    work: (tx: Queryable, user: User) => Promise<Result>,
-  ): Promise<Result>;
-
-  /**
-   * As `act`, for an admin who deletes a `what` ("user"): again when a row slipped in that
-   * references it. Throws `conflict` while rows of a table that this server does not know do.
-   */
-  remove<Result>(
-    what: string,
-    caller: Caller,
-    work: (tx: Queryable) => Promise<Result>,
-  ): Promise<Result>;
-}
-
 /** What every part of the domain that changes something is made with. */
 export interface Core {
   database: Database;
@@ -48,12 +26,19 @@ export interface Core {
   now: () => Date;
 }
 
+export type Authority = ReturnType<typeof createAuthority>;
+
 /**
  * Every change that a caller makes goes through `act`: a request may be held open while its caller
  * is demoted. A token that expires meanwhile is good to the end.
  */
-export function createAuthority(database: Database): Authority {
-  const check: Authority["check"] = async (q, { userId, sessionId }, level) => {
+export function createAuthority(database: Database) {
+  /** The user as the database has them now. 401 or 403 when they may not. */
+  async function check(
+    q: Queryable,
+    { userId, sessionId }: Pick<Caller, "userId" | "sessionId">,
+    level: Level,
+  ): Promise<User> {
     const user = await findUser(q, userId);
     if (!user) throw badAccessToken();
     if (level !== "user" && !user.isActive)
@@ -62,9 +47,14 @@ export function createAuthority(database: Database): Authority {
     if (level === "admin" && user.roleId !== ADMIN_ROLE)
       throw forbidden("You are not authorized to perform this action.");
     return user;
-  };
+  }
 
-  const act: Authority["act"] = async (caller, level, work) => {
+  /** A transaction that begins with `check`. 401 also when the caller is deleted before its end. */
+  async function act<Result>(
+    caller: Caller,
+    level: Level,
+    work: (tx: Queryable, user: User) => Promise<Result>,
+  ): Promise<Result> {
     try {
       return await database.transaction(async (tx) => work(tx, await check(tx, caller, level)));
     } catch (error) {
@@ -73,25 +63,30 @@ export function createAuthority(database: Database): Authority {
         throw badAccessToken(error);
       throw error;
     }
-  };
+  }
 
-  return {
-    check,
-    act,
-
-    async remove(what, caller, work) {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await act(caller, "admin", work);
-        } catch (error) {
-          if (!(error instanceof ForeignKeyViolation)) throw error;
-          if (attempt < MAX_REMOVALS) continue;
-          const detail = `Cannot delete this ${what}: rows of another table still reference it.`;
-          throw new AppError("conflict", detail, { cause: error });
-        }
+  /**
+   * As `act`, for an admin who deletes a `what` ("user"): again when a row slipped in that
+   * references it. Throws `conflict` while rows of a table that this server does not know do.
+   */
+  async function remove<Result>(
+    what: string,
+    caller: Caller,
+    work: (tx: Queryable) => Promise<Result>,
+  ): Promise<Result> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await act(caller, "admin", work);
+      } catch (error) {
+        if (!(error instanceof ForeignKeyViolation)) throw error;
+        if (attempt < MAX_REMOVALS) continue;
+        const detail = `Cannot delete this ${what}: rows of another table still reference it.`;
+        throw new AppError("conflict", detail, { cause: error });
       }
-    },
-  };
+    }
+  }
+
+  return { check, act, remove };
 }
 
 export const badAccessToken = (cause?: unknown) =>

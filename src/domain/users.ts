@@ -45,9 +45,7 @@ function sameOr<Rule extends v.GenericSchema<string, string>>(current: string, r
 export type Users = ReturnType<typeof createUsers>;
 
 /** 404 for an unknown id. */
-export function createUsers(core: Core, sessions: Sessions) {
-  const { database, authority, audit } = core;
-
+export function createUsers({ database, authority, audit }: Core, sessions: Sessions) {
   /** One at a time changes who is an admin; whoever waited may have stopped being one. */
   async function takeTurn(tx: Queryable, caller: Caller): Promise<void> {
     await lockAdmins(tx, ADMIN_ROLE);

@@ -93,7 +93,28 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
   }
 
   return {
-    upload: (request: Request, caller: Caller) => upload(uploads, maxUploadBytes, request, caller),
+    async upload(request: Request, caller: Caller) {
+      const { fields: meta, file } = await readMultipart(request, {
+        fileField: "file",
+        textFields: ["description", "full_path"],
+        maxFileBytes: maxUploadBytes,
+        tooLarge: `File too large, max limit is ${maxUploadBytes / 1024 ** 2} MB`,
+        onFile: (part, before) =>
+          uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
+        parseFields: (all) => validate(uploadFields, all, "body"),
+      });
+      const { docId: doc_id, path: full_path } = await uploads.finish(caller, file, meta);
+      return created(`/api/v1/docs/${doc_id}`, {
+        doc_id,
+        filename: file.filename,
+        path: file.url,
+        ctype: file.contentType,
+        size: file.size,
+        sha256: file.sha256,
+        status: "Queued",
+        metadata: { description: meta.description, full_path },
+      });
+    },
 
     list(request: Request) {
       const { user_id: userId, ...query } = readQuery(request, listQuery);
@@ -132,29 +153,6 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
       return json({ doc_id, message: "Document deleted successfully." });
     },
   };
-}
-
-async function upload(uploads: Uploads, maxFileBytes: number, request: Request, caller: Caller) {
-  const { fields: meta, file } = await readMultipart(request, {
-    fileField: "file",
-    textFields: ["description", "full_path"],
-    maxFileBytes,
-    tooLarge: `File too large, max limit is ${maxFileBytes / 1024 ** 2} MB`,
-    onFile: (part, before) =>
-      uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
-    parseFields: (all) => validate(uploadFields, all, "body"),
-  });
-  const { docId: doc_id, path: full_path } = await uploads.finish(caller, file, meta);
-  return created(`/api/v1/docs/${doc_id}`, {
-    doc_id,
-    filename: file.filename,
-    path: file.url,
-    ctype: file.contentType,
-    size: file.size,
-    sha256: file.sha256,
-    status: "Queued",
-    metadata: { description: meta.description, full_path },
-  });
 }
 
 /** RFC 9110 §13 and §14: conditions first, then a single range. */

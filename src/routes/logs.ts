@@ -57,8 +57,8 @@ export function createLogRoutes({ database }: { database: Database }) {
   return {
     async list(request: Request): Promise<Reply> {
       const query = readQuery(request, listQuery);
-      const { skip, limit, action_type: action, user_id: userId, since, until } = query;
-      const filter = { action, userId, since, until };
+      const { skip, limit, action_type: action, user_id: userId, ...span } = query;
+      const filter = { action, userId, ...span };
       const items = await listAuditRows(database, filter, { skip, limit });
       const total = await countAuditRows(database, filter);
       return json({ total, items: items.map(logItem) });
