@@ -3,7 +3,6 @@ import { InvalidBlobKey } from "../storage/keys.ts";
 import { BlobNotFound, type BlobProperties, type Storage } from "../storage/storage.ts";
 
 const OWN_KEY = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\//;
-/** Hashes that are remembered. */
 const MAX_HASHES = 1_000;
 
 /** A new key, `<uuid>/<filename>`. A blob there is never overwritten. */
@@ -16,7 +15,6 @@ export function isOwnKey(key: string): boolean {
   return OWN_KEY.test(key);
 }
 
-/** A blob that is there. */
 export interface FoundBlob extends BlobProperties {
   /** SHA-256 in hex: reads the blob, once for each version of it. */
   hash(): Promise<string>;

@@ -1,6 +1,9 @@
 import * as v from "valibot";
 import { line, text } from "./text.ts";
 
+/** What somebody typed to prove who they are. */
+export const typed = v.pipe(text, v.maxLength(1000));
+
 /** 6 to 60 characters after trimming, in NFKC; the column holds 100 UTF-16 code units. */
 export const fullName = v.pipe(
   text,

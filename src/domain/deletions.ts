@@ -6,7 +6,6 @@ import type { Storage } from "../storage/storage.ts";
 import type { Core } from "./authority.ts";
 import { type FindBlob, isOwnKey } from "./blobs.ts";
 
-/** Deletions read at once. */
 const BATCH = 100;
 
 /** Where blobs and texts are. */

@@ -44,7 +44,6 @@ export function createDocuments(parts: Parts) {
       const document = await getVisible(database, caller.user, docId);
       const from = blobKeyOf(document);
       const { key, blob } = await reading(docId, locate(parts, document));
-      // A worker moved the blob.
       if (key !== from)
         await authority.act(caller, "active", async (tx) => {
           if (await updateBlobKey(tx, docId, from, key))

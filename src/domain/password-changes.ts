@@ -1,5 +1,5 @@
 import { hash, randomBytes } from "node:crypto";
-import * as v from "valibot";
+import type * as v from "valibot";
 import {
   deletePasswordResets,
   findPasswordReset,
@@ -11,14 +11,12 @@ import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
 import type { Actor } from "./audit.ts";
 import type { Caller, Core } from "./authority.ts";
-import { password } from "./credentials.ts";
+import { password, typed } from "./credentials.ts";
 import type { Sessions } from "./sessions.ts";
-import { fields, text } from "./text.ts";
+import { fields } from "./text.ts";
 
-const given = v.pipe(text, v.maxLength(1000));
-
-export const passwordChange = fields({ current_password: given, new_password: password });
-export const passwordReset = fields({ reset_token: given, new_password: password });
+export const passwordChange = fields({ current_password: typed, new_password: password });
+export const passwordReset = fields({ reset_token: typed, new_password: password });
 
 /** Milliseconds. */
 const RESET_TTL = 60 * 60 * 1000;

@@ -68,10 +68,10 @@ export function createRegistration({ database, audit, now }: Core, passwords: Pa
     }
   }
 
-  /** Makes an active admin. */
   const createAdmin = (input: NewAccount) => insert(input, true, SYSTEM);
 
   return {
+    /** Makes an active admin. */
     createAdmin,
 
     /** Makes an inactive user without a role. */

@@ -28,7 +28,7 @@ export interface StoredFile {
   size: number;
   /** In hex. */
   sha256: string;
-  /** What removes the blob unless the document is committed. */
+  /** Removes the blob unless the document is committed. */
   deletion: Deletion;
 }
 
@@ -43,7 +43,6 @@ interface Parts extends Core {
   deletions: Deletions;
   backend: keyof typeof STAGES;
   queueName: string;
-  /** A message was committed to the outbox. */
   onQueued: () => void;
 }
 
@@ -89,8 +88,8 @@ export function createUploads(parts: Parts) {
 
     /**
      * Makes a received file a document. Returns its id, and its path as the database spells it.
-     * When that fails the blob is removed. When nobody knows the outcome, the deletion decides
-     * later: it is there if nothing was committed.
+     * When that fails the blob is removed, or later when nobody knows whether it failed: the
+     * deletion is there if nothing was committed.
      */
     async finish(caller: Caller, file: StoredFile, meta: Metadata) {
       const work = (tx: Queryable) => insert(tx, parts, caller, file, meta);

@@ -1,18 +1,16 @@
 import * as v from "valibot";
 import type { Caller } from "../domain/authority.ts";
+import { typed } from "../domain/credentials.ts";
 import type { Login } from "../domain/login.ts";
 import { type PasswordChanges, passwordChange, passwordReset } from "../domain/password-changes.ts";
 import { newAccount, type Registration } from "../domain/registration.ts";
 import type { Sessions, Tokens } from "../domain/sessions.ts";
-import { text } from "../domain/text.ts";
 import { readForm, readJson } from "../http/body.ts";
 import { created, json, noContent } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { createKnownNetworks, networkOf, type Throttle } from "../http/throttle.ts";
 import { actorOf, bearerToken } from "./access.ts";
 import { userResponse } from "./users.ts";
-
-const typed = v.pipe(text, v.maxLength(1000));
 
 /** RFC 6749 §4.3.2; its other parameters have no meaning here. */
 const loginForm = v.object({ username: typed, password: typed });

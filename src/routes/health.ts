@@ -2,7 +2,7 @@ import { within } from "../errors.ts";
 import { json, noContent, type Reply } from "../http/replies.ts";
 import type { Logger } from "../log.ts";
 
-/** How long readiness waits for one part, in milliseconds. */
+/** For one part, in milliseconds. */
 const CHECK_TIMEOUT = 2_000;
 
 interface Check {
