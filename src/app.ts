@@ -1,62 +1,71 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
+import type { Database } from "./data/database.ts";
+import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
-import { Blobs } from "./domain/blobs.ts";
+import { openTrail } from "./domain/audit-trail.ts";
+import { createAuthority } from "./domain/authority.ts";
+import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
-import { Deletions } from "./domain/deletions.ts";
-import { Documents } from "./domain/documents.ts";
+import { createDeletions } from "./domain/deletions.ts";
+import { createDocuments } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
+import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
-import { createSessions } from "./domain/sessions.ts";
-import { Uploads } from "./domain/uploads.ts";
+import { createLogout, createSessions } from "./domain/sessions.ts";
+import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { type Closers, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
+import { createLogRoutes } from "./routes/logs.ts";
 import { createPathRoutes } from "./routes/paths.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
-import { createJwt, type Jwt } from "./security/jwt.ts";
+import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
 
-/** What tests replace; a process leaves it out. */
+/** Milliseconds. */
+const DAY = 24 * 60 * 60 * 1000;
+
+/** What tests replace. */
 export interface Substitutes {
   now?: () => Date;
-  /** bcrypt's cost, 12 unless told. */
+  /** bcrypt's cost. */
   passwordCost?: number;
-  /** The embedded database's file, `nassaq.db` in the data folder unless told. */
+  /** The embedded database's file. */
   databaseFile?: string;
 }
 
 export interface App extends Parts {
   /** `http://host:port`. */
   readonly url: string;
-  /** Ends requests in flight, up to the configured time-out, then closes every part. */
+  /** Lets requests in flight end, up to SHUTDOWN_TIMEOUT, then closes every part. */
   stop(): Promise<void>;
 }
 
 /**
- * The composition root: opens the parts that the configuration names, wires them, listens, and
- * says `ready`. Throws what the database throws when it can't be had; other parts that are down
- * heal by themselves.
+ * The composition root: opens the parts that the configuration names, wires them and listens.
+ * Throws what the database throws when it can't be had; other parts that are down heal later.
  */
 export async function startApp(
   config: Config,
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: Closers = [];
+  const closers: [part: string, close: () => Promise<void>][] = [];
+  const onStop: OnStop = (part, close) => closers.unshift([part, close]);
   const stop = async () => {
-    for (const { part, close } of closers.splice(0)) {
+    for (const [part, close] of closers.splice(0)) {
       try {
         await close();
         log.debug("closed", { part });
@@ -66,8 +75,8 @@ export async function startApp(
     }
   };
   try {
-    const parts = await openParts(config, log, closers, substitutes.databaseFile);
-    const url = await serve(config, log, parts, closers, substitutes);
+    const parts = await openParts(config, log, onStop, substitutes.databaseFile);
+    const url = await serve(config, log, parts, onStop, substitutes);
     return { url, ...parts, stop };
   } catch (error) {
     await stop();
@@ -80,100 +89,101 @@ async function serve(
   config: Config,
   log: Logger,
   parts: Parts,
-  closers: Closers,
+  onStop: OnStop,
   { now = () => new Date(), passwordCost = 12 }: Substitutes,
 ): Promise<string> {
   const { database, storage, broker, content } = parts;
   const passwords = createPasswords({ cost: passwordCost });
-  closers.unshift({ part: "passwords", close: () => passwords.close() });
-  const sessions = createSessions({
-    database,
-    jwt: openJwt(config),
-    accessTtlSeconds: config.accessTokenMinutes * 60,
-    refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
-    now,
+  onStop("passwords", () => passwords.close());
+  const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
+  onStop("audit trail", () => trail.close());
+  const authority = createAuthority(database);
+  const core = { database, authority, audit: trail.audit, now };
+  const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
+  const sessions = createSessions(core, {
+    jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
-  const registration = createRegistration({ database, passwords, now });
-  const firstAdmin = await makeFirstAdmin(config, registration, log);
+  const passwordChanges = createPasswordChanges(core, passwords, sessions);
+  const registration = createRegistration(core, passwords);
+  await makeFirstAdmin(config, registration, log);
 
-  const blobs = new Blobs({ storage, content });
-  const deletions = new Deletions({ database, storage, content, blobs, log, now });
+  const findBlob = createBlobFinder(storage);
+  const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
-    await deleteExpiredSessions(database, now());
+    await sweepAccounts(database, now());
   }, log);
-  closers.unshift({ part: "chores", close: () => chores.stop() });
+  onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
-  closers.unshift({ part: "dispatcher", close: () => dispatcher.stop() });
+  onStop("dispatcher", () => dispatcher.stop());
 
   const handlers = {
     health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
     auth: createAuthRoutes({
       registration,
-      login: createLogin({ database, passwords, sessions, now }),
+      login: createLogin(core, passwords, sessions),
+      logout: createLogout(core),
       sessions,
-      perAddress: createThrottle({ perMinute: config.authRatePerAddress }),
-      perAccount: createThrottle({ perMinute: config.authRatePerAccount }),
+      passwordChanges,
+      perAddress: createThrottle({ perMinute: config.AUTH_RATE_PER_ADDRESS }),
+      perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
-    users: createUserRoutes({ database, users: createUsers({ database, sessions, now }) }),
+    users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
     documents: createDocumentRoutes({
       database,
-      documents: new Documents({ database, storage, blobs, deletions, log, now }),
-      uploads: new Uploads({
-        database,
+      documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
+      uploads: createUploads({
+        ...core,
         storage,
         deletions,
-        backend: config.processingBackend,
-        queueName: config.queueName,
+        backend: config.PROCESSING_BACKEND,
+        queueName: config.OCR_QUEUE_NAME,
         onQueued: () => dispatcher.notify(),
-        now,
       }),
-      maxUploadBytes: config.maxUploadBytes,
+      maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     }),
-    paths: createPathRoutes({ database, paths: createPaths({ database, now }) }),
+    paths: createPathRoutes({ database, paths: createPaths(core) }),
+    logs: createLogRoutes({ database }),
   };
-  const isDev = config.environment === "dev";
+  const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard(sessions),
+    authorize: createGuard({ database, sessions, authority }),
     log,
-    corsOrigins: config.corsOrigins,
-    trustProxy: config.trustProxy,
+    corsOrigins: config.CORS_ORIGINS,
+    trustProxy: config.TRUST_PROXY,
+    maxConnections: config.MAX_CONNECTIONS,
   });
-  const { host, port } = await server.listen(config.port, config.host);
-  const timeout = config.shutdownTimeoutSeconds * 1000;
-  closers.unshift({ part: "server", close: () => server.close(timeout) });
+  const { host, port } = await server.listen(config.PORT, config.HOST);
+  const timeout = config.SHUTDOWN_TIMEOUT * 1000;
+  onStop("server", () => server.close(timeout));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
-  const admin = firstAdmin && { first_admin: firstAdmin.email, password: firstAdmin.password };
-  log.info("ready", { address: url, ...Object.fromEntries(described), ...admin });
+  log.info("ready", { address: url, ...Object.fromEntries(described) });
   return url;
 }
 
-function openJwt(config: Config): Jwt {
-  const secret = config.jwtSecret ?? readOrMakeSecret(config.dataDir);
-  return createJwt({ secret, previous: config.jwtPreviousSecrets });
+/** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
+async function sweepAccounts(database: Database, now: Date): Promise<void> {
+  await deleteExpiredPasswordResets(database, now);
+  await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
 
-/** The first admin, if it is one whose password only the `ready` line tells. */
-async function makeFirstAdmin(
-  config: Config,
-  registration: Registration,
-  log: Logger,
-): Promise<{ email: string; password: string } | undefined> {
-  const credentials = config.bootstrapAdmin;
-  const generate = config.environment === "dev" && credentials === undefined;
+/** Makes the first admin. A generated password is told here, once, and never in the log. */
+async function makeFirstAdmin(config: Config, registration: Registration, log: Logger) {
+  const { BOOTSTRAP_ADMIN_EMAIL: email, BOOTSTRAP_ADMIN_PASSWORD: password } = config;
+  const credentials = email && password ? { email, password } : undefined;
+  const generate = config.ENVIRONMENT === "dev" && credentials === undefined;
   try {
     const made = await registration.ensureFirstAdmin({ credentials, generate });
-    return generate ? made : undefined;
+    if (generate && made)
+      process.stderr.write(`First administrator: ${made.email}\nPassword: ${made.password}\n`);
   } catch (error) {
     if (!(error instanceof AppError && error.code === "bad_request")) throw error;
-    // Another server that starts on the same database may have made the same one.
-    if (!(await registration.hasAdmin())) {
-      const reason = "the address of BOOTSTRAP_ADMIN_EMAIL belongs to another user";
-      log.warn(`the first admin was not made: ${reason}`, { error });
-    }
-    return undefined;
+    // Another user has the address, or another server made the same admin meanwhile.
+    log.warn("the first admin was not made", { error });
   }
 }

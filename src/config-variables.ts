@@ -1,11 +1,12 @@
 import { isIP } from "node:net";
+import { resolve } from "node:path";
 import * as v from "valibot";
 import { email, password } from "./domain/credentials.ts";
 import { LOG_LEVELS } from "./log.ts";
 
 export type Env = NodeJS.ProcessEnv;
 
-/** A schema whose only message is `must be …`, so that no message can repeat what was received. */
+/** A schema with one message, which does not repeat what was received. */
 function parsed<Output>(description: string, parse: (text: string) => Output | undefined) {
   return v.pipe(
     v.string(),
@@ -18,8 +19,8 @@ function parsed<Output>(description: string, parse: (text: string) => Output | u
   );
 }
 
-function matching(description: string, test: (text: string) => boolean) {
-  return parsed(description, (text) => (test(text) ? text : undefined));
+function matching(description: string, pattern: RegExp) {
+  return parsed(description, (text) => (pattern.test(text) ? text : undefined));
 }
 
 function integer(min: number, max: number) {
@@ -40,17 +41,24 @@ const yesOrNo = parsed("yes or no", (text) => {
   return /^(no|false|0)$/i.test(text) ? false : undefined;
 });
 
-const notBlank = matching("more than white space", (value) => value.trim() !== "");
+const notBlank = matching("more than white space", /\S/);
 
 const isHost = (name: string): boolean =>
   isIP(name) !== 0 || /^(?=.{1,253}$)[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?$/i.test(name);
-const host = matching("a host name or an IP address", isHost);
-const mongoHost = matching("a host name or an IP address, without port, or `embedded`", isHost);
+const host = parsed("a host name or an IP address", (name) => (isHost(name) ? name : undefined));
 
-export const EMBEDDED = { kind: "embedded" } as const;
+/** `parse` is for every other word than `embedded`. */
+function embeddedOr<Output>(description: string, parse: (text: string) => Output | undefined) {
+  return parsed(`\`embedded\` or ${description}`, (text) =>
+    text === "embedded" ? { kind: "embedded" as const } : parse(text),
+  );
+}
 
-const sqlServer = parsed("`host`, `host,port`, `host\\instance` or `embedded`", (value) => {
-  if (value === "embedded") return EMBEDDED;
+const mongoHost = embeddedOr("a host name or an IP address, without port", (value) =>
+  isHost(value) ? { kind: "mongo" as const, host: value } : undefined,
+);
+
+const sqlServer = embeddedOr("`host`, `host,port` or `host\\instance`", (value) => {
   // The portal of Azure SQL shows its servers as `tcp:host,1433`.
   const [, server = "", instance, digits] =
     /^(?:tcp:)?([^,\\]+)(?:\\([\w$#]{1,16})|, ?(\d{1,5}))?$/i.exec(value) ?? [];
@@ -59,16 +67,12 @@ const sqlServer = parsed("`host`, `host,port`, `host\\instance` or `embedded`", 
   return { kind: "sqlserver" as const, server, instance, port };
 });
 
-const broker = parsed(
-  "an amqp:// or amqps:// URL (with reserved characters percent-encoded), a connection string " +
-    "`Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…` or `embedded`",
+const broker = embeddedOr(
+  "amqp://…, amqps://… or Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…",
   (value) => {
-    if (value === "embedded") return EMBEDDED;
-    if (/(^|;)Endpoint=sb:\/\/[^;/]+/i.test(value)) {
-      const isComplete =
-        /;SharedAccessKeyName=[^;]/i.test(value) && /;SharedAccessKey=[^;]/i.test(value);
-      return isComplete ? { kind: "service-bus" as const, connectionString: value } : undefined;
-    }
+    const parts = [/(^|;)Endpoint=sb:\/\/[^;/]/i, /;SharedAccessKeyName=./i, /;SharedAccessKey=./i];
+    if (parts.every((part) => part.test(value)))
+      return { kind: "service-bus" as const, connectionString: value };
     try {
       const { protocol, hostname, username, password: secret, pathname } = new URL(value);
       for (const part of [username, secret, pathname]) decodeURIComponent(part);
@@ -80,73 +84,43 @@ const broker = parsed(
   },
 );
 
-const mongoDatabase = matching("a MongoDB database name", (value) =>
-  /^[^/\\. "$*<>:|?]{1,63}$/.test(value),
-);
-
-const azureConnection = matching(
-  "a connection string with AccountName and AccountKey, or with BlobEndpoint and " +
-    "SharedAccessSignature",
-  (value) => {
-    const has = (key: string) => new RegExp(`(^|;)\\s*${key}=[^;]`, "i").test(value);
-    if (has("UseDevelopmentStorage") || (has("AccountName") && has("AccountKey"))) return true;
-    return has("BlobEndpoint") && has("SharedAccessSignature");
-  },
-);
-
-const container = matching("3 to 63 lower-case letters, digits and single hyphens", (value) =>
-  /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/.test(value),
-);
-
-/** What RabbitMQ (which keeps `amq.` for itself) and Service Bus take, with room for `.failed`. */
-const queue = matching(
-  "1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`",
-  (value) => /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i.test(value),
-);
-
 const splitList = (value: string) =>
   value
     .split(",")
     .map((item) => item.trim())
     .filter((item) => item !== "");
 
-const list = parsed("a comma list", splitList);
-
 /** Origins as browsers send them (RFC 6454 §6.2). */
 const origins = parsed(
   "a JSON array or a comma list of origins such as https://example.com:8443, without path or *",
   (value) => {
     try {
-      const listed = value.trimStart().startsWith("[") ? JSON.parse(value) : splitList(value);
-      const exact = v.parse(
-        v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\\?#@*\s]+$/i))),
-        listed,
-      );
-      return [...new Set(exact.map((origin) => new URL(origin).origin))];
+      const isJson = value.trimStart().startsWith("[");
+      const listed = isJson ? v.parse(v.array(v.string()), JSON.parse(value)) : splitList(value);
+      if (!listed.every((item) => /^https?:\/\/[^/\\?#@*\s]+$/i.test(item))) return undefined;
+      return [...new Set(listed.map((item) => new URL(item).origin))];
     } catch {
       return undefined;
     }
   },
 );
 
-const adminEmail = parsed("an ASCII e-mail address of at most 50 characters", (value) => {
-  const result = v.safeParse(email, value);
-  return result.success ? result.output : undefined;
-});
-
-const adminPassword = matching(
-  "8 to 64 characters (72 bytes in UTF-8) with a digit and a character that is neither letter " +
-    "nor digit",
-  (value) => v.is(password, value),
-);
+/** A rule that registration has too. */
+function registered(description: string, schema: v.GenericSchema<string, string>) {
+  return parsed(description, (text) => {
+    const { success, output } = v.safeParse(schema, text);
+    return success ? output : undefined;
+  });
+}
 
 const inProduction = (env: Env): boolean => env.ENVIRONMENT === "production";
+const embedded = (env: Env) => (inProduction(env) ? undefined : "embedded");
 const DEV_ORIGINS = "http://localhost:8080,http://127.0.0.1:8080";
 
 export interface Variable {
   schema: v.GenericSchema<string, unknown>;
-  /** The value where the variable is unset or empty, as text; nothing: there is none. */
-  default?: string | ((env: Env) => string);
+  /** The text of an unset or empty variable; without one the variable is not required. */
+  default?: string | ((env: Env) => string | undefined);
   secret?: true;
 }
 
@@ -155,14 +129,18 @@ export const VARIABLES = {
   ENVIRONMENT: { schema: oneOf("dev", "test", "production"), default: "dev" },
   HOST: { schema: host, default: (env) => (inProduction(env) ? "0.0.0.0" : "127.0.0.1") },
   PORT: { schema: integer(0, 65_535), default: "8000" },
-  DATA_DIR: { schema: notBlank, default: "./data" },
+  DATA_DIR: {
+    schema: parsed("more than white space", (path) => (path.trim() ? resolve(path) : undefined)),
+    default: "./data",
+  },
   LOG_LEVEL: { schema: oneOf(...LOG_LEVELS), default: "info" },
   SHUTDOWN_TIMEOUT: { schema: integer(0, 3600), default: "15" },
   TRUST_PROXY: { schema: yesOrNo, default: "no" },
   CORS_ORIGINS: { schema: origins, default: (env) => (inProduction(env) ? "[]" : DEV_ORIGINS) },
+  MAX_CONNECTIONS: { schema: integer(1, 1_000_000), default: "2000" },
   MAX_UPLOAD_SIZE_MB: { schema: integer(1, 102_400), default: "50" },
 
-  SQL_SERVER: { schema: sqlServer },
+  SQL_SERVER: { schema: sqlServer, default: embedded },
   SQL_PORT: { schema: integer(1, 65_535), default: "1433" },
   SQL_DB_NAME: { schema: notBlank },
   SQL_USER: { schema: notBlank },
@@ -172,15 +150,19 @@ export const VARIABLES = {
   SQL_CONNECT_TIMEOUT: { schema: integer(1, 600), default: "60" },
   SQL_POOL_MAX: { schema: integer(1, 1000), default: "10" },
   SQL_POOL_RECYCLE: { schema: integer(1, 604_800), default: "1800" },
-  SQL_MAX_RETRIES: { schema: integer(0, 10), default: "3" },
-  SQL_RETRY_DELAY_BASE: { schema: integer(0, 60), default: "2" },
+  // The longest wait is 5 to the power of 5 seconds: 52 minutes.
+  SQL_MAX_RETRIES: { schema: integer(0, 5), default: "3" },
+  SQL_RETRY_DELAY_BASE: { schema: integer(0, 5), default: "2" },
   MIGRATE_ON_START: { schema: yesOrNo, default: "yes" },
 
-  MONGO_HOST: { schema: mongoHost },
+  MONGO_HOST: { schema: mongoHost, default: embedded },
   MONGO_PORT: { schema: integer(1, 65_535), default: "10260" },
   MONGO_USER: { schema: notBlank },
   MONGO_PASS: { schema: v.string(), secret: true },
-  MONGO_DB_NAME: { schema: mongoDatabase, default: "sdmsdb" },
+  MONGO_DB_NAME: {
+    schema: matching("a MongoDB database name", /^[^/\\. "$*<>:|?]{1,63}$/),
+    default: "sdmsdb",
+  },
   MONGO_TLS: { schema: yesOrNo, default: "yes" },
   MONGO_TLS_INSECURE: { schema: yesOrNo, default: "yes" },
 
@@ -188,13 +170,28 @@ export const VARIABLES = {
     schema: oneOf("azure", "local"),
     default: (env) => (inProduction(env) || env.BLOB_CONNECTION_STR ? "azure" : "local"),
   },
-  BLOB_CONNECTION_STR: { schema: azureConnection, secret: true },
-  BLOB_STORAGE_CONTAINER_NAME: { schema: container },
+  BLOB_CONNECTION_STR: {
+    schema: matching(
+      "a connection string of Azure Storage",
+      /(^|;)\s*(AccountKey|SharedAccessSignature|UseDevelopmentStorage)=./i,
+    ),
+    secret: true,
+  },
+  BLOB_STORAGE_CONTAINER_NAME: {
+    schema: matching(
+      "3 to 63 lower-case letters, digits and single hyphens",
+      /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/,
+    ),
+  },
 
-  MESSAGE_BROKER_URL: { schema: broker, secret: true },
+  MESSAGE_BROKER_URL: { schema: broker, default: embedded, secret: true },
   PROCESSING_BACKEND: { schema: oneOf("ocr_api", "ai_foundry"), default: "ocr_api" },
   OCR_QUEUE_NAME: {
-    schema: queue,
+    // What RabbitMQ and Service Bus take, with room for `.failed`.
+    schema: matching(
+      "1 to 100 letters, digits, `.`, `_` or `-`, not starting with `amq.`",
+      /^(?!amq\.)[a-z0-9_]([a-z0-9._-]{0,98}[a-z0-9_])?$/i,
+    ),
     default: (env) => (env.PROCESSING_BACKEND === "ai_foundry" ? "ai_foundry_queue" : "ocr_queue"),
   },
 
@@ -202,10 +199,24 @@ export const VARIABLES = {
   REFRESH_TOKEN_EXPIRE_DAYS: { schema: integer(1, 3650), default: "7" },
   JWT_ALGORITHM: { schema: oneOf("HS256"), default: "HS256" },
   JWT_SECRET_KEY: { schema: notBlank, secret: true },
-  JWT_SECRET_KEY_PREVIOUS: { schema: list, default: "", secret: true },
+  JWT_SECRET_KEY_PREVIOUS: { schema: parsed("a comma list", splitList), default: "", secret: true },
+  AUDIT_KEY: {
+    schema: parsed("at least 32 bytes long", (key) =>
+      Buffer.byteLength(key) >= 32 ? key : undefined,
+    ),
+    secret: true,
+  },
   AUTH_RATE_PER_ADDRESS: { schema: integer(0, 1_000_000), default: "30" },
   AUTH_RATE_PER_ACCOUNT: { schema: integer(0, 1_000_000), default: "10" },
 
-  BOOTSTRAP_ADMIN_EMAIL: { schema: adminEmail },
-  BOOTSTRAP_ADMIN_PASSWORD: { schema: adminPassword, secret: true },
+  BOOTSTRAP_ADMIN_EMAIL: {
+    schema: registered("an ASCII e-mail address of at most 50 characters", email),
+  },
+  BOOTSTRAP_ADMIN_PASSWORD: {
+    schema: registered(
+      "8 to 64 characters (72 bytes in UTF-8), one a digit and one neither letter nor digit",
+      password,
+    ),
+    secret: true,
+  },
 } as const satisfies Record<string, Variable>;

@@ -1,4 +1,4 @@
-/** Every way a request can fail, by machine code, with its HTTP status (RFC 9110 §15, RFC 6585). */
+/** Every way a request can fail, with its HTTP status (RFC 9110 §15, RFC 6585). */
 export const STATUS = {
   bad_request: 400,
   not_authenticated: 401,
@@ -27,10 +27,7 @@ export interface Issue {
   msg: string;
 }
 
-/**
- * An expected failure. `detail` is public and goes to the client as it is; `cause` is private and
- * goes to the log. `headers` are sent with the answer (for example `Retry-After`, in seconds).
- */
+/** An expected failure. `detail` and `headers` go to the client as they are, `cause` to the log. */
 export class AppError extends Error {
   override readonly name = "AppError";
   readonly code: Code;
@@ -51,22 +48,19 @@ export class AppError extends Error {
   }
 }
 
-/** What `within` rejects with. */
 export class TimedOut extends Error {
   override readonly name = "TimedOut";
 }
 
-/** `promise`, or after `milliseconds` a `TimedOut` that says what did not happen: `what`. */
+/** `promise`, or after `milliseconds` a `TimedOut` that says `what` did not happen. */
 export async function within<Result>(
   promise: Promise<Result>,
   milliseconds: number,
   what: string,
 ): Promise<Result> {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new TimedOut(`${what} within ${milliseconds} ms`)),
-    milliseconds,
-  );
+  const giveUp = () => reject(new TimedOut(`${what} within ${milliseconds} ms`));
+  const timer = setTimeout(giveUp, milliseconds);
   try {
     return await Promise.race([promise, late]);
   } finally {
@@ -76,8 +70,7 @@ export async function within<Result>(
 
 /** 503 with `Retry-After`: `what` is public ("The database"), `cause` is not. */
 export function unavailable(what: string, cause?: unknown, retryAfterSeconds = 5): AppError {
-  return new AppError("unavailable", `${what} is not available at the moment. Please try again.`, {
-    cause,
-    headers: { "Retry-After": String(retryAfterSeconds) },
-  });
+  const detail = `${what} is not available at the moment. Please try again.`;
+  const headers = { "Retry-After": String(retryAfterSeconds) };
+  return new AppError("unavailable", detail, { cause, headers });
 }

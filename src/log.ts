@@ -2,10 +2,23 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 type LogLevel = (typeof LOG_LEVELS)[number];
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Writes one line an event. Callers never pass secrets: what goes in comes out as it is. */
+/** Writes one line an event. Callers pass no secrets. A field that is named like one is hidden. */
 export type Logger = Readonly<Record<LogLevel, (message: string, fields?: Fields) => void>>;
 
-/** What helps an operator: name, message, code, stack, and the same of the causes, five deep. */
+/** What secrets are called, in snake case. The name of a blob and a public key are none. */
+const SECRET = new RegExp(
+  "password|passwd|passphrase|secret|token|authorization|cookie|credential|connection_?str|" +
+    "(^|_)(pass|pwd|jwt|auth|api_?key|(?<!blob_|public_)keys?)(_|$)",
+);
+
+const REDACTED = "[redacted]";
+
+function isSecret(name: string): boolean {
+  const words = name.replace(/(?<=[a-z\d])(?=[A-Z])|[^A-Za-z\d]+/g, "_");
+  return SECRET.test(words.toLowerCase());
+}
+
+/** Name, message, code, stack, and the same of the causes, five deep. */
 export function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return String(error);
   const { name, message, stack, cause } = error;
@@ -17,31 +30,24 @@ export function describeError(error: unknown, depth = 0): unknown {
   };
 }
 
-/** The stack, and the causes, five deep. */
-function readableError(error: Error, depth = 0): string {
-  const own = depth === 0 ? (error.stack ?? error.message) : `${error.name}: ${error.message}`;
-  if (!(error.cause instanceof Error) || depth === 4) return own;
-  return `${own}\n  caused by ${readableError(error.cause, depth + 1)}`;
-}
-
 function toJson(value: unknown): string {
-  return JSON.stringify(value, (_key, part) =>
-    part instanceof Error ? describeError(part) : part,
-  );
+  return JSON.stringify(value, (name, part) => {
+    if (isSecret(name) && part !== undefined) return REDACTED;
+    return part instanceof Error ? describeError(part) : part;
+  });
 }
 
-function jsonLine(time: Date, level: LogLevel, message: string, fields: Fields): string {
-  return toJson({ time: time.toISOString(), level, message, ...fields });
-}
-
-function readableLine(time: Date, level: LogLevel, message: string, fields: Fields): string {
+function readableLine(time: string, level: LogLevel, message: string, fields: Fields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => {
-      if (value instanceof Error) return `${key}=${readableError(value)}`;
-      return `${key}=${typeof value === "string" ? value : toJson(value)}`;
+      if (isSecret(key)) return `${key}=${REDACTED}`;
+      if (!(value instanceof Error))
+        return `${key}=${typeof value === "string" ? value : toJson(value)}`;
+      const cause = value.cause === undefined ? "" : `\n  caused by ${toJson(value.cause)}`;
+      return `${key}=${value.stack}${cause}`;
     });
-  return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
+  return [time.slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
 }
 
 /** Logs one level and up: a JSON object a line, or with `readable` a short form for terminals. */
@@ -50,11 +56,15 @@ export function createLogger(options: {
   readable: boolean;
   write: (line: string) => void;
 }): Logger {
-  const format = options.readable ? readableLine : jsonLine;
   const at = (level: LogLevel) => {
     const isSilent = LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(options.level);
     return (message: string, fields: Fields = {}) => {
-      if (!isSilent) options.write(`${format(new Date(), level, message, fields)}\n`);
+      if (isSilent) return;
+      const time = new Date().toISOString();
+      const line = options.readable
+        ? readableLine(time, level, message, fields)
+        : toJson({ time, level, message, ...fields });
+      options.write(`${line}\n`);
     };
   };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };

@@ -9,10 +9,7 @@ const EX_UNAVAILABLE = 69;
 const EX_SOFTWARE = 70;
 const EX_CONFIG = 78;
 
-/**
- * Milliseconds. A terminal sends Ctrl-C to npm and to the server, and npm passes it on: a signal
- * that follows so soon is the same one.
- */
+/** Milliseconds. npm passes on the Ctrl-C that the server got too: a signal so soon is the same. */
 const SIGNAL_ECHO = 200;
 
 function readConfig() {
@@ -26,16 +23,15 @@ function readConfig() {
   }
 }
 
-// V8's young generation doubles while it is busy, and the buffers that its garbage holds are not in
-// that count: kept small, ten uploads at once take half the memory. Set before the app is loaded,
-// for it never shrinks.
+// V8's young generation doubles while it is busy, without counting the buffers that its garbage
+// holds, and never shrinks. Kept small, ten uploads at once take half the memory.
 setFlagsFromString("--semi-space-growth-factor=1");
 const config = readConfig();
 // Nobody reads any more: no reason to stop serving.
-process.stdout.on("error", () => {});
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 const log = createLogger({
-  level: config.logLevel,
-  readable: config.environment === "dev" && process.stdout.isTTY,
+  level: config.LOG_LEVEL,
+  readable: config.ENVIRONMENT === "dev" && process.stdout.isTTY,
   write: (line) => process.stdout.write(line),
 });
 process.on("unhandledRejection", (error) => log.error("unhandled rejection", { error }));
@@ -47,7 +43,7 @@ process.on("uncaughtException", (error) => {
 let app: App | undefined;
 let stoppingSince: number | undefined;
 
-/** Stops the server in order, or at once while it is still starting. The next signal ends it. */
+/** Stops the server in order, or at once while it starts. The next signal ends the process. */
 async function stop(signal: string): Promise<void> {
   if (stoppingSince !== undefined) {
     if (performance.now() - stoppingSince > SIGNAL_ECHO) process.exit(1);
@@ -64,6 +60,8 @@ for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);
 try {
   const { startApp } = await import("./app.ts");
   app = await startApp(config, log);
+  if (config.ENVIRONMENT === "dev")
+    process.stderr.write(`Address: ${app.url}\nAPI reference: ${app.url}/docs\n`);
 } catch (error) {
   log.error(`cannot start: ${error instanceof Error ? error.message : error}`, { error });
   if (error instanceof ConfigError) process.exit(EX_CONFIG);

@@ -7,6 +7,7 @@ import { EmbeddedContentStore } from "./content/embedded.ts";
 import type { Database } from "./data/database.ts";
 import { openSqlite } from "./data/sqlite.ts";
 import type { Logger } from "./log.ts";
+import { readOrMakeSecret } from "./security/secret-file.ts";
 import { LocalFolderStorage } from "./storage/local-folder.ts";
 import type { Storage } from "./storage/storage.ts";
 
@@ -18,58 +19,87 @@ export interface Parts {
   readonly broker: Broker;
 }
 
-/** What is to be closed, the part that was opened last first. */
-export type Closers = { part: string; close(): Promise<void> }[];
+/** Remembers what closes a part. Parts are closed in reverse order. */
+export type OnStop = (part: string, close: () => Promise<void>) => void;
 
-// Adapters with a driver are imported when asked for: nobody loads a driver that is not used.
+// Adapters with a driver are imported when asked for.
 
-function openEmbedded(config: Config, file = join(config.dataDir, "nassaq.db")) {
+function openEmbedded(config: Config, file = join(config.DATA_DIR, "nassaq.db")) {
   return openSqlite({ file });
 }
 
 /** The database of the configuration, not migrated. `file` replaces the embedded one's. */
 export async function openDatabase(config: Config, log: Logger, file?: string): Promise<Database> {
-  if (config.database.kind === "embedded") return openEmbedded(config, file);
+  const sql = config.SQL_SERVER;
+  if (sql.kind === "embedded") return openEmbedded(config, file);
   const { openSqlServer } = await import("./data/sqlserver.ts");
-  return openSqlServer({ ...config.database, log });
+  return openSqlServer({
+    ...sql,
+    port: sql.port ?? config.SQL_PORT,
+    name: config.SQL_DB_NAME ?? "",
+    user: config.SQL_USER ?? "",
+    password: config.SQL_PASS ?? "",
+    encrypt: config.SQL_ENCRYPT,
+    trustServerCertificate: config.SQL_TRUST_SERVER_CERTIFICATE,
+    connectTimeoutSeconds: config.SQL_CONNECT_TIMEOUT,
+    poolMax: config.SQL_POOL_MAX,
+    poolRecycleSeconds: config.SQL_POOL_RECYCLE,
+    maxRetries: config.SQL_MAX_RETRIES,
+    retryDelayBase: config.SQL_RETRY_DELAY_BASE,
+    log,
+  });
 }
 
 /** Migrates the database. With MIGRATE_ON_START=no throws instead when it is behind. */
-export async function prepareSchema(config: Config, database: Database, log: Logger) {
-  if (config.migrateOnStart) {
-    const applied = await database.migrate();
-    if (applied.length > 0) log.debug("migrated the database", { applied });
-    return;
-  }
+export async function prepareSchema(config: Config, database: Database) {
+  if (config.MIGRATE_ON_START) await database.migrate();
   const pending = await database.pendingMigrations();
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
   throw new Error(`The database lacks migrations: ${pending.join(", ")}. ${advice}`);
 }
 
-async function openStorage({ storage, dataDir }: Config, log: Logger): Promise<Storage> {
-  if (storage.kind === "local") return LocalFolderStorage.open({ folder: join(dataDir, "blobs") });
+/** What opens the audit trail's keys; the first one keeps them. */
+export function auditSecrets(config: Config): [string, ...string[]] {
+  const jwtSecret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
+  const jwtSecrets: [string, ...string[]] = [jwtSecret, ...config.JWT_SECRET_KEY_PREVIOUS];
+  return config.AUDIT_KEY === undefined ? jwtSecrets : [config.AUDIT_KEY, ...jwtSecrets];
+}
+
+async function openStorage(config: Config, log: Logger): Promise<Storage> {
+  const { BLOB_CONNECTION_STR = "", BLOB_STORAGE_CONTAINER_NAME: container = "" } = config;
+  if (config.BLOB_STORAGE_TYPE === "local")
+    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, "blobs") });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
-    return await AzureBlobStorage.open({ ...storage, log });
+    return await AzureBlobStorage.open({ connectionString: BLOB_CONNECTION_STR, container, log });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
     throw new ConfigError("BLOB_CONNECTION_STR is not one that the Azure SDK takes.");
   }
 }
 
-async function openContent({ content }: Config, embedded: () => Database, log: Logger) {
-  if (content.kind === "embedded") return new EmbeddedContentStore(embedded());
+async function openContent(config: Config, embedded: () => Database, log: Logger) {
+  const mongo = config.MONGO_HOST;
+  if (mongo.kind === "embedded") return new EmbeddedContentStore(embedded());
   const { MongoContentStore, mongoConnectionString } = await import("./content/mongo.ts");
-  const url = mongoConnectionString(content);
-  return new MongoContentStore({ url, database: content.database, log });
+  const url = mongoConnectionString({
+    host: mongo.host,
+    port: config.MONGO_PORT,
+    user: config.MONGO_USER ?? "",
+    password: config.MONGO_PASS ?? "",
+    tls: config.MONGO_TLS,
+    tlsInsecure: config.MONGO_TLS_INSECURE,
+  });
+  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log });
 }
 
-async function openBroker({ broker, queueName }: Config, embedded: () => Database, log: Logger) {
+async function openBroker(config: Config, embedded: () => Database, log: Logger) {
+  const { MESSAGE_BROKER_URL: broker, OCR_QUEUE_NAME: queue } = config;
   if (broker.kind === "embedded") return new EmbeddedBroker({ database: embedded(), log });
   if (broker.kind === "rabbitmq") {
     const { RabbitMQBroker } = await import("./broker/rabbitmq.ts");
-    return new RabbitMQBroker({ url: broker.url, queue: queueName, log });
+    return new RabbitMQBroker({ url: broker.url, queue, log });
   }
   const { AzureServiceBusBroker } = await import("./broker/service-bus.ts");
   return new AzureServiceBusBroker({ connectionString: broker.connectionString });
@@ -79,17 +109,17 @@ async function openBroker({ broker, queueName }: Config, embedded: () => Databas
 export async function openParts(
   config: Config,
   log: Logger,
-  closers: Closers,
+  onStop: OnStop,
   databaseFile?: string,
 ): Promise<Parts> {
   const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part): Part => {
-    closers.unshift({ part: name, close: () => part.close() });
+    onStop(name, () => part.close());
     return part;
   };
   const database = opened("database", await openDatabase(config, log, databaseFile));
-  await prepareSchema(config, database, log);
+  await prepareSchema(config, database);
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
-  let shared = config.database.kind === "embedded" ? database : undefined;
+  let shared = config.SQL_SERVER.kind === "embedded" ? database : undefined;
   const embedded = (): Database => {
     shared ??= opened("embedded database", openEmbedded(config, databaseFile));
     return shared;

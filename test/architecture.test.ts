@@ -78,7 +78,7 @@ const ARROWS: Record<string, string[]> = {
   ],
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
-  parts: ["config", "log", "data/", "storage/", "broker/", "content/"],
+  parts: ["config", "log", "data/", "storage/", "broker/", "content/", "security/secret-file"],
   app: [
     "config",
     "parts",
@@ -89,6 +89,7 @@ const ARROWS: Record<string, string[]> = {
     "domain/",
     "security/",
     "broker/dispatcher",
+    "data/password-resets",
     "data/sessions",
   ],
   "cli/commands": [
@@ -101,7 +102,8 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
   ],
-  "cli/cli": ["cli/commands", "config", "errors", "data/database"],
+  "cli/verify-audit": ["cli/commands", "parts", "domain/audit-verify"],
+  "cli/cli": ["cli/commands", "cli/verify-audit", "config", "errors", "data/database"],
   "cli/healthcheck": [],
   main: ["app", "config", "log", "data/database"],
 };
@@ -255,6 +257,42 @@ test("the dependencies at run time are the six that were agreed, pinned, and all
     development.every(({ from, isDynamic }) => isDynamic && from === "routes/reference.ts"),
   );
   assert.deepEqual([...used].filter((name) => name !== "yaml").sort(), agreed);
+});
+
+test("a change of a caller begins by reading their authority", () => {
+  const openers = [...sources]
+    .filter(
+      ([file, source]) =>
+        /^(domain|routes)\//.test(file) && /\btransaction\b *[(<,;:}]/.test(source),
+    )
+    .map(([file]) => file);
+  // Registration, login, refresh and the use of a reset token have no caller yet; the server itself
+  // seals the audit trail.
+  const exceptions = [
+    "domain/login.ts",
+    "domain/password-changes.ts",
+    "domain/registration.ts",
+    "domain/sessions.ts",
+  ];
+  assert.deepEqual(openers.sort(), ["domain/audit-trail.ts", "domain/authority.ts", ...exceptions]);
+  // What changes rows is given a transaction: only these write without one, what no caller decides.
+  const writers = [...sources]
+    .filter(([file]) => /^(domain|routes)\//.test(file))
+    .flatMap(([file, source]) =>
+      Array.from(
+        source.matchAll(
+          /\b((?:insert|update|delete|remove|add|swap|revoke|cancel)\w*)\(\s*database\b/g,
+        ),
+        ([, called]) => `${file} ${called}`,
+      ),
+    );
+  assert.deepEqual(writers.sort(), [
+    "domain/audit-keys.ts insertHead",
+    "domain/audit-keys.ts updateWrappedKey",
+    "domain/deletions.ts removeDeletion",
+    "domain/sessions.ts swapTokens",
+    "domain/uploads.ts insertDeletion",
+  ]);
 });
 
 test("the environment is read in one place", () => {

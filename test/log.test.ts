@@ -39,8 +39,105 @@ test("a short form for terminals, with stack and causes", () => {
   assert.equal(lines.length, LOG_LEVELS.length);
   assert.match(
     lines[1] ?? "",
-    /^[\d:]{8}\.\d{3} info {2}a info text=as it is list=\[1\] error=Error: what happened\n {4}at .*\n {2}caused by TypeError: the cause\n$/s,
+    /^[\d:]{8}\.\d{3} info {2}a info text=as it is list=\[1\] error=Error: what happened\n {4}at .*\n {2}caused by \{"name":"TypeError","message":"the cause","code":"ECONNRESET",.*\}\n$/s,
   );
+});
+
+const READABLE = [
+  "blob_key",
+  "blobKey",
+  "public_key",
+  "user_id",
+  "session_id",
+  "request_id",
+  "keyboard",
+  "monkey",
+  "passed",
+  "compass",
+  "author",
+  "part",
+  "status",
+  "path",
+];
+const HIDDEN = [
+  "password",
+  "PASSWORD",
+  "new_password",
+  "newPassword",
+  "password_hash",
+  "passwd",
+  "SQL_PASS",
+  "pwd",
+  "passphrase",
+  "secret",
+  "clientSecret",
+  "JWT_SECRET_KEY",
+  "token",
+  "tokens",
+  "access_token",
+  "refreshToken",
+  "reset_token",
+  "Authorization",
+  "proxy-authorization",
+  "auth",
+  "cookie",
+  "Set-Cookie",
+  "credentials",
+  "jwt",
+  "key",
+  "keys",
+  "AUDIT_KEY",
+  "accountKey",
+  "SharedAccessKey",
+  "x-api-key",
+  "APIKey",
+  "connectionString",
+  "connection string",
+  "BLOB_CONNECTION_STR",
+];
+
+test("a field that is named like a secret is hidden, at any depth, in both forms", () => {
+  const values = ["canary-1", 424242, null, ["canary-2"], { inner: "canary-3" }];
+  for (const readable of [true, false]) {
+    const line = (fields: Record<string, unknown>) => {
+      const lines: string[] = [];
+      createLogger({ level: "info", readable, write: (text) => lines.push(text) }).info(
+        "x",
+        fields,
+      );
+      return lines.join("");
+    };
+    for (const name of HIDDEN) {
+      for (const value of values) {
+        for (const fields of [{ [name]: value }, { a: [{ b: { [name]: value } }] }]) {
+          assert.match(line(fields), /\[redacted\]/, name);
+          assert.doesNotMatch(line(fields), /canary|424242/, name);
+        }
+      }
+      assert.doesNotMatch(line({ [name]: undefined }), /redacted/, name);
+    }
+    for (const name of READABLE) {
+      assert.match(line({ [name]: "open", a: { [name]: "open" } }), /open.*open/, name);
+    }
+  }
+});
+
+test("an error's own properties stay out of the log, its code aside", () => {
+  const inner = Object.assign(new Error("inner"), {
+    password: "canary",
+    code: { token: "canary" },
+  });
+  const outer = Object.assign(new Error("outer", { cause: inner }), {
+    config: { connectionString: "canary" },
+    sql: "canary",
+  });
+  for (const readable of [true, false]) {
+    const lines: string[] = [];
+    const log = createLogger({ level: "info", readable, write: (text) => lines.push(text) });
+    log.info("x", { error: outer, nested: [{ error: outer }] });
+    assert.match(lines.join(""), /outer.*inner/s);
+    assert.doesNotMatch(lines.join(""), /canary/);
+  }
 });
 
 test("causes that go in a circle end", () => {

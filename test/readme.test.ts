@@ -86,7 +86,7 @@ describe("the README's commands", {
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
-    const { address, password } = await readyLine(server);
+    const { address, password } = await firstRun(server);
 
     const output = await shell(BLOCKS[2]?.block ?? "", { API: address, ADMIN_PASSWORD: password });
     for (const expected of [
@@ -126,14 +126,21 @@ function machine(): Record<string, string> {
   return { PATH: path.join(":"), HOME };
 }
 
-async function readyLine(child: ChildProcess): Promise<{ address: string; password: string }> {
+/** Where the server is, and the password of the first administrator, from standard error. */
+async function firstRun(child: ChildProcess): Promise<{ address: string; password: string }> {
   const said: string[] = [];
-  child.stderr?.on("data", (data: Buffer) => said.push(data.toString()));
-  for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
+  child.stdout?.on("data", (data: Buffer) => said.push(data.toString()));
+  const told = new Map<string, string>();
+  for await (const line of createInterface({ input: child.stderr as NodeJS.ReadableStream })) {
     said.push(line);
-    if (!line.includes('"message":"ready"')) continue;
-    child.stdout?.resume();
-    return JSON.parse(line);
+    const [, name = "", value = ""] = /^(Address|Password): (\S+)$/.exec(line) ?? [];
+    told.set(name, value);
+    const address = told.get("Address");
+    const password = told.get("Password");
+    if (!address || !password) continue;
+    assert.ok(!said.join("").includes(`"${password}"`), "the log has the password");
+    child.stderr?.resume();
+    return { address, password };
   }
   return assert.fail(`The server did not start:\n${said.join("\n")}`);
 }

@@ -3,6 +3,7 @@ import { ConfigError, loadEnvFile } from "../config.ts";
 import { DatabaseUnreachable } from "../data/database.ts";
 import { AppError } from "../errors.ts";
 import { checkConfig, createAdmin, migrate } from "./commands.ts";
+import { parseHead, verifyAudit } from "./verify-audit.ts";
 
 const HELP = `Usage: node dist/cli/cli.js <command> [options]
 
@@ -10,10 +11,12 @@ Commands:
   create-admin --email ADDRESS [--full-name NAME] [--username NAME]
                        makes an active administrator; asks for the password, or reads it from
                        standard input
-  migrate [--dry-run]  brings the database up to date and says what it did; --dry-run prints
-                       the SQL instead
+  migrate              brings the database up to date and says what it did
   config [--check]     prints the effective configuration, secrets masked, and everything that
                        is wrong with it
+  verify-audit [--head EPOCH:LENGTH:MAC]
+                       walks the audit trail and names the first row that was changed, removed,
+                       inserted or cut off; --head, printed earlier, must still be in it
 
 Options:
   -h, --help           prints this
@@ -33,7 +36,7 @@ class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The values of the options; UsageError for anything else among the arguments. */
+/** The values of the options. Throws UsageError for anything else. */
 function read<const Options extends ParseArgsConfig["options"]>(args: string[], options: Options) {
   try {
     return parseArgs({ args, options }).values;
@@ -46,20 +49,25 @@ async function run([command, ...args]: string[]): Promise<number> {
   loadEnvFile(".env");
   switch (command) {
     case "create-admin": {
-      const values = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
-      const { email, username, "full-name": fullName } = values;
+      const options = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
+      const { email } = options;
       if (!email) throw new UsageError("'create-admin' needs --email.");
-      await createAdmin({ email, fullName, username });
+      await createAdmin({ ...options, email });
       return 0;
     }
-    case "migrate": {
-      const { "dry-run": dryRun = false } = read(args, { "dry-run": FLAG });
-      await migrate({ dryRun });
+    case "migrate":
+      read(args, {});
+      await migrate();
       return 0;
-    }
     case "config":
       read(args, { check: FLAG });
       return checkConfig() ? 0 : EX_CONFIG;
+    case "verify-audit": {
+      const { head } = read(args, { head: TEXT });
+      const anchor = head === undefined ? undefined : parseHead(head);
+      if (head !== undefined && !anchor) throw new UsageError("--head is not a head as printed.");
+      return (await verifyAudit(anchor)) ? 0 : 1;
+    }
     case undefined:
       throw new UsageError("A command is missing.");
     default:
@@ -75,15 +83,13 @@ function exitCode(error: unknown): number {
 
 /** A line for each fault of a field; never a stack, never a value. */
 function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
   if (error instanceof AppError && typeof error.detail !== "string") {
     return error.detail.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("\n");
   }
-  // An AggregateError of the network has none.
-  return error.message || String((error as NodeJS.ErrnoException).code ?? error.name);
+  return error instanceof Error ? error.message : String(error);
 }
 
-// `config | head`: nobody reads any more.
+// With `config | head` nobody reads any more.
 process.stdout.on("error", () => {});
 const words = process.argv.slice(2);
 if (words.includes("--help") || words.includes("-h")) process.stdout.write(HELP);

@@ -2,18 +2,19 @@ import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
-import { migrationScript } from "../data/migrations/index.ts";
+import { openTrail } from "../domain/audit-trail.ts";
+import { createAuthority } from "../domain/authority.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { openDatabase, prepareSchema } from "../parts.ts";
+import { auditSecrets, openDatabase, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 
-const print = (line: string) => process.stdout.write(`${line}\n`);
+export const print = (line: string) => process.stdout.write(`${line}\n`);
 
-async function withDatabase(
-  work: (database: Database, config: Config, log: Logger) => Promise<void>,
-): Promise<void> {
+export async function withDatabase<Result>(
+  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
+): Promise<Result> {
   const config = loadConfig();
   const log = createLogger({
     level: "warn",
@@ -22,21 +23,15 @@ async function withDatabase(
   });
   const database = await openDatabase(config, log);
   try {
-    await work(database, config, log);
+    return await work(database, config, log);
   } finally {
     await database.close();
   }
 }
 
-/** Brings the schema up to date, or prints the SQL of what has not run yet. */
-export function migrate(options: { dryRun: boolean }): Promise<void> {
-  return withDatabase(async (database, { database: { kind } }) => {
-    if (options.dryRun) {
-      const pending = await database.pendingMigrations();
-      const engine = kind === "embedded" ? "sqlite" : kind;
-      print(pending.length > 0 ? migrationScript(engine, pending) : "-- nothing to do");
-      return;
-    }
+/** Brings the schema up to date. */
+export function migrate(): Promise<void> {
+  return withDatabase(async (database) => {
     const applied = await database.migrate();
     for (const name of applied) print(`applied ${name}`);
     print(`The database is up to date${applied.length > 0 ? " now" : ""}.`);
@@ -44,55 +39,49 @@ export function migrate(options: { dryRun: boolean }): Promise<void> {
 }
 
 /**
- * Makes an active admin. Asks for the password without echo on a terminal, else takes the first
- * line of standard input. Throws `validation_failed`, and `bad_request` when the address or the
+ * Makes an active admin. Throws `validation_failed`, and `bad_request` when the address or the
  * name is taken.
  */
-export async function createAdmin(admin: {
+export async function createAdmin(options: {
   email: string;
-  fullName: string | undefined;
-  username: string | undefined;
+  username?: string | undefined;
+  "full-name"?: string | undefined;
 }): Promise<void> {
-  const { email, fullName = "Administrator", username } = admin;
-  const password = process.stdin.isTTY ? await askSecretly("Password: ") : await readLine();
+  const { email, username, "full-name": full_name = "Administrator" } = options;
   const named = username === undefined ? {} : { username };
-  const fields = { email, full_name: fullName, password, ...named };
+  const fields = { email, full_name, password: await readPassword(), ...named };
   const account = validate(newAccount, fields, "body");
   await withDatabase(async (database, config, log) => {
-    await prepareSchema(config, database, log);
+    await prepareSchema(config, database);
+    const now = () => new Date();
+    const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
+    const core = { database, authority: createAuthority(database), audit: trail.audit, now };
     const passwords = createPasswords();
     try {
-      const registration = createRegistration({ database, passwords, now: () => new Date() });
+      const registration = createRegistration(core, passwords);
       const user = await registration.createAdmin(account);
       print(`Made the administrator ${user.email} (user ${user.userId}, ${user.username}).`);
     } finally {
       await passwords.close();
+      await trail.close();
     }
   });
 }
 
-/** The first line of standard input, whether or not more follows; empty when there is none. */
-async function readLine(): Promise<string> {
-  for await (const line of createInterface({ input: process.stdin })) {
-    process.stdin.destroy();
-    return line;
+/** The first line of standard input. A terminal is asked for it and does not show it. */
+async function readPassword(): Promise<string> {
+  const { stdin, stderr } = process;
+  const output = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: stdin, output, terminal: stdin.isTTY });
+  if (stdin.isTTY) stderr.write("Password: ");
+  try {
+    for await (const line of lines) return line;
+    throw new Error("No password was given.");
+  } finally {
+    lines.close();
+    stdin.destroy();
+    if (stdin.isTTY) stderr.write("\n");
   }
-  return "";
-}
-
-/** Throws when the answer is given up with Ctrl-C or Ctrl-D. */
-function askSecretly(prompt: string): Promise<string> {
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  terminal.on("close", () => reject(new Error("No password was given.")));
-  terminal.question("", (answer) => {
-    resolve(answer);
-    terminal.close();
-  });
-  // Only now: the terminal echoes until the interface has taken it over.
-  process.stderr.write(prompt);
-  return promise.finally(() => process.stderr.write("\n"));
 }
 
 /** Prints the configuration, secrets masked, then what is wrong with it. Whether it can be used. */

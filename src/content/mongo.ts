@@ -1,5 +1,5 @@
 import { isIPv6 } from "node:net";
-import { type Collection, MongoClient, MongoError } from "mongodb";
+import { type Collection, MongoClient, MongoError, type MongoServerError } from "mongodb";
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { ContentStore, ExtractedText } from "./content-store.ts";
@@ -7,6 +7,9 @@ import type { ContentStore, ExtractedText } from "./content-store.ts";
 /** Milliseconds to find and reach a server, or to close; and for one answer. */
 const CONNECT_TIMEOUT = 5_000;
 const ANSWER_TIMEOUT = 10_000;
+
+/** There is an index of this name with other options (mongodb.com, error codes). */
+const INDEX_CONFLICTS: unknown[] = [85, 86];
 
 /** The connection string, a secret; any character in user and password survives. */
 export function mongoConnectionString(settings: {
@@ -111,10 +114,22 @@ export class MongoContentStore implements ContentStore {
     }
   }
 
-  /** Not unique: workers insert a second text. All works without it. */
+  /**
+   * A plain index instead of the unique one of older versions: workers insert a second text. All
+   * works without it.
+   */
   async #makeIndex(): Promise<void> {
-    await this.#texts.createIndex({ doc_id: 1 }).catch((error: unknown) => {
-      if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
-    });
+    const key = { doc_id: 1 } as const;
+    const make = () => this.#texts.createIndex(key);
+    const replace = async (error: MongoServerError) => {
+      if (!INDEX_CONFLICTS.includes(error.code)) throw error;
+      await this.#texts.dropIndex("doc_id_1");
+      await make();
+    };
+    await make()
+      .catch(replace)
+      .catch((error: unknown) => {
+        if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
+      });
   }
 }

@@ -1,6 +1,37 @@
-import type { Queryable } from "./database.ts";
+import { escapeLike, type Queryable, type Window } from "./database.ts";
+import { filters } from "./filters.ts";
 
-/** Adds a row to the audit trail, the table `Logs`; `details` is JSON text. */
+/** A row of the audit trail, the table `Logs`. */
+export interface AuditRow {
+  logId: number;
+  loggedAt: Date | null;
+  action: string;
+  userId: number | null;
+  entityId: number | null;
+  /** JSON text; in rows that others wrote, anything. */
+  details: string | null;
+  rowMac: string | null;
+  /** From 1 on, without gaps, in each epoch; null until the row is sealed. */
+  sequence: number | null;
+  chainMac: string | null;
+}
+
+/** The end of one epoch's chain, proved by `headMac`; `length` counts the sealed rows. */
+export interface AuditHead {
+  epoch: number;
+  wrappedKey: string;
+  length: number;
+  lastMac: string;
+  headMac: string;
+}
+
+const SELECT_ROW = `SELECT l.log_id AS logId, l.log_timestamp AS loggedAt,
+  l.action_type AS action, l.user_id AS userId, l.entity_id AS entityId, l.details AS details,
+  l.row_mac AS rowMac, l.chain_sequence AS sequence, l.chain_mac AS chainMac FROM Logs l`;
+const SELECT_HEAD = `SELECT epoch AS epoch, wrapped_key AS wrappedKey, length AS length,
+  last_mac AS lastMac, head_mac AS headMac FROM Audit_Heads`;
+const FIRST = { skip: 0, limit: 1 };
+
 export async function insertAuditRow(
   q: Queryable,
   row: {
@@ -9,11 +40,133 @@ export async function insertAuditRow(
     userId: number | null;
     entityId: number | null;
     details: string;
+    rowMac: string;
+    epoch: number;
   },
 ): Promise<void> {
   await q.run(
-    `INSERT INTO Logs (log_timestamp, action_type, user_id, entity_id, details)
-     VALUES (@at, @action, @userId, @entityId, @details)`,
+    `INSERT INTO Logs
+       (log_timestamp, action_type, user_id, entity_id, details, row_mac, chain_epoch)
+     VALUES (@at, @action, @userId, @entityId, @details, @rowMac, @epoch)`,
     row,
   );
+}
+
+/** `userId`: who acted, also when they have been deleted since. Without the instant `until`. */
+export interface AuditFilter {
+  action?: string | undefined;
+  userId?: number | undefined;
+  since?: Date | undefined;
+  until?: Date | undefined;
+}
+
+function auditFilters(filter: AuditFilter) {
+  const { where, params } = filters(filter, {
+    action: "l.action_type = @action",
+    userId: "(l.user_id = @userId OR l.user_id IS NULL AND l.details LIKE @actor ESCAPE '\\')",
+    since: "l.log_timestamp >= @since",
+    until: "l.log_timestamp < @until",
+  });
+  const actor = `${escapeLike(`{"actor_id":${filter.userId},`)}%`;
+  return { where, params: { ...params, actor } };
+}
+
+/** Newest first: by id, because DATETIME columns round to 3.33 ms. */
+export function listAuditRows(
+  q: Queryable,
+  filter: AuditFilter,
+  window: Window,
+): Promise<AuditRow[]> {
+  const { where, params } = auditFilters(filter);
+  return q.page<AuditRow>(`${SELECT_ROW} ${where} ORDER BY l.log_id DESC`, params, window);
+}
+
+export async function countAuditRows(q: Queryable, filter: AuditFilter): Promise<number> {
+  const { where, params } = auditFilters(filter);
+  const sql = `SELECT COUNT(*) AS total FROM Logs l ${where}`;
+  return (await q.first<{ total: number }>(sql, params))?.total ?? 0;
+}
+
+/** Rows of the epoch that are not sealed, after the row `after`, in the order of the index. */
+export function listUnsealed(q: Queryable, epoch: number, after: number, limit: number) {
+  const sql = `${SELECT_ROW} WHERE l.chain_epoch = @epoch AND l.chain_sequence IS NULL
+    AND l.log_id > @after ORDER BY l.log_id`;
+  return q.page<AuditRow>(sql, { epoch, after }, { skip: 0, limit });
+}
+
+/**
+ * Sealed rows after the one of sequence `after`, and any second row of that sequence; after 0 all,
+ * with sequences below 1, which nobody gives.
+ */
+export function listSealed(q: Queryable, epoch: number, after: number, limit: number) {
+  const from = after > 0 ? ">= @after" : "IS NOT NULL";
+  const sql = `${SELECT_ROW} WHERE l.chain_epoch = @epoch AND l.chain_sequence ${from}
+    ORDER BY l.chain_sequence, l.log_id`;
+  return q.page<AuditRow>(sql, { epoch, after }, { skip: after > 0 ? 1 : 0, limit });
+}
+
+export function sealRow(tx: Queryable, logId: number, sequence: number, chainMac: string) {
+  return tx.run(
+    "UPDATE Logs SET chain_sequence = @sequence, chain_mac = @chainMac WHERE log_id = @logId",
+    { logId, sequence, chainMac },
+  );
+}
+
+/** The rows outside of every epoch: how many, and the newest. */
+export function findRowsOutside(q: Queryable) {
+  return q.first<{ total: number; newest: number | null }>(
+    "SELECT COUNT(*) AS total, MAX(log_id) AS newest FROM Logs WHERE chain_epoch IS NULL",
+  );
+}
+
+/** The first row of an epoch that has no head. */
+export async function findRowWithoutHead(q: Queryable) {
+  const sql = `SELECT l.log_id AS logId, l.chain_epoch AS epoch FROM Logs l
+    WHERE l.chain_epoch IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM Audit_Heads h WHERE h.epoch = l.chain_epoch)
+    ORDER BY l.chain_epoch, l.log_id`;
+  return (await q.page<{ logId: number; epoch: number }>(sql, {}, FIRST))[0];
+}
+
+/** The first row that has the mac of an older one. */
+export async function findCopiedRow(q: Queryable) {
+  const sql = `SELECT MAX(log_id) AS logId, MIN(log_id) AS original FROM Logs
+    WHERE chain_epoch IS NOT NULL GROUP BY row_mac HAVING COUNT(*) > 1 ORDER BY MAX(log_id)`;
+  return (await q.page<{ logId: number; original: number }>(sql, {}, FIRST))[0];
+}
+
+export function listHeads(q: Queryable): Promise<AuditHead[]> {
+  return q.all<AuditHead>(`${SELECT_HEAD} ORDER BY epoch`);
+}
+
+export function findHead(q: Queryable, epoch: number): Promise<AuditHead | undefined> {
+  return q.first<AuditHead>(`${SELECT_HEAD} WHERE epoch = @epoch`, { epoch });
+}
+
+/** The head as `findHead`. Makes transactions that seal its epoch take turns. */
+export async function lockHead(tx: Queryable, epoch: number): Promise<AuditHead | undefined> {
+  await tx.run("UPDATE Audit_Heads SET length = length WHERE epoch = @epoch", { epoch });
+  return findHead(tx, epoch);
+}
+
+/** Throws `UniqueViolation` when the epoch has begun already. */
+export function insertHead(q: Queryable, head: AuditHead): Promise<number> {
+  return q.run(
+    `INSERT INTO Audit_Heads (epoch, wrapped_key, length, last_mac, head_mac)
+     VALUES (@epoch, @wrappedKey, @length, @lastMac, @headMac)`,
+    { ...head },
+  );
+}
+
+export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">): Promise<number> {
+  return tx.run(
+    `UPDATE Audit_Heads SET length = @length, last_mac = @lastMac, head_mac = @headMac
+     WHERE epoch = @epoch`,
+    { ...head },
+  );
+}
+
+export function updateWrappedKey(q: Queryable, epoch: number, wrapped: string): Promise<number> {
+  const sql = "UPDATE Audit_Heads SET wrapped_key = @wrapped WHERE epoch = @epoch";
+  return q.run(sql, { epoch, wrapped });
 }

@@ -1,39 +1,44 @@
-/** What goes into a statement and comes out of a row. A `Date` is in UTC, to the millisecond. */
+/** What goes into a statement and comes out of a row. Dates are in UTC, to the millisecond. */
 export type Value = string | number | boolean | Date | null;
 export type Params = Readonly<Record<string, Value>>;
 
+/** At most `limit` (1 or more) rows after the first `skip`. */
+export interface Window {
+  skip: number;
+  limit: number;
+}
+
 /**
- * Runs statements in the SQL that both engines share, with named `@parameters`. Columns declared
- * BIT come back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers. Every method
- * throws `UniqueViolation` or `ForeignKeyViolation` when a constraint says no, and `unavailable`
- * when the engine can't be reached or has no connection free in time.
+ * Runs statements in the SQL that both engines share, with named `@parameters`. BIT columns come
+ * back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers. Every method throws
+ * `UniqueViolation` or `ForeignKeyViolation` when a constraint says no, and `unavailable` when the
+ * engine can't be reached or has no connection free in time.
  */
 export interface Queryable {
   /** All rows of a SELECT. */
   all<Row>(sql: string, params?: Params): Promise<Row[]>;
   /** The first row of a SELECT that finds few, or undefined. */
   first<Row>(sql: string, params?: Params): Promise<Row | undefined>;
-  /** At most `limit` (1 or more) rows after `skip`, of a SELECT that ends with its ORDER BY. */
-  page<Row>(sql: string, params: Params, window: { skip: number; limit: number }): Promise<Row[]>;
+  /** The rows in the window, of a SELECT that ends with its ORDER BY. */
+  page<Row>(sql: string, params: Params, window: Window): Promise<Row[]>;
   /** Runs an INSERT, UPDATE or DELETE; the number of rows it touched. */
   run(sql: string, params?: Params): Promise<number>;
-  /** Inserts a row of columns and values; its new identity, the value of the column `identity`. */
+  /** Inserts a row; returns its new `identity`, a column. `docId` is the column `doc_id`. */
   insert(table: string, values: Params, identity: string): Promise<number>;
-  /** A table's columns, each with whether it may be NULL; empty when there is no such table. */
+  /** A table's columns, each with whether it may be NULL; none when there is no such table. */
   columns(table: string): Promise<Map<string, boolean>>;
 }
 
-/** A relational database. Implementations: `sqlite.ts`, `sqlserver.ts`. */
 export interface Database extends Queryable {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /**
-   * Runs `work` in a transaction, which commits when `work` returns and rolls back when it throws
-   * or a statement fails. After a transient failure `work` runs again, so all its effects go
-   * through `tx`; the database itself would wait for the transaction, and that for it.
+   * Commits when `work` returns, rolls back when it throws or a statement fails. After a transient
+   * failure `work` runs again, so all its effects go through `tx`; the database itself would wait
+   * for the transaction, and that for it.
    */
   transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
-  /** Brings the schema up to date, also with several processes at once; names what ran. */
+  /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;
   /** Names of the migrations that have not run yet. */
   pendingMigrations(): Promise<string[]>;
@@ -52,14 +57,14 @@ export class ForeignKeyViolation extends Error {
   override readonly name = "ForeignKeyViolation";
 }
 
-/** The database could not be opened, however often it was tried, or it refused the login. */
+/** The database could not be opened in all attempts, or it refused the login. */
 export class DatabaseUnreachable extends Error {
   override readonly name = "DatabaseUnreachable";
 }
 
 /**
- * The `cause` of an `unavailable` AppError when the answer to a COMMIT was lost: it may have
- * happened. Look before undoing what belongs to the transaction, or doing it again.
+ * The `cause` of `unavailable` when the answer to a COMMIT was lost: it may have happened. Look
+ * before undoing what belongs to the transaction, or doing it again.
  */
 export class OutcomeUnknown extends Error {
   override readonly name = "OutcomeUnknown";
@@ -70,7 +75,7 @@ export function escapeLike(text: string): string {
   return text.replace(/[\\%_[]/g, "\\$&");
 }
 
-/** Whether two texts are the same in NFKC (Unicode Annex 15) and without case, in any script. */
+/** Whether two texts are the same in NFKC and without case, in any script. */
 export function sameText(a: string, b: string): boolean {
   return a.normalize("NFKC").toLowerCase() === b.normalize("NFKC").toLowerCase();
 }

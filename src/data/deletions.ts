@@ -15,9 +15,8 @@ export async function insertDeletion(
   deletion: Omit<Deletion, "deletionId">,
   dueAt: Date,
 ): Promise<Deletion> {
-  const { docId, blobKey, sha256 } = deletion;
-  const row = { doc_id: docId, blob_key: blobKey, sha256, due_at: dueAt };
-  return { ...deletion, deletionId: await q.insert("Deletions", row, "deletion_id") };
+  const deletionId = await q.insert("Deletions", { ...deletion, dueAt }, "deletion_id");
+  return { ...deletion, deletionId };
 }
 
 /** The oldest ones after `afterId` that are due, at most `limit`. */
@@ -25,7 +24,7 @@ export function listDueDeletions(
   q: Queryable,
   { now, afterId, limit }: { now: Date; afterId: number; limit: number },
 ): Promise<Deletion[]> {
-  return q.page<Deletion>(
+  return q.page(
     `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
        x.sha256 AS sha256
      FROM Deletions x WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,

@@ -1,4 +1,4 @@
-import { escapeLike, type Params, type Queryable } from "./database.ts";
+import { escapeLike, type Queryable, type Window } from "./database.ts";
 import { filters } from "./filters.ts";
 
 /** The stage whose state lists and status answers show. */
@@ -7,7 +7,6 @@ export const OCR_STAGE = "OCR";
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
 export type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
 
-/** How far one stage of a document's processing is. */
 export interface StageState {
   status: ProcessingStatus;
   startTime: Date | null;
@@ -15,12 +14,12 @@ export interface StageState {
   errorMessage: string | null;
 }
 
-/** One row of `Processing_Status`. */
+/** A row of `Processing_Status`. */
 export interface Stage extends StageState {
   stageName: string;
 }
 
-/** A document as it is stored, with its path and the latest state of its OCR stage. */
+/** With the latest state of its OCR stage. */
 export interface Document extends StageState {
   docId: number;
   filename: string;
@@ -50,7 +49,7 @@ const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.ful
   ${FROM_DOCUMENTS}`;
 
 export function findDocument(q: Queryable, docId: number): Promise<Document | undefined> {
-  return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
+  return q.first(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
 }
 
 export interface DocumentFilter {
@@ -64,22 +63,25 @@ export interface DocumentFilter {
 
 function documentFilters({ userId, status, path, q }: DocumentFilter) {
   const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
-  return filters([
-    ["d.uploaded_by_user_id = @userId", "userId", userId],
-    ["COALESCE(s.status, 'Queued') = @status", "status", status],
-    ["p.full_path = @path", "path", path],
-    ["d.filename LIKE @pattern ESCAPE '\\'", "pattern", pattern],
-  ]);
+  return filters(
+    { userId, status, path, pattern },
+    {
+      userId: "d.uploaded_by_user_id = @userId",
+      status: "COALESCE(s.status, 'Queued') = @status",
+      path: "p.full_path = @path",
+      pattern: "d.filename LIKE @pattern ESCAPE '\\'",
+    },
+  );
 }
 
 /** Newest first: by id, because the old DATETIME columns round to 3.33 ms. */
 export function listDocuments(
   q: Queryable,
   filter: DocumentFilter,
-  window: { skip: number; limit: number },
+  window: Window,
 ): Promise<Document[]> {
   const { where, params } = documentFilters(filter);
-  return q.page<Document>(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
+  return q.page(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
 }
 
 export async function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
@@ -88,38 +90,27 @@ export async function countDocuments(q: Queryable, filter: DocumentFilter): Prom
   return (await q.first<{ total: number }>(count, params))?.total ?? 0;
 }
 
-/** Whether some document has these values in these columns. */
-async function documentExists(q: Queryable, values: Params): Promise<boolean> {
-  const { where, params } = filters(
-    Object.entries(values).map(([column, value]) => [`d.${column} = @${column}`, column, value]),
-  );
-  return (
-    (await q.first(`SELECT d.doc_id AS docId FROM Documents d ${where}`, params)) !== undefined
-  );
-}
-
-export function documentNameTaken(q: Queryable, filename: string, pathId: number) {
-  return documentExists(q, { filename, path_id: pathId });
+export async function documentNameTaken(q: Queryable, filename: string, pathId: number) {
+  const sql = "SELECT doc_id FROM Documents WHERE filename = @filename AND path_id = @pathId";
+  return (await q.first(sql, { filename, pathId })) !== undefined;
 }
 
 /** Whether there is a document of this name with these bytes; `sha256` in hex. */
-export function documentHasBytes(q: Queryable, filename: string, sha256: string) {
-  return documentExists(q, { filename, sha256 });
+export async function documentHasBytes(q: Queryable, filename: string, sha256: string) {
+  const sql = "SELECT doc_id FROM Documents WHERE filename = @filename AND sha256 = @sha256";
+  return (await q.first(sql, { filename, sha256 })) !== undefined;
 }
 
 /** Every stage of a document, oldest first. */
 export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
-  return q.all<Stage>(
+  return q.all(
     `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
   );
 }
 
-/**
- * What a worker measured, by the names of the table `Ocr_Results`. Confidences are from 0 to 1,
- * costs in USD.
- */
+/** What a worker measured. Confidences are from 0 to 1, costs in USD. */
 export interface OcrResult {
   page_count: number;
   word_count: number;
@@ -132,9 +123,9 @@ export interface OcrResult {
   processed_at: Date;
 }
 
-/** The newest one: a worker inserts a row each time it processes the document. */
+/** The newest one: a worker inserts a row each time. */
 export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
-  return q.first<OcrResult>(
+  return q.first(
     `SELECT page_count, word_count, avg_confidence, primary_language, category,
        classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
      FROM Ocr_Results WHERE result_id =
@@ -149,43 +140,28 @@ export type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & 
 };
 
 /**
- * Inserts the document and `stages`, each queued at the time of the upload; returns the document's
- * id. Throws `UniqueViolation` when name and path are taken.
+ * Inserts the document and its `stages`, queued; returns its id. Throws `UniqueViolation` when name
+ * and path are taken.
  */
 export async function insertDocument(
   tx: Queryable,
   document: NewDocument,
   stages: readonly string[],
 ): Promise<number> {
-  const row = {
-    filename: document.filename,
-    path_id: document.pathId,
-    uploaded_by_user_id: document.uploadedByUserId,
-    mongo_doc_id: "pending",
-    uploaded_at: document.uploadedAt,
-    updated_at: document.uploadedAt,
-    file_size: document.fileSize,
-    content_type: document.contentType,
-    file_type: document.fileType,
-    description: document.description,
-    sha256: document.sha256,
-    blob_key: document.blobKey,
-  };
+  const { uploadedAt } = document;
+  const row = { ...document, mongoDocId: "pending", updatedAt: uploadedAt };
   const docId = await tx.insert("Documents", row, "doc_id");
   for (const stage of stages) {
     await tx.run(
       `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
        VALUES (@docId, @stage, 'Queued', @queuedAt)`,
-      { docId, stage, queuedAt: document.uploadedAt },
+      { docId, stage, queuedAt: uploadedAt },
     );
   }
   return docId;
 }
 
-/**
- * Writes down where the blobs of a path's documents are that have no key, because the path is about
- * to change: in the folder `fullPath`, which is not the root.
- */
+/** Keeps where the blobs without a key are, before their path, not the root, is renamed. */
 export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: string): Promise<void> {
   await tx.run(
     `UPDATE Documents SET blob_key = CONCAT(@folder, filename)
@@ -202,9 +178,8 @@ export async function updateBlobKey(tx: Queryable, docId: number, from: string, 
 }
 
 /**
- * Deletes the document's rows in every table that is known to have some; what is waiting in the
- * outbox for it is the caller's to remove. False when another transaction has deleted it since it
- * was read. Throws `ForeignKeyViolation` while other rows reference it.
+ * Deletes the document and what the known tables hold of it, the outbox aside. False when it is
+ * gone already. Throws `ForeignKeyViolation` while other rows reference it.
  */
 export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
   const tables = ["Processing_Status", "Ocr_Results"];

@@ -1,13 +1,15 @@
-import type { Params, Value } from "./database.ts";
+import type { Params } from "./database.ts";
 
-/** Optional conditions of a list, joined by AND. One whose value is undefined is left out. */
-export function filters(
-  entries: readonly (readonly [condition: string, name: string, value: Value | undefined])[],
+/**
+ * The WHERE of a list: of `conditions` those whose value is not undefined, joined by AND. Both go
+ * by the name of the parameter.
+ */
+export function filters<Values extends object>(
+  values: Values,
+  conditions: Readonly<Record<keyof Values & string, string>>,
 ): { where: string; params: Params } {
-  const present = entries.filter(([, , value]) => value !== undefined);
-  const conditions = present.map(([condition]) => condition).join(" AND ");
-  return {
-    where: conditions && `WHERE ${conditions}`,
-    params: Object.fromEntries(present.map(([, name, value]) => [name, value as Value])),
-  };
+  const names = Object.keys(conditions) as (keyof Values & string)[];
+  const present = names.filter((name) => values[name] !== undefined);
+  const where = present.map((name) => conditions[name]).join(" AND ");
+  return { where: where && `WHERE ${where}`, params: { ...values } as Params };
 }

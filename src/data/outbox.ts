@@ -1,4 +1,4 @@
-import type { Params, Queryable } from "./database.ts";
+import type { Queryable } from "./database.ts";
 
 export interface NewOutboxMessage {
   doc_id: number | null;
@@ -7,16 +7,13 @@ export interface NewOutboxMessage {
   body: string;
 }
 
-export interface OutboxMessage {
+export interface OutboxMessage extends Omit<NewOutboxMessage, "doc_id"> {
   outbox_id: number;
-  queue: string;
-  message_id: string;
-  body: string;
   /** How often publishing it failed. */
   attempts: number;
 }
 
-/** Due: nobody holds it and its pause after a failure is over. `claimed_until` serves for both. */
+/** Nobody holds it, and its pause after a failure is over. */
 const DUE = "(claimed_until IS NULL OR claimed_until <= @now)";
 
 /** Notes a message to be sent if, and only if, the transaction commits. */
@@ -25,12 +22,12 @@ export async function addToOutbox(
   message: NewOutboxMessage,
   now: Date,
 ): Promise<void> {
-  await tx.insert("Outbox", { ...message, created_at: now, attempts: 0 }, "outbox_id");
+  await tx.insert("Outbox", { ...message, createdAt: now, attempts: 0 }, "outbox_id");
 }
 
 /** Takes back what has not been sent yet for a document. */
 export async function removeFromOutboxByDocument(tx: Queryable, docId: number): Promise<void> {
-  await tx.run("DELETE FROM Outbox WHERE doc_id = @doc_id", { doc_id: docId });
+  await tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
 }
 
 /**
@@ -41,35 +38,32 @@ export async function claimFromOutbox(
   q: Queryable,
   claim: { claimant: string; now: Date; until: Date; limit: number },
 ): Promise<OutboxMessage[]> {
-  const due = await q.page<{ outbox_id: number }>(
-    `SELECT outbox_id FROM Outbox WHERE ${DUE} ORDER BY outbox_id`,
-    { now: claim.now },
-    { skip: 0, limit: claim.limit },
-  );
-  const first = due.at(0)?.outbox_id;
-  const last = due.at(-1)?.outbox_id;
-  if (first === undefined || last === undefined) return [];
-  const range: Params = { claimant: claim.claimant, first, last };
-  const claimed = await q.run(
+  const { claimant, now, until, limit } = claim;
+  const sql = `SELECT outbox_id AS id FROM Outbox WHERE ${DUE} ORDER BY outbox_id`;
+  const due = await q.page<{ id: number }>(sql, { now }, { skip: 0, limit });
+  const [first] = due;
+  const last = due.at(-1);
+  if (!first || !last) return [];
+  const range = { first: first.id, last: last.id };
+  await q.run(
     `UPDATE Outbox SET claimed_by = @claimant, claimed_until = @until
      WHERE outbox_id >= @first AND outbox_id <= @last AND ${DUE}`,
-    { ...range, now: claim.now, until: claim.until },
+    { ...range, claimant, now, until },
   );
-  if (claimed === 0) return [];
-  return q.all<OutboxMessage>(
+  return q.all(
     `SELECT outbox_id, queue, message_id, body, attempts FROM Outbox
      WHERE outbox_id >= @first AND outbox_id <= @last AND claimed_by = @claimant
      ORDER BY outbox_id`,
-    range,
+    { ...range, claimant },
   );
 }
 
 /** Removes a message that the broker confirmed. */
 export async function confirmOutboxMessage(q: Queryable, outboxId: number): Promise<void> {
-  await q.run("DELETE FROM Outbox WHERE outbox_id = @outbox_id", { outbox_id: outboxId });
+  await q.run("DELETE FROM Outbox WHERE outbox_id = @outboxId", { outboxId });
 }
 
-/** Gives back a message, due again at `due`; not when another process has claimed it since. */
+/** Gives back a message, due again at `due`, unless another process has claimed it since. */
 export async function releaseOutboxMessage(
   q: Queryable,
   release: { outboxId: number; claimant: string; due: Date; error: string },
@@ -77,12 +71,7 @@ export async function releaseOutboxMessage(
   await q.run(
     `UPDATE Outbox SET claimed_by = NULL, claimed_until = @due,
        attempts = attempts + 1, last_error = @error
-     WHERE outbox_id = @outbox_id AND claimed_by = @claimant`,
-    {
-      outbox_id: release.outboxId,
-      claimant: release.claimant,
-      due: release.due,
-      error: release.error,
-    },
+     WHERE outbox_id = @outboxId AND claimed_by = @claimant`,
+    { ...release },
   );
 }

@@ -1,5 +1,4 @@
 import { escapeLike, type Params, type Queryable, sameText } from "./database.ts";
-import { filters } from "./filters.ts";
 
 export interface VirtualPath {
   pathId: number;
@@ -13,7 +12,7 @@ const SELECT_PATH = `SELECT p.path_id AS pathId, p.full_path AS fullPath,
   p.description AS description, p.depth AS depth, p.created_at AS createdAt FROM Virtual_Paths p`;
 
 export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | undefined> {
-  return q.first<VirtualPath>(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
+  return q.first(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
 }
 
 /** The path of a canonical name, without case; compared again in code, as in `findUserByEmail`. */
@@ -33,13 +32,10 @@ export function listPaths(
   q: Queryable,
   filter: { minDepth: number; maxDepth: number; prefix: string },
 ): Promise<VirtualPath[]> {
+  const sql = `${SELECT_PATH} WHERE p.depth >= @minDepth AND p.depth <= @maxDepth
+    AND ${LIKE_PATTERN} ORDER BY p.full_path`;
   const { minDepth, maxDepth, prefix } = filter;
-  const { where, params } = filters([
-    ["p.depth >= @minDepth", "minDepth", minDepth],
-    ["p.depth <= @maxDepth", "maxDepth", maxDepth],
-    [LIKE_PATTERN, "pattern", prefix === "" ? undefined : `${escapeLike(prefix)}%`],
-  ]);
-  return q.all<VirtualPath>(`${SELECT_PATH} ${where} ORDER BY p.full_path`, params);
+  return q.all(sql, { minDepth, maxDepth, pattern: `${escapeLike(prefix)}%` });
 }
 
 /** Every path below `fullPath`, not itself. */
@@ -52,8 +48,7 @@ export async function listPathsBelow(q: Queryable, fullPath: string): Promise<Vi
 
 /** Returns the new path's id. Throws `UniqueViolation` when the name is taken. */
 export function insertPath(q: Queryable, path: Omit<VirtualPath, "pathId">): Promise<number> {
-  const { fullPath: full_path, description, depth, createdAt: created_at } = path;
-  return q.insert("Virtual_Paths", { full_path, description, depth, created_at }, "path_id");
+  return q.insert("Virtual_Paths", { ...path }, "path_id");
 }
 
 /** `changes` has at least one column. Throws `UniqueViolation` when the name is taken. */
@@ -73,8 +68,8 @@ export async function deletePath(q: Queryable, pathId: number): Promise<boolean>
 }
 
 /**
- * Makes transactions that rename paths take turns, by a write to the one row that is always there:
- * two that overlap would each move what it had read, and tear a subtree apart.
+ * Makes transactions that rename paths take turns, by a write to the row that is always there: two
+ * that overlap would tear a subtree apart.
  */
 export async function lockPaths(tx: Queryable, root: string): Promise<void> {
   await tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });

@@ -22,27 +22,23 @@ export async function insertSession(
   );
 }
 
-/** The user's session, if it has neither expired nor been revoked. */
+/** The user's session, if it was not revoked; it may have expired. */
 export function findSession(
   q: Queryable,
   sessionId: string,
   userId: number,
-  now: Date,
 ): Promise<Session | undefined> {
-  return q.first<Session>(
+  return q.first(
     `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
        pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
        expires_at AS expiresAt
-     FROM Sessions WHERE session_id = @sessionId AND user_id = @userId
-       AND revoked_at IS NULL AND expires_at > @now`,
-    { sessionId, userId, now },
+     FROM Sessions
+     WHERE session_id = @sessionId AND user_id = @userId AND revoked_at IS NULL`,
+    { sessionId, userId },
   );
 }
 
-/**
- * Replaces the tokens of a live session if they still are those of `seen`: compare and swap in one
- * statement. False when somebody else was faster; the caller reads again.
- */
+/** Replaces the tokens of a live session if they still are those of `seen`; whether it did. */
 export async function swapTokens(
   q: Queryable,
   seen: Session,
@@ -65,14 +61,15 @@ export async function swapTokens(
   return changed === 1;
 }
 
-/** Ends the live one of the sessions, or all live ones of the user; returns how many. */
+/** Ends the session, or those of the user but for `exceptSessionId`; returns how many lived. */
 export function revokeSessions(
   q: Queryable,
-  which: { sessionId: string } | { userId: number },
+  which: { sessionId: string } | { userId: number; exceptSessionId?: string },
   reason: string,
   now: Date,
 ): Promise<number> {
-  const condition = "userId" in which ? "user_id = @userId" : "session_id = @sessionId";
+  let condition = "userId" in which ? "user_id = @userId" : "session_id = @sessionId";
+  if ("exceptSessionId" in which) condition += " AND session_id <> @exceptSessionId";
   return q.run(
     `UPDATE Sessions SET revoked_at = @now, revoked_reason = @reason
      WHERE ${condition} AND revoked_at IS NULL`,

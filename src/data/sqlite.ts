@@ -16,7 +16,6 @@ import { type Dialect, queryable, runInTransaction, type Values } from "./statem
 
 /** How long a statement waits for another process that writes, in ms. */
 const LOCK_WAIT = 10_000;
-const MAX_CACHED_STATEMENTS = 200;
 
 /** Result codes (https://www.sqlite.org/rescode.html). */
 const SQLITE_BUSY = 5;
@@ -34,8 +33,7 @@ const DIALECT: Dialect = {
 
 /**
  * The embedded engine: one file (or `:memory:`) and one connection, on which statements and
- * transactions take turns, so that no statement of another request falls into a transaction.
- * Throws `DatabaseUnreachable` when the file can't be opened.
+ * transactions take turns. Throws `DatabaseUnreachable` when the file can't be opened.
  */
 export function openSqlite({ file }: { file: string }): Database {
   const connection = openFile(file);
@@ -50,12 +48,11 @@ export function openSqlite({ file }: { file: string }): Database {
 
   function prepare(text: string) {
     const statement = prepared.get(text) ?? compile(connection, text);
-    if (prepared.size >= MAX_CACHED_STATEMENTS) prepared.clear();
     prepared.set(text, statement);
     return statement;
   }
 
-  /** Tries again while another process holds the lock: a BUSY statement has done nothing. */
+  /** Tries again while another process holds the lock. A BUSY statement has done nothing. */
   async function execute(text: string, values: Values = []) {
     const deadline = performance.now() + LOCK_WAIT;
     for (;;) {
@@ -77,7 +74,7 @@ export function openSqlite({ file }: { file: string }): Database {
         await execute("COMMIT");
         return result;
       } finally {
-        // Something above threw. SQLite may have rolled back by itself (disk full).
+        // After a failure. SQLite may have rolled back by itself (disk full).
         if (connection.isTransaction) connection.exec("ROLLBACK");
       }
     });
@@ -98,7 +95,6 @@ export function openSqlite({ file }: { file: string }): Database {
   };
 }
 
-/** With `synchronous = FULL` a commit survives a power cut. */
 function openFile(file: string): DatabaseSync {
   try {
     if (file !== ":memory:") {
@@ -111,15 +107,14 @@ function openFile(file: string): DatabaseSync {
     connection.function("lower", { deterministic: true }, (value) =>
       typeof value === "string" ? value.toLowerCase() : value,
     );
+    // With FULL a commit survives a power cut.
     connection.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     // SQLite's own wait holds the whole process; `execute` waits beside it.
     connection.exec("PRAGMA busy_timeout = 20");
     return connection;
   } catch (error) {
-    const reason = (error as Error).message;
-    throw new DatabaseUnreachable(`The database file ${file} can't be opened: ${reason}`, {
-      cause: error,
-    });
+    const message = `The database file ${file} can't be opened: ${(error as Error).message}`;
+    throw new DatabaseUnreachable(message, { cause: error });
   }
 }
 
@@ -130,7 +125,7 @@ function compile(connection: DatabaseSync, text: string) {
   const conversions: [name: string, convert: (value: unknown) => unknown][] = [];
   for (const { name, type } of columns) {
     if (/^BIT\b/i.test(type ?? "")) conversions.push([name, Boolean]);
-    if (/^DATETIME/i.test(type ?? "")) conversions.push([name, toDate]);
+    if (/^DATETIME/i.test(type ?? "")) conversions.push([name, (value) => new Date(String(value))]);
   }
   return (values: Values) => {
     const bound = Object.fromEntries(values.map(([name, value]) => [name, toSqlite(value)]));
@@ -152,14 +147,13 @@ function toSqlite(value: Value): string | bigint | null {
   return typeof value === "number" ? BigInt(value) : value;
 }
 
-/** SQLite's own `2026-01-31 10:20:30` is UTC too (https://www.sqlite.org/lang_datefunc.html). */
-function toDate(value: unknown): Date {
-  const text = String(value).replace(" ", "T");
-  return new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
+interface SqliteError {
+  errcode?: number;
+  code?: string;
 }
 
 function typedError(error: unknown): unknown {
-  const { errcode = 0, code } = error as { errcode?: number; code?: string };
+  const { errcode = 0, code } = error as SqliteError;
   if (UNIQUE_CODES.includes(errcode))
     return new UniqueViolation("A row with this value exists", { cause: error });
   if (FOREIGN_KEY_CODES.includes(errcode))
@@ -171,5 +165,5 @@ function typedError(error: unknown): unknown {
 
 /** The low byte of an extended code. */
 function primaryCode(error: unknown): number {
-  return ((error as { errcode?: number }).errcode ?? 0) & 0xff;
+  return ((error as SqliteError).errcode ?? 0) & 0xff;
 }

@@ -1,13 +1,11 @@
 import sql from "mssql";
 import type { Logger } from "../log.ts";
 
-/** Where the server is, who we are there, and how patient. */
 export interface SqlServerOptions {
   server: string;
   port: number;
   /** With an instance the SQL Server Browser says the port. */
   instance?: string | undefined;
-  /** The database. */
   name: string;
   user: string;
   password: string;
@@ -23,17 +21,46 @@ export interface SqlServerOptions {
   log: Logger;
 }
 
-/** How long a statement waits for a free connection, and for its answer, in ms. */
+/** For a free connection, and for an answer, in ms. */
 export const TIMEOUTS = { acquire: 10_000, request: 30_000 };
 
-/** A pool, not yet connected, that checks connections before their use and replaces old ones. */
+/** In ms. A connection in steady use is not checked each time: that doubles the round trips. */
+const UNCHECKED_IDLE = 1_000;
+
+/** With what the typings lack. */
+const DriverPool = sql.ConnectionPool as unknown as new (
+  config: sql.config,
+) => sql.ConnectionPool & {
+  config: sql.config;
+  release(connection: object): void;
+  _poolValidate(connection: object): unknown;
+};
+
+class Pool extends DriverPool {
+  readonly #releasedAt = new WeakMap<object, number>();
+
+  override release(connection: object): void {
+    this.#releasedAt.set(connection, performance.now());
+    super.release(connection);
+  }
+
+  /** Asks the server after a pause; else looks only whether the connection is still open. */
+  override _poolValidate(connection: object): unknown {
+    const now = performance.now();
+    const idle = now - (this.#releasedAt.get(connection) ?? now);
+    this.config.validateConnection = idle > UNCHECKED_IDLE ? true : "socket";
+    return super._poolValidate(connection);
+  }
+}
+
+/** A pool, not yet connected, that checks idle connections and replaces old ones. */
 export function createPool(
   options: SqlServerOptions,
   timeouts: typeof TIMEOUTS,
 ): sql.ConnectionPool {
   const { server, port, user, password, name: database } = options;
   const connectionTimeout = options.connectTimeoutSeconds * 1000;
-  const pool = new sql.ConnectionPool({
+  const pool = new Pool({
     server,
     port,
     user,
@@ -41,7 +68,6 @@ export function createPool(
     database,
     connectionTimeout,
     requestTimeout: timeouts.request,
-    validateConnection: true,
     pool: {
       max: options.poolMax,
       acquireTimeoutMillis: timeouts.acquire,
@@ -69,8 +95,8 @@ export function createPool(
 type Connection = Parameters<NonNullable<sql.config["beforeConnect"]>>[0];
 
 /**
- * Adds the server's number, which tells why, to the driver's login error. Of several the first: a
- * database that can't be opened is 4060 and then 18456, which any failed login is.
+ * Adds the server's number to the driver's login error. Of several the first: a database that can't
+ * be opened is 4060 and then 18456, which any failed login is.
  */
 function keepErrorNumber(connection: Connection): void {
   let first: number | undefined;
@@ -80,7 +106,7 @@ function keepErrorNumber(connection: Connection): void {
   connection.once("connect", (error) => error && Object.assign(error, { number: first }));
 }
 
-/** Marks an aged connection as the driver marks a broken one: a query under way still ends. */
+/** Marks an aged connection as the driver marks a broken one. A query under way still ends. */
 function retireAfter(connection: Connection, seconds: number): void {
   const timer = setTimeout(() => Object.assign(connection, { hasError: true }), seconds * 1000);
   connection.once("end", () => clearTimeout(timer));

@@ -18,7 +18,7 @@ const UNDONE = [
 const LOST = [233, 997, 4221, 10060, 40143, 40197, 40540];
 /** Failures to connect that last, unless the server gave a transient number. */
 const REFUSED_CODES = ["ELOGIN", "EENCRYPT", "ETDS", "EINTERFACENOTSUPP"];
-/** Mistakes of ours in the use of the driver: nothing was sent. */
+/** Mistakes in the use of the driver: nothing was sent. */
 const MISUSE_CODES = ["EPARAM", "EARGS", "EINJECT", "ENOTBEGUN", "EALREADYBEGUN", "EREQINPROG"];
 
 /** The error of the Database port for what the driver threw. */
@@ -33,7 +33,7 @@ export function typedError(error: unknown): unknown {
   return isUnavailable ? unavailable("The database", error) : error;
 }
 
-/** What a typed error says about trying again; undefined when that would fail in the same way. */
+/** What a typed error says about trying again; undefined when that would fail again. */
 export function failureOf(error: unknown): Failure | undefined {
   return error instanceof AppError ? classify(error.cause) : undefined;
 }
@@ -41,8 +41,8 @@ export function failureOf(error: unknown): Failure | undefined {
 function classify(error: unknown): Failure | undefined {
   if (!(error instanceof sql.MSSQLError)) return undefined;
   const numbers = errorNumbers(error);
-  const isUndone = numbers.some((number) => UNDONE.includes(number));
-  const isLost = numbers.some((number) => LOST.includes(number));
+  const isUndone = UNDONE.some((number) => numbers.includes(number));
+  const isLost = LOST.some((number) => numbers.includes(number));
   if (error instanceof sql.ConnectionError)
     return isUndone || isLost || !REFUSED_CODES.includes(error.code) ? "unconnected" : "refused";
   if (isUndone) return "undone";
@@ -51,7 +51,7 @@ function classify(error: unknown): Failure | undefined {
   return isLost || !isAnswer ? "lost" : undefined;
 }
 
-/** A statement may have several errors: the driver keeps the earlier, and the original of each. */
+/** Of a statement's errors: the driver keeps the earlier ones, and the original of each. */
 export function errorNumbers(error: unknown): number[] {
   if (!(error instanceof Error)) return [];
   type Driver = sql.RequestError & { precedingErrors?: Error[] };

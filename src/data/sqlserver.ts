@@ -9,7 +9,7 @@ import { type Dialect, queryable, runInTransaction, type Values } from "./statem
 
 /** After this many ms a failed statement is not repeated: the client has waited long enough. */
 const REPEAT_WINDOW = 20_000;
-/** A migration may build an index on a large table, in ms. */
+/** In ms. A migration may build an index on a large table. */
 const MIGRATION_TIMEOUT = 600_000;
 /** The longest NVARCHAR that isn't NVARCHAR(MAX), in UTF-16 code units. */
 const LONGEST_NVARCHAR = 4000;
@@ -23,16 +23,15 @@ const DIALECT: Dialect = {
     WHERE c.object_id = OBJECT_ID(@table, N'U')`,
 };
 
-/** With what the typings lack: a time-out for requests, and the connection until it has ended. */
+/** With what the typings lack. */
 const Transaction = sql.Transaction as unknown as new (
   pool: sql.ConnectionPool,
   overrides?: { requestTimeout: number },
 ) => sql.Transaction & { _acquiredConnection: { close(): void } | null };
 
 /**
- * SQL Server, Azure SQL and what speaks like them. Resolves once connected; throws
- * `DatabaseUnreachable` after as many attempts as `options` allow, at once when the login is
- * refused. A connection that is lost later heals by itself.
+ * SQL Server, Azure SQL and what speaks like them, connected. Throws `DatabaseUnreachable` after as
+ * many attempts as `options` allow, at once when the login is refused.
  */
 export async function openSqlServer(
   options: SqlServerOptions,
@@ -42,8 +41,8 @@ export async function openSqlServer(
   const closing = new AbortController();
 
   /**
-   * The one place that tries again: with the configured waits when there was no connection, with
-   * jitter after other transient failures. `isIdempotent`: doing it twice is as doing it once.
+   * Tries again: with the configured waits when there was no connection, with jitter after other
+   * transient failures. `isIdempotent`: doing it twice is as doing it once.
    */
   async function repeating<Result>(isIdempotent: boolean, work: () => Promise<Result>) {
     const started = performance.now();
@@ -56,8 +55,7 @@ export async function openSqlServer(
         const isSafe =
           isUnconnected || failure === "undone" || (failure === "lost" && isIdempotent);
         const isLate = !isUnconnected && performance.now() - started > REPEAT_WINDOW;
-        const isLast = attempt > options.maxRetries || closing.signal.aborted;
-        if (!isSafe || isLate || isLast) throw error;
+        if (!isSafe || isLate || attempt > options.maxRetries) throw error;
         const jitter = Math.random() * 0.05 * 2 ** attempt;
         const seconds = isUnconnected ? options.retryDelayBase ** attempt : jitter;
         if (isUnconnected) logWait(options, attempt, seconds, error);
@@ -71,9 +69,8 @@ export async function openSqlServer(
   const { server, port, instance, name } = options;
   const description = `SQL Server (${server}${instance ? `\\${instance}` : `:${port}`}, ${name})`;
   await repeating(true, () => typed(pool.connect())).catch((error: Error) => {
-    const isRefused = failureOf(error) === "refused";
-    const message = `The database ${isRefused ? "refuses the connection" : "can't be reached"}`;
-    throw new DatabaseUnreachable(`${message}: ${description}`, { cause: error.cause });
+    const reason = failureOf(error) === "refused" ? "refuses the connection" : "can't be reached";
+    throw new DatabaseUnreachable(`The database ${reason}: ${description}`, { cause: error.cause });
   });
   const statements = queryable(DIALECT, (text, values, isRead) =>
     repeating(isRead, () => send(pool, text, values)),
@@ -150,13 +147,10 @@ async function transact<Result>(
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   await typed(transaction.begin());
+  const execute = (text: string, values: Values) => send(transaction, text, values);
   let result: Result;
   try {
-    result = await runInTransaction(
-      DIALECT,
-      (text, values) => send(transaction, text, values),
-      work,
-    );
+    result = await runInTransaction(DIALECT, execute, work);
   } catch (error) {
     const connection = transaction._acquiredConnection;
     if (failureOf(error) === "lost") connection?.close();

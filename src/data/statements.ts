@@ -1,6 +1,6 @@
 import type { Params, Queryable, Value } from "./database.ts";
 
-/** Each `@parameter` of a statement with its value. */
+/** The parameters of a statement. */
 export type Values = [name: string, value: Value][];
 
 /** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
@@ -12,7 +12,7 @@ export type Execute = (
 
 /** What the SQL of the engines does not have in common. */
 export interface Dialect {
-  /** Follows the ORDER BY of a page, with the parameters `page_skip` and `page_limit`. */
+  /** Follows the ORDER BY; has the parameters `page_skip` and `page_limit`. */
   page: string;
   /** An INSERT of one row that returns its identity as `id`. */
   insert(parts: { table: string; columns: string; values: string; identity: string }): string;
@@ -20,12 +20,11 @@ export interface Dialect {
   columns: string;
 }
 
-/** Parameters have a name; strings, quoted names, comments and `@@ROWCOUNT` are none. */
-const TOKENS =
-  /'(?:[^']|'')*'|"[^"]*"|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?\*\/|@@\w+|@(?<name>[A-Za-z_]\w*)/g;
+/** What stands in a string is no parameter. */
+const TOKENS = /'[^']*'|@(?<name>\w+)/g;
 const IDENTIFIER = /^[A-Za-z_]\w*$/;
 
-/** The methods that every engine has, on its way to run one statement. */
+/** The methods that every engine has, on its way to run a statement. */
 export function queryable(dialect: Dialect, execute: Execute): Queryable {
   async function all<Row>(text: string, params: Params = {}): Promise<Row[]> {
     return (await execute(text, valuesOf(text, params), true)).rows as Row[];
@@ -45,7 +44,7 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
       // Only code names tables and columns, never a client.
       for (const name of [table, identity, ...names])
         if (!IDENTIFIER.test(name)) throw new TypeError("Not an identifier");
-      const columns = names.join(", ");
+      const columns = names.map(columnOf).join(", ");
       const values = names.map((name) => `@${name}`).join(", ");
       const text = dialect.insert({ table, columns, values, identity });
       const { rows } = await execute(text, valuesOf(text, params), false);
@@ -54,10 +53,12 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
   };
 }
 
+const columnOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
 /**
- * Runs `work` with a `tx` that sends one statement at a time, none after one has failed and none
- * after `work` has ended. Settles when no statement is under way; rejects with what `work` threw,
- * else with the first failure.
+ * Runs `work` with a `tx` that sends one statement at a time, none after a failure and none after
+ * `work` has ended. Settles when none is under way. Throws what `work` threw, else the first
+ * failure.
  */
 export async function runInTransaction<Result>(
   dialect: Dialect,

@@ -1,4 +1,4 @@
-import { type Params, type Queryable, sameText } from "./database.ts";
+import { type Params, type Queryable, sameText, type Window } from "./database.ts";
 import { filters } from "./filters.ts";
 
 export interface User {
@@ -19,7 +19,7 @@ const SELECT_USER = `SELECT u.user_id AS userId, u.full_name AS fullName, u.emai
   FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id`;
 
 export function findUser(q: Queryable, userId: number): Promise<User | undefined> {
-  return q.first<User>(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
+  return q.first(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
 }
 
 /**
@@ -32,18 +32,15 @@ export async function findUserByEmail(q: Queryable, email: string): Promise<User
 }
 
 /**
- * The user of a name, compared in NFKC, without case in any script. SQLite's NOCASE folds ASCII
- * only, so other names are folded, which no index serves.
+ * The user of a name, compared as `sameText` does. SQLite's NOCASE folds ASCII only, so other names
+ * are folded, which no index serves.
  */
 export async function findUserByUsername(q: Queryable, name: string): Promise<User | undefined> {
-  const folded = foldName(name);
+  const folded = name.normalize("NFKC").toLowerCase();
   const column = /^[\x20-\x7e]*$/.test(folded) ? "u.username" : "LOWER(u.username)";
   const users = await q.all<User>(`${SELECT_USER} WHERE ${column} = @folded`, { folded });
-  return users.find(({ username }) => foldName(username) === folded);
+  return users.find(({ username }) => sameText(username, name));
 }
-
-/** User names are equal when they are so in NFKC and lower case. */
-const foldName = (username: string) => username.normalize("NFKC").toLowerCase();
 
 export interface UserFilter {
   isActive?: boolean | undefined;
@@ -51,21 +48,17 @@ export interface UserFilter {
   exceptUserId?: number;
 }
 
-const userFilters = ({ isActive, roleId, exceptUserId }: UserFilter) =>
-  filters([
-    ["u.is_active = @isActive", "isActive", isActive],
-    ["u.role_id = @roleId", "roleId", roleId],
-    ["u.user_id <> @exceptUserId", "exceptUserId", exceptUserId],
-  ]);
+const userFilters = (filter: UserFilter) =>
+  filters(filter, {
+    isActive: "u.is_active = @isActive",
+    roleId: "u.role_id = @roleId",
+    exceptUserId: "u.user_id <> @exceptUserId",
+  });
 
 /** Oldest first. */
-export function listUsers(
-  q: Queryable,
-  filter: UserFilter,
-  window: { skip: number; limit: number },
-): Promise<User[]> {
+export function listUsers(q: Queryable, filter: UserFilter, window: Window): Promise<User[]> {
   const { where, params } = userFilters(filter);
-  return q.page<User>(`${SELECT_USER} ${where} ORDER BY u.user_id`, params, window);
+  return q.page(`${SELECT_USER} ${where} ORDER BY u.user_id`, params, window);
 }
 
 export async function countUsers(q: Queryable, filter: UserFilter = {}): Promise<number> {
@@ -74,29 +67,17 @@ export async function countUsers(q: Queryable, filter: UserFilter = {}): Promise
   return (await q.first<{ total: number }>(sql, params))?.total ?? 0;
 }
 
-/**
- * What stands for "no role": NULL, but the lowest role in the oldest databases, whose column takes
- * no NULL and which give that role to whoever registers.
- */
+/** What stands for "no role": NULL, but 1 in the oldest databases, whose column takes no NULL. */
 async function noRole(q: Queryable): Promise<number | null> {
   return (await q.columns("Users")).get("role_id") ? null : 1;
 }
 
-/** Returns the new user's id. The role is `noRole` unless given, not the column's default. */
+/** Returns the new user's id. Throws `UniqueViolation` when name or address are taken. */
 export async function insertUser(
   q: Queryable,
   user: Omit<User, "userId" | "roleName">,
 ): Promise<number> {
-  const columns = {
-    full_name: user.fullName,
-    email: user.email,
-    username: user.username,
-    password_hash: user.passwordHash,
-    created_at: user.createdAt,
-    is_active: user.isActive,
-    role_id: user.roleId ?? (await noRole(q)),
-  };
-  return q.insert("Users", columns, "user_id");
+  return q.insert("Users", { ...user, roleId: user.roleId ?? (await noRole(q)) }, "user_id");
 }
 
 /** By column. */
@@ -112,7 +93,7 @@ export interface UserChanges {
 export async function updateUser(
   q: Queryable,
   userId: number,
-  changes: UserChanges,
+  changes: UserChanges & { password_hash?: string },
 ): Promise<void> {
   const role = changes.role_id === null ? { role_id: await noRole(q) } : {};
   const values = { ...changes, ...role };
@@ -121,9 +102,15 @@ export async function updateUser(
   await q.run(`UPDATE Users SET ${columns.join(", ")} WHERE user_id = @userId`, params);
 }
 
+/** The user, whom nobody else changes before the transaction ends: a write locks their row. */
+export async function lockUser(tx: Queryable, userId: number): Promise<User | undefined> {
+  await tx.run("UPDATE Users SET is_active = is_active WHERE user_id = @userId", { userId });
+  return findUser(tx, userId);
+}
+
 /**
- * Removes the user and what hangs on them, but not their documents; their audit rows stay, without
- * the reference. Throws `ForeignKeyViolation` while other rows reference them.
+ * Deletes the user, their permissions, resets and sessions; their audit rows stay, without the
+ * reference. Throws `ForeignKeyViolation` while other rows reference them.
  */
 export async function deleteUser(q: Queryable, userId: number): Promise<void> {
   await q.run("UPDATE Logs SET user_id = NULL WHERE user_id = @userId", { userId });
@@ -133,8 +120,8 @@ export async function deleteUser(q: Queryable, userId: number): Promise<void> {
 }
 
 /**
- * Makes transactions that may take an admin away take turns, if it is their first statement: a
- * write to one common row is a lock that both engines understand.
+ * Makes transactions that may take an admin away take turns: a write locks its row until they end.
+ * It comes before what they read to decide. Without a role of that number nobody can have it.
  */
 export async function lockAdmins(tx: Queryable, roleId: number): Promise<void> {
   await tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });

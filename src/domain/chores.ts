@@ -2,14 +2,16 @@ import type { Logger } from "../log.ts";
 
 /** Milliseconds. */
 const INTERVAL = 60_000;
+const SOON = 1000;
 
 /** Runs `chores` in the background, now and every minute, one round at a time. Logs what fails. */
 export function startChores(
   chores: (stopping: AbortSignal) => Promise<void>,
   log: Logger,
-): { stop(): Promise<void> } {
+): { soon(): void; stop(): Promise<void> } {
   const stopping = new AbortController();
   let round: Promise<void> | undefined;
+  let early: NodeJS.Timeout | undefined;
   const start = () => {
     round ??= chores(stopping.signal)
       .catch((error) => log.warn("the background chores failed and will be tried again", { error }))
@@ -20,9 +22,18 @@ export function startChores(
   const timer = setInterval(start, INTERVAL).unref();
   start();
   return {
+    /** Asks for a round that begins within a second, or when the one under way then has ended. */
+    soon() {
+      early ??= setTimeout(async () => {
+        early = undefined;
+        await round;
+        if (!stopping.signal.aborted) start();
+      }, SOON).unref();
+    },
     /** Waits for the round under way. */
     async stop() {
       clearInterval(timer);
+      clearTimeout(early);
       stopping.abort();
       await round;
     },

@@ -1,10 +1,7 @@
 import * as v from "valibot";
 import { line, text } from "./text.ts";
 
-/**
- * 6 to 60 characters after trimming, in at most the 100 UTF-16 code units of the column. People's
- * names are kept in NFKC, so that letters which only look different are the same.
- */
+/** 6 to 60 characters after trimming, in NFKC; the column holds 100 UTF-16 code units. */
 export const fullName = v.pipe(
   text,
   v.normalize("NFKC"),
@@ -21,7 +18,7 @@ const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const TOP_LABEL = "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])";
 const EMAIL = new RegExp(`^${ATOM}(?:\\.${ATOM})*@(?:${LABEL}\\.)+${TOP_LABEL}$`, "i");
 
-/** An ASCII address, at most 50 characters, lower-case from here on. */
+/** An ASCII address of at most 50 characters, in lower case. */
 export const email = v.pipe(
   text,
   v.trim(),
@@ -30,17 +27,18 @@ export const email = v.pipe(
   v.toLowerCase(),
 );
 
-/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC. */
+/** 3 to 20 letters, digits, `_`, `.` or `-`, in any script, in NFKC, none of them invisible. */
 export const username = v.pipe(
-  line,
+  text,
   v.normalize("NFKC"),
-  v.regex(/^[\p{L}\p{M}\p{Nd}_.-]{3,20}$/u, "Must be 3 to 20 letters, digits, '_', '.' or '-'"),
+  line,
+  v.regex(
+    /^[[\p{L}\p{M}\p{Nd}_.\-]--\p{Default_Ignorable_Code_Point}]{3,20}$/v,
+    "Must be 3 to 20 letters, digits, '_', '.' or '-'",
+  ),
 );
 
-/**
- * A new password: 8 to 64 characters of any script, a digit and a non-alphanumeric one among them.
- * bcrypt reads no more than 72 bytes.
- */
+/** A new password: 8 to 64 characters, a digit and a symbol among them. bcrypt reads 72 bytes. */
 export const password = v.pipe(
   text,
   v.minCodePoints(8),
@@ -50,7 +48,7 @@ export const password = v.pipe(
   v.maxBytes(72, "Must be at most 72 bytes in UTF-8"),
 );
 
-/** `john@example.com` → `john_example`, cut to fit; the number, unless it is 0, ends it. */
+/** `john@example.com` → `john_example`, cut to fit, with a number other than 0 at its end. */
 export function usernameFromEmail(address: string, number: number): string {
   const [local = "", domain = ""] = address.split("@");
   const base = `${local}_${domain.split(".")[0]}`.replace(/[^a-z0-9_.-]/g, "_");

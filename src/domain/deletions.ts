@@ -4,7 +4,7 @@ import { type Deletion, listDueDeletions, removeDeletion } from "../data/deletio
 import { documentHasBytes } from "../data/documents.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import { type Blobs, isOwnKey } from "./blobs.ts";
+import { type FindBlob, isOwnKey } from "./blobs.ts";
 
 /** Deletions read at once. */
 const BATCH = 100;
@@ -13,60 +13,22 @@ interface Parts {
   database: Database;
   storage: Storage;
   content: ContentStore;
-  blobs: Blobs;
+  findBlob: FindBlob;
   log: Logger;
   now: () => Date;
 }
 
+export type Deletions = ReturnType<typeof createDeletions>;
+
 /**
- * Removes blobs and texts that no row names any more. The table `Deletions` remembers them until
- * they are gone, whatever is down meanwhile: a deleted document's since its rows went, an upload's
- * since before its first byte, until its commit takes that back.
+ * Removes blobs and texts that no row names. A deleted document's are noted until they are gone, an
+ * upload's from before its first byte to its commit.
  */
-export class Deletions {
-  readonly #parts: Parts;
-
-  constructor(parts: Parts) {
-    this.#parts = parts;
-  }
-
-  /** Failing, it logs why and leaves the deletion for later. */
-  async carryOut(deletion: Deletion): Promise<void> {
-    const { database, content, blobs, log } = this.#parts;
-    const { deletionId, docId, blobKey } = deletion;
-    try {
-      await this.#removeBlob(blobKey, deletion);
-      if (docId !== null) {
-        const moved = await blobs.movedTo(docId);
-        if (moved !== undefined) await this.#removeBlob(moved, deletion);
-        await content.delete(docId);
-      }
-      await removeDeletion(database, deletionId);
-    } catch (error) {
-      const what = { blob_key: blobKey, doc_id: docId, error };
-      log.warn("a blob or a text will be removed later", what);
-    }
-  }
-
-  /** Carries out every deletion that is due; ends early when `signal` is aborted. */
-  async carryOutDue(signal: AbortSignal): Promise<void> {
-    const { database, now } = this.#parts;
-    let deletions: Deletion[] = [];
-    do {
-      const afterId = deletions.at(-1)?.deletionId ?? 0;
-      deletions = await listDueDeletions(database, { now: now(), afterId, limit: BATCH });
-      for (const deletion of deletions) {
-        if (signal.aborted) return;
-        await this.carryOut(deletion);
-      }
-    } while (deletions.length === BATCH);
-  }
-
-  /** Where others may overwrite, only bytes go that are the deleted document's and no other's. */
-  async #removeBlob(key: string, { docId, blobKey, sha256 }: Deletion): Promise<void> {
-    const { database, storage, blobs, log } = this.#parts;
+export function createDeletions({ database, storage, content, findBlob, log, now }: Parts) {
+  /** A worker may overwrite a moved blob: it goes only when its bytes are no other document's. */
+  async function removeBlob(key: string, { docId, blobKey, sha256 }: Deletion): Promise<void> {
     if (key !== blobKey || !isOwnKey(key)) {
-      const hash = await (await blobs.find(key))?.hash();
+      const hash = await (await findBlob(key))?.hash();
       if (hash === undefined) return;
       const proven = sha256 === null ? key === blobKey : sha256 === hash;
       const filename = key.slice(key.lastIndexOf("/") + 1);
@@ -77,4 +39,38 @@ export class Deletions {
     }
     await storage.delete(key);
   }
+
+  /** When it fails it logs why, and the deletion stays for later. */
+  async function carryOut(deletion: Deletion): Promise<void> {
+    const { deletionId, docId, blobKey } = deletion;
+    try {
+      await removeBlob(blobKey, deletion);
+      if (docId !== null) {
+        const moved = (await content.get(docId))?.blob_path;
+        if (moved) await removeBlob(moved, deletion);
+        await content.delete(docId);
+      }
+      await removeDeletion(database, deletionId);
+    } catch (error) {
+      const what = { blob_key: blobKey, doc_id: docId, error };
+      log.warn("a blob or a text will be removed later", what);
+    }
+  }
+
+  return {
+    carryOut,
+
+    /** Carries out every deletion that is due, until `signal` is aborted. */
+    async carryOutDue(signal: AbortSignal): Promise<void> {
+      let deletions: Deletion[] = [];
+      do {
+        const afterId = deletions.at(-1)?.deletionId ?? 0;
+        deletions = await listDueDeletions(database, { now: now(), afterId, limit: BATCH });
+        for (const deletion of deletions) {
+          if (signal.aborted) return;
+          await carryOut(deletion);
+        }
+      } while (deletions.length === BATCH);
+    },
+  };
 }

@@ -1,19 +1,13 @@
 import { AppError } from "../errors.ts";
-import { CONTROL_CHARACTERS } from "./text.ts";
+import { lineFault } from "./text.ts";
 
-/** Longest file name, in UTF-16 code units: the column is NVARCHAR(255). */
+/** UTF-16 code units: the column is NVARCHAR(255). */
 const MAX_LENGTH = 255;
 
-/** The embeddings, overrides and isolates of UAX #9: they can make `exe.fdp` read as `pdf.exe`. */
-const BIDI_CONTROLS = /[\u202a-\u202e\u2066-\u2069]/;
-
-/** Noncharacters that XML, and so a blob store's listing, cannot carry. */
+/** Not allowed in XML, in which a blob store lists its keys. */
 const UNLISTABLE = /[\ufffe\uffff]/;
 
-/**
- * The file name under which a document is kept: the last segment of what the client sent, in NFC,
- * any script. `validation_failed` when it is empty, `.` or `..`, too long, or could deceive.
- */
+/** A document's file name: the last segment of what the client sent, in NFC. 422 for a bad one. */
 export function documentName(sent: string): string {
   const name = (sent.split(/[\\/]/).at(-1) ?? "").normalize("NFC");
   const refuse = (type: string, msg: string) => {
@@ -23,10 +17,9 @@ export function documentName(sent: string): string {
   if (name === "." || name === "..") refuse("filename", "The file name must not be '.' or '..'");
   if (name.length > MAX_LENGTH)
     refuse("max_length", `The file name has more than ${MAX_LENGTH} characters`);
-  if (CONTROL_CHARACTERS.test(name) || BIDI_CONTROLS.test(name))
-    refuse("filename", "The file name has a control or a bidirectional-override character");
-  if (!name.isWellFormed() || UNLISTABLE.test(name))
-    refuse("filename", "The file name is not well-formed Unicode text");
+  const fault = lineFault(name);
+  if (fault) refuse("filename", fault);
+  if (UNLISTABLE.test(name)) refuse("filename", "Must not contain noncharacters");
   return name;
 }
 

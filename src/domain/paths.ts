@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { type Database, type Queryable, UniqueViolation } from "../data/database.ts";
+import { type Queryable, UniqueViolation } from "../data/database.ts";
 import { countDocuments, keepBlobKeys } from "../data/documents.ts";
 import {
   deletePath,
@@ -12,16 +12,17 @@ import {
   type VirtualPath,
 } from "../data/paths.ts";
 import { AppError } from "../errors.ts";
-import { type Actor, record } from "./audit.ts";
+import type { Caller, Core } from "./authority.ts";
 import { removing } from "./references.ts";
-import { description, fields, line } from "./text.ts";
+import { description, fields, lineFault, text } from "./text.ts";
 
 export const ROOT = "/";
 const MAX_LENGTH = 500;
 
-/** Any spelling of a virtual path → its canonical form: segments joined by `/`; the root is `/`. */
+/** A virtual path, made canonical: segments joined by `/`; the root is `/`. */
 export const virtualPath = v.pipe(
-  line,
+  text,
+  v.check((value) => !/\p{Cc}/u.test(value), "Must not contain control characters"),
   v.normalize("NFC"),
   v.check((value) => !value.includes("//"), "Must not contain an empty segment"),
   v.check((value) => !value.includes("\\"), "Must not contain a backslash"),
@@ -30,12 +31,25 @@ export const virtualPath = v.pipe(
   v.check((value) => !/(^|\/)\.\.?(\/|$)/.test(value), "Must not contain '.' or '..'"),
 );
 
+/** The path of a folder to be: each of its segments is a `line`. */
+const newVirtualPath = v.pipe(
+  virtualPath,
+  v.check(
+    (path) => segmentFault(path) === undefined,
+    ({ input }) => segmentFault(input) ?? "",
+  ),
+);
+
+function segmentFault(path: string): string | undefined {
+  return path.split("/").map(lineFault).find(Boolean);
+}
+
 export const newPath = fields({
-  full_path: virtualPath,
+  full_path: newVirtualPath,
   description: v.exactOptional(description),
 });
 export const pathUpdate = fields({
-  full_path: v.exactOptional(virtualPath),
+  full_path: v.exactOptional(newVirtualPath),
   description: v.exactOptional(description),
 });
 
@@ -46,44 +60,46 @@ export function depthOf(fullPath: string): number {
 
 export type Paths = ReturnType<typeof createPaths>;
 
-/** Virtual folders. Each change is one transaction with its audit row. 404 for an unknown id. */
-export function createPaths({ database, now }: { database: Database; now: () => Date }) {
+/** 404 for an unknown id. */
+export function createPaths({ database, authority, audit, now }: Core) {
   return {
+    get: (pathId: number): Promise<VirtualPath> => getPath(database, pathId),
+
     /** 409 when the path exists. */
-    create(input: v.InferOutput<typeof newPath>, actor: Actor): Promise<VirtualPath> {
+    create(caller: Caller, input: v.InferOutput<typeof newPath>): Promise<VirtualPath> {
       const { full_path: fullPath, description = null } = input;
-      return database.transaction(async (tx) => {
+      return authority.act(caller, "admin", async (tx) => {
         const path = { fullPath, description, depth: depthOf(fullPath), createdAt: now() };
         const pathId = await refusingTaken(fullPath, insertPath(tx, path));
-        await record(tx, "path_create", actor, pathId, now(), { full_path: fullPath });
+        await audit.record(tx, "path_create", caller, pathId, { full_path: fullPath });
         return getPath(tx, pathId);
       });
     },
 
-    /** Renames the path and what is below it, or describes it. 409; 400 for the root's name. */
+    /** Renames the path and what is below it, or describes it. 409; 400 for the root. */
     update(
+      caller: Caller,
       pathId: number,
       input: v.InferOutput<typeof pathUpdate>,
-      actor: Actor,
     ): Promise<VirtualPath> {
       const { full_path: to, description } = input;
-      return database.transaction(async (tx) => {
+      return authority.act(caller, "admin", async (tx) => {
         if (to !== undefined) await lockPaths(tx, ROOT);
         const before = await getPath(tx, pathId);
+        const from = before.fullPath;
         if (Object.keys(input).length === 0) throw refused("No fields to update");
-        if (to !== undefined && to !== before.fullPath) await rename(tx, before, to);
+        if (to !== undefined && to !== from) await rename(tx, before, to);
         if (description !== undefined) await updatePath(tx, pathId, { description });
-        const details = { from: before.fullPath, to: to ?? before.fullPath };
-        const changed = { fields: Object.keys(input), ...details };
-        await record(tx, "path_update", actor, pathId, now(), changed);
+        const details = { fields: Object.keys(input), from, to: to ?? from };
+        await audit.record(tx, "path_update", caller, pathId, details);
         return getPath(tx, pathId);
       });
     },
 
-    /** 400 for the root and while documents or deeper paths need it; 409: see `removing`. */
-    remove: (pathId: number, actor: Actor): Promise<void> =>
-      removing("path", () =>
-        database.transaction(async (tx) => {
+    /** 400 for the root and while documents or deeper paths exist; 409: see `removing`. */
+    remove(caller: Caller, pathId: number): Promise<void> {
+      const deletion = () =>
+        authority.act(caller, "admin", async (tx) => {
           const { fullPath } = await getPath(tx, pathId);
           if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
           if ((await listPathsBelow(tx, fullPath)).length > 0)
@@ -91,9 +107,10 @@ export function createPaths({ database, now }: { database: Database; now: () => 
           if ((await countDocuments(tx, { path: fullPath })) > 0)
             throw refused("Cannot delete this path: documents are stored in it.");
           if (!(await deletePath(tx, pathId))) throw notFound();
-          await record(tx, "path_delete", actor, pathId, now(), { full_path: fullPath });
-        }),
-      ),
+          await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });
+        });
+      return removing("path", deletion);
+    },
   };
 }
 
@@ -103,12 +120,12 @@ async function rename(tx: Queryable, path: VirtualPath, to: string): Promise<voi
   if (other && other.pathId !== path.pathId) throw taken(to);
   const moved = [path, ...(await listPathsBelow(tx, path.fullPath))];
   const renamed = ({ fullPath }: VirtualPath) => to + fullPath.slice(path.fullPath.length);
-  if (moved.some((one) => renamed(one).length > MAX_LENGTH)) {
-    const msg = `A path below it would be longer than ${MAX_LENGTH} characters`;
-    const issue = { type: "max_length", loc: ["body", "full_path"], msg };
-    throw new AppError("validation_failed", [issue]);
-  }
-  // One may move to where another of them still stands: begin at the end that leaves first.
+  const msg = `A path below it would be longer than ${MAX_LENGTH} characters`;
+  if (moved.some((one) => renamed(one).length > MAX_LENGTH))
+    throw new AppError("validation_failed", [
+      { type: "max_length", loc: ["body", "full_path"], msg },
+    ]);
+  // One may move to where another still is, so that one moves first.
   const direction = to.length > path.fullPath.length ? -1 : 1;
   moved.sort((a, b) => direction * (a.fullPath.length - b.fullPath.length));
   for (const one of moved) {

@@ -1,15 +1,15 @@
 import { randomBytes, randomInt } from "node:crypto";
 import * as v from "valibot";
-import { type Database, UniqueViolation } from "../data/database.ts";
+import { UniqueViolation } from "../data/database.ts";
 import { countUsers, findUser, findUserByUsername, insertUser, type User } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
-import { type Actor, record, SYSTEM } from "./audit.ts";
+import { type Actor, SYSTEM } from "./audit.ts";
+import { ADMIN_ROLE, type Core } from "./authority.ts";
 import { email, fullName, password, username, usernameFromEmail } from "./credentials.ts";
 import { fields } from "./text.ts";
-import { ADMIN_ROLE, refuseTaken } from "./users.ts";
+import { refuseTaken } from "./users.ts";
 
-/** What people register with. */
 export const newAccount = fields({
   full_name: fullName,
   email,
@@ -21,23 +21,21 @@ type NewAccount = v.InferOutput<typeof newAccount>;
 
 const TAKEN = { email: "Email already registered", username: "Username already taken" };
 
-/** After so many names made of one address that the database refused, the person has to choose. */
+/** Names made of one address that the database may refuse before the person has to choose. */
 const MAX_REFUSALS = 20;
-
-interface Parts {
-  database: Database;
-  passwords: Passwords;
-  now: () => Date;
-}
 
 export type Registration = ReturnType<typeof createRegistration>;
 
-/** How accounts come to be. */
-export function createRegistration({ database, passwords, now }: Parts) {
+export function createRegistration({ database, audit, now }: Core, passwords: Passwords) {
   /** 400 when the address or the name is taken. */
-  async function insert(input: NewAccount, isAdmin: boolean, actor: Actor): Promise<User> {
+  async function insert(
+    input: NewAccount,
+    isAdmin: boolean,
+    actor: Actor,
+    signal?: AbortSignal,
+  ): Promise<User> {
     await refuseTaken(database, input, TAKEN);
-    const passwordHash = await passwords.hash(input.password);
+    const passwordHash = await passwords.hash(input.password, signal);
     let refusals = 0;
     for (let number = 0; ; number++) {
       try {
@@ -56,7 +54,7 @@ export function createRegistration({ database, passwords, now }: Parts) {
             roleId: isAdmin ? ADMIN_ROLE : null,
           });
           const details = { email: input.email };
-          await record(tx, "user_register", { ...actor, userId }, userId, now(), details);
+          await audit.record(tx, "user_register", { ...actor, userId }, userId, details);
           return (await findUser(tx, userId)) as User;
         });
       } catch (error) {
@@ -69,7 +67,7 @@ export function createRegistration({ database, passwords, now }: Parts) {
     }
   }
 
-  /** An active admin; for the command line and the first start. */
+  /** Makes an active admin. */
   const createAdmin = (input: NewAccount) => insert(input, true, SYSTEM);
 
   /** Whether there is an active admin. */
@@ -80,12 +78,13 @@ export function createRegistration({ database, passwords, now }: Parts) {
     hasAdmin,
     createAdmin,
 
-    /** An inactive user without a role, whom an admin lets in later. */
-    register: (input: NewAccount, actor: Actor) => insert(input, false, actor),
+    /** Makes an inactive user without a role. */
+    register: (input: NewAccount, actor: Actor, signal?: AbortSignal) =>
+      insert(input, false, actor, signal),
 
     /**
-     * Makes an active admin of the given credentials when there is none; or, with `generate` and
-     * not one user, an admin with a drawn password. Returns what it made.
+     * When there is no admin, makes one of the credentials, or with `generate` and no user at all
+     * one with a drawn password. Returns what it made.
      */
     async ensureFirstAdmin(options: {
       credentials: { email: string; password: string } | undefined;

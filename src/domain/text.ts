@@ -1,9 +1,14 @@
 import * as v from "valibot";
 
-/** Control characters (Unicode Cc): never part of a name. */
-export const CONTROL_CHARACTERS = /\p{Cc}/u;
+/** The embeddings, overrides and isolates of UAX #9: they can make `exe.fdp` read as `pdf.exe`. */
+const BIDI_CONTROLS = /[\u202a-\u202e\u2066-\u2069]/;
 
-/** Text that can be stored and sent back unchanged: well-formed Unicode without NUL. */
+/** White space, what is never drawn, interlinear annotations, and Braille without dots. */
+const INVISIBLE = "[\\p{White_Space}\\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u2800]";
+const ONLY_INVISIBLE = new RegExp(`^${INVISIBLE}+$`, "u");
+const LEADING_MARK = new RegExp(`^${INVISIBLE}*\\p{M}`, "u");
+
+/** Text that both databases store unchanged. */
 export const text = v.pipe(
   v.string(),
   v.check(
@@ -12,18 +17,46 @@ export const text = v.pipe(
   ),
 );
 
-/** One line of it: as `text`, without control characters. */
-export const line = v.pipe(
+/** Text that other people read. Empty passes, and so do the joiners of Arabic and of emoji. */
+const shown = v.pipe(
   text,
-  v.check((value) => !CONTROL_CHARACTERS.test(value), "Must not contain control characters"),
+  v.check(
+    (value) => !BIDI_CONTROLS.test(value),
+    "Must not contain bidirectional overrides, embeddings or isolates",
+  ),
+  v.check((value) => !ONLY_INVISIBLE.test(value), "Must contain a visible character"),
+  v.check((value) => !LEADING_MARK.test(value), "Must not begin with a combining mark"),
 );
 
-/** A free description, at most 4,000 UTF-16 code units, or null. */
-export const description = v.nullable(v.pipe(text, v.maxLength(4000)));
+/** One line that other people read: a name, a segment of a path. */
+export const line = v.pipe(
+  shown,
+  v.check(
+    (value) => !/[\p{Cc}\p{Zl}\p{Zp}]/u.test(value),
+    "Must not contain control characters or line breaks",
+  ),
+);
+
+/** What keeps `value` from being a `line`. */
+export function lineFault(value: string): string | undefined {
+  return v.safeParse(line, value).issues?.[0].message;
+}
+
+/** A free description, at most 4,000 UTF-16 code units, or null. It may have several lines. */
+export const description = v.nullable(
+  v.pipe(
+    shown,
+    v.maxLength(4000),
+    v.check(
+      (value) => !/(?![\t\n\r])\p{Cc}/u.test(value),
+      "Must not contain control characters but tabs and line breaks",
+    ),
+  ),
+);
 
 /**
- * An object with these fields and no other. The entries get no prototype: valibot asks
- * `key in entries`, and `constructor` or `__proto__` must be as unknown as any other name.
+ * An object with these fields and no other. valibot asks `key in entries`, so the entries get no
+ * prototype: `constructor` is an unknown field too.
  */
 export function fields<Entries extends v.ObjectEntries>(entries: Entries) {
   return v.strictObject(Object.assign(Object.create(null), entries) as Entries);

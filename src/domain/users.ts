@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { type Database, type Queryable, UniqueViolation } from "../data/database.ts";
+import { type Queryable, UniqueViolation } from "../data/database.ts";
 import { countDocuments } from "../data/documents.ts";
 import { findRole } from "../data/roles.ts";
 import {
@@ -14,26 +14,21 @@ import {
   updateUser,
 } from "../data/users.ts";
 import { AppError } from "../errors.ts";
-import { type Action, type Actor, record } from "./audit.ts";
+import type { Action } from "./audit.ts";
+import { ADMIN_ROLE, type Caller, type Core, type Level } from "./authority.ts";
 import { email, fullName, username } from "./credentials.ts";
 import { removing } from "./references.ts";
 import type { Sessions } from "./sessions.ts";
 import { fields } from "./text.ts";
 
-export const ADMIN_ROLE = 99;
-
-/** What a user is told who is not active (yet, or any more). */
-export const PENDING_ACCOUNT =
-  "Your account is pending role assignment. Please contact an administrator.";
-
-/** What `user` may change of themselves. */
+/** What users may change of themselves. */
 export const selfUpdate = (user: User) =>
   fields({
     full_name: sameOr(user.fullName, fullName),
     username: sameOr(user.username, username),
   });
 
-/** What an admin may change of `user`; `role_id: null` takes the role away. */
+/** What an admin may change; `role_id: null` takes the role away. */
 export const adminUpdate = (user: User) =>
   fields({
     full_name: sameOr(user.fullName, fullName),
@@ -43,76 +38,84 @@ export const adminUpdate = (user: User) =>
     is_active: v.exactOptional(v.boolean()),
   });
 
-/**
- * The current value, or one that follows the rule. Clients send back what they were given, and old
- * databases hold values that today's rules refuse.
- */
+/** The current value, which may be older than the rule, or one that follows it. */
 function sameOr<Rule extends v.GenericSchema<string, string>>(current: string, rule: Rule) {
   return v.exactOptional(v.lazy((input) => (input === current ? v.string() : rule)));
 }
 
-interface Parts {
-  database: Database;
-  sessions: Sessions;
-  now: () => Date;
-}
-
 export type Users = ReturnType<typeof createUsers>;
 
-/** Changes to existing users. Each is one transaction with its audit row. 404 for an unknown id. */
-export function createUsers({ database, sessions, now }: Parts) {
+/** 404 for an unknown id. */
+export function createUsers(core: Core, sessions: Sessions) {
+  const { database, authority, audit } = core;
+
+  /** One at a time changes who is an admin; whoever waited may have stopped being one. */
+  async function takeTurn(tx: Queryable, caller: Caller): Promise<void> {
+    await lockAdmins(tx, ADMIN_ROLE);
+    await authority.check(tx, caller, "admin");
+  }
+
   /** 400 for no field at all, a name or an address in use, an unknown role, the last admin. */
-  async function update(userId: number, input: UserChanges, action: Action, actor: Actor) {
+  async function update(
+    caller: Caller,
+    level: Level,
+    action: Action,
+    userId: number,
+    input: UserChanges,
+  ): Promise<User> {
     let changes = input;
     try {
-      return await database.transaction(async (tx) => {
-        if (input.role_id !== undefined || input.is_active === false)
-          await lockAdmins(tx, ADMIN_ROLE);
+      return await authority.act(caller, level, async (tx) => {
+        if (input.role_id !== undefined || input.is_active !== undefined)
+          await takeTurn(tx, caller);
         const before = await getUser(tx, userId);
-        if (Object.keys(input).length === 0)
-          throw new AppError("bad_request", "No fields to update");
+        if (Object.keys(input).length === 0) throw refused("No fields to update");
         changes = differences(before, input);
         await refuseTaken(tx, changes, IN_USE, userId);
         const { role_id: roleId, is_active: isActive } = changes;
         if (roleId != null && !(await findRole(tx, roleId)))
-          throw new AppError("bad_request", `Role with id ${roleId} does not exist`);
+          throw refused(`Role with id ${roleId} does not exist`);
         if (roleId !== undefined || isActive === false) await refuseLastAdmin(tx, before);
         if (Object.keys(changes).length > 0) await updateUser(tx, userId, changes);
         if (input.is_active === false) await sessions.revokeAll(tx, userId, "deactivated");
-        await record(tx, action, actor, userId, now(), { fields: Object.keys(changes) });
+        await audit.record(tx, action, caller, userId, { fields: Object.keys(changes) });
         return getUser(tx, userId);
       });
     } catch (error) {
       if (!(error instanceof UniqueViolation)) throw error;
       await refuseTaken(database, changes, IN_USE, userId);
       // The database's collation holds texts equal that are not so to code.
-      throw new AppError("bad_request", changes.username ? IN_USE.username : IN_USE.email);
+      throw refused(changes.username ? IN_USE.username : IN_USE.email);
     }
   }
 
   return {
     get: (userId: number): Promise<User> => getUser(database, userId),
 
-    update,
+    updateSelf: (caller: Caller, input: UserChanges) =>
+      update(caller, "active", "user_self_update", caller.userId, input),
+
+    update: (caller: Caller, userId: number, input: UserChanges) =>
+      update(caller, "admin", "user_admin_update", userId, input),
+
+    activate: (caller: Caller, userId: number) =>
+      update(caller, "admin", "user_activate", userId, { is_active: true }),
 
     /** 400 for oneself, the last admin and while documents of theirs exist; 409: see `removing`. */
-    async remove(userId: number, actor: Actor): Promise<void> {
-      if (userId === actor.userId)
-        throw new AppError("bad_request", "Cannot delete your own account.");
-      await removing("user", () =>
-        database.transaction(async (tx) => {
-          await lockAdmins(tx, ADMIN_ROLE);
+    async remove(caller: Caller, userId: number): Promise<void> {
+      if (userId === caller.userId) throw refused("Cannot delete your own account.");
+      const deletion = () =>
+        authority.act(caller, "admin", async (tx) => {
+          await takeTurn(tx, caller);
           const user = await getUser(tx, userId);
           await refuseLastAdmin(tx, user);
-          if ((await countDocuments(tx, { userId })) > 0) {
-            const detail = "Cannot delete this user: documents that they uploaded still exist.";
-            throw new AppError("bad_request", detail);
-          }
+          if ((await countDocuments(tx, { userId })) > 0)
+            throw refused("Cannot delete this user: documents that they uploaded still exist.");
           await deleteUser(tx, userId);
           const { email, username } = user;
-          await record(tx, "user_delete", actor, userId, now(), { email, username });
-        }),
-      );
+          await audit.record(tx, "user_delete", caller, userId, { email, username });
+        });
+      await removing("user", deletion);
     },
   };
 }
@@ -126,9 +129,11 @@ function differences(user: User, input: UserChanges): UserChanges {
     role_id: user.roleId,
     is_active: user.isActive,
   };
-  const isNew = ([column, value]: [string, unknown]) =>
-    value !== current[column as keyof UserChanges];
-  return Object.fromEntries(Object.entries(input).filter(isNew));
+  return Object.fromEntries(
+    Object.entries(input).filter(
+      ([column, value]) => value !== current[column as keyof UserChanges],
+    ),
+  );
 }
 
 async function getUser(q: Queryable, userId: number): Promise<User> {
@@ -148,16 +153,17 @@ export async function refuseTaken(
 ): Promise<void> {
   const { email, username } = wanted;
   const byEmail = email === undefined ? undefined : await findUserByEmail(q, email);
-  if (byEmail && byEmail.userId !== userId) throw new AppError("bad_request", words.email);
+  if (byEmail && byEmail.userId !== userId) throw refused(words.email);
   const byName = username === undefined ? undefined : await findUserByUsername(q, username);
-  if (byName && byName.userId !== userId) throw new AppError("bad_request", words.username);
+  if (byName && byName.userId !== userId) throw refused(words.username);
 }
 
-/** Before `user` stops being an active admin: 400 when there is no other. */
+/** 400 when nobody else is an active admin. */
 async function refuseLastAdmin(tx: Queryable, { userId, roleId, isActive }: User): Promise<void> {
   if (roleId !== ADMIN_ROLE || !isActive) return;
   const others = { roleId, isActive, exceptUserId: userId };
   if ((await countUsers(tx, others)) > 0) return;
-  const detail = "The last active administrator cannot be demoted, deactivated or deleted.";
-  throw new AppError("bad_request", detail);
+  throw refused("The last active administrator cannot be demoted, deactivated or deleted.");
 }
+
+const refused = (detail: string) => new AppError("bad_request", detail);

@@ -1,20 +1,12 @@
 import { AppError } from "../errors.ts";
-import { parseMediaType } from "./header-values.ts";
-import {
-  announcedLength,
-  announcesBody,
-  atMost,
-  collect,
-  decodeUtf8,
-  readBody,
-} from "./incoming.ts";
+import { announcedLength, announcesBody, parseMediaType } from "./headers.ts";
+import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
 import type { Request } from "./request.ts";
 import { invalid, type Schema, validate } from "./validate.ts";
 
-/** Most bytes of a JSON or form body. */
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** A JSON body, checked. 415, 413 beyond 64 KiB, 422 for what is not what the schema asks for. */
+/** A JSON body, checked. 408, 413 beyond 64 KiB, 415, 422 for what the schema does not take. */
 export async function readJson<T>(request: Request, schema: Schema<T>): Promise<T> {
   const text = await readText(request, "application/json", "json_invalid");
   return validate(schema, parseJson(text), "body");
@@ -26,7 +18,7 @@ export async function readForm<T>(request: Request, schema: Schema<T>): Promise<
   return validate(schema, uniqueValues(new URLSearchParams(text), "body"), "body");
 }
 
-/** The query's parameters, checked. One given twice is a 422, even an unknown one. */
+/** The query's parameters, checked. One given twice is a 422. */
 export function readQuery<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, uniqueValues(request.query, "query"), "query");
 }
@@ -41,7 +33,7 @@ export async function refuseBody(request: Request, detail: string): Promise<void
   const refusal = new AppError("bad_request", detail);
   if (announcedLength(request.headers) > 0) throw refusal;
   if (!announcesBody(request.headers)) return;
-  for await (const _chunk of readBody(request)) throw refusal;
+  for await (const _chunk of readSmallBody(request)) throw refusal;
 }
 
 /** The parameters of the body's type. 415 for another type or charset, or a compressed body. */
@@ -55,13 +47,17 @@ export function requireMediaType({ headers }: Request, type: string): ReadonlyMa
   throw refusal(`The body must be ${type} in UTF-8`);
 }
 
+function readSmallBody(request: Request): AsyncGenerator<Buffer> {
+  return readBody(request, request.signal, request.bodyTimeoutMs);
+}
+
 async function readText(request: Request, type: string, fault: string): Promise<string> {
   const missing = () => invalid("missing", ["body"], "A request body is required");
   if (!announcesBody(request.headers)) throw missing();
   requireMediaType(request, type);
   const tooLarge = () => new AppError("content_too_large", "Request body too large");
   if (announcedLength(request.headers) > MAX_BODY_BYTES) throw tooLarge();
-  const bytes = await collect(atMost(readBody(request), MAX_BODY_BYTES, tooLarge));
+  const bytes = await collect(atMost(readSmallBody(request), MAX_BODY_BYTES, tooLarge));
   if (bytes.length === 0) throw missing();
   const text = decodeUtf8(bytes);
   if (text === undefined) throw invalid(fault, ["body"], "The body is not valid UTF-8");

@@ -4,18 +4,16 @@ import type { Headers } from "./replies.ts";
 const EXPOSED_HEADERS =
   "X-Request-Id, X-Total-Count, Location, Content-Disposition, Content-Length, Content-Range, " +
   "Accept-Ranges, ETag, Retry-After";
-const PREFLIGHT = {
-  "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id, Range, If-None-Match",
-  "Access-Control-Max-Age": "600",
-};
+const ALLOWED_HEADERS = "Authorization, Content-Type, X-Request-Id, Range, If-None-Match";
 
 /**
- * The CORS headers of any answer (Fetch standard §3.2), by exact origin: none for a stranger.
- * Without origins CORS is off.
+ * The CORS headers of an answer (Fetch standard §3.2), by exact origin: none for a stranger.
+ * Without origins CORS is off. With `methods`, the resource's `Allow`, it answers a preflight.
  */
 export function corsHeaders(
   { origin = "" }: IncomingHttpHeaders,
   origins: readonly string[],
+  methods?: string,
 ): Headers {
   if (origins.length === 0) return {};
   // Caches must know that the answer depends on the origin, also when there was none.
@@ -25,14 +23,10 @@ export function corsHeaders(
     "Access-Control-Allow-Origin": origin,
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": EXPOSED_HEADERS,
+    ...(methods && {
+      "Access-Control-Allow-Methods": methods,
+      "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+      "Access-Control-Max-Age": "600",
+    }),
   };
-}
-
-/** What a preflight is told beside `corsHeaders`; `allow` is the resource's `Allow`. */
-export function preflightHeaders(
-  { origin = "" }: IncomingHttpHeaders,
-  origins: readonly string[],
-  allow: string,
-): Headers {
-  return origins.includes(origin) ? { "Access-Control-Allow-Methods": allow, ...PREFLIGHT } : {};
 }

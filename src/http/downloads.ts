@@ -1,9 +1,11 @@
+import type { Headers } from "./replies.ts";
+
 /** What a `Range` header asks for; undefined is the whole, as without the header. */
 export type RangeRequest = { start: number; end: number } | "unsatisfiable" | undefined;
 
 /**
- * One byte range of `size` bytes, `end` included (RFC 9110 §14.1.2). Other units, malformed values
- * and several ranges are ignored, as §14.2 allows. Has a meaning for GET only.
+ * One byte range of `size` bytes, `end` included (RFC 9110 §14.1.2), of a GET. Other units,
+ * malformed values and several ranges are ignored, as §14.2 allows.
  */
 export function parseRange(header: string | undefined, size: number): RangeRequest {
   const [, first = "", last = ""] = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? "") ?? [];
@@ -30,8 +32,11 @@ export function rangeApplies(ifRange: string | undefined, etag: string): boolean
   return ifRange === undefined || ifRange.trim() === etag;
 }
 
-/** `attachment` with the name in ASCII and in UTF-8 (RFC 6266 §4.3, RFC 8187 §3.2). */
-export function contentDisposition(filename: string): string {
+/**
+ * What makes an answer a download under this name, in ASCII and in UTF-8 (RFC 6266 §4.3, RFC 8187
+ * §3.2). In a browser that shows it all the same it runs nothing.
+ */
+export function attachment(filename: string): Headers {
   const name = filename.toWellFormed();
   // `%` too: some clients decode percent-escapes in the plain form.
   const ascii = name.replace(/[^\x20-\x7e]|["%\\/]/gu, "_");
@@ -39,5 +44,8 @@ export function contentDisposition(filename: string): string {
     /['()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
   );
-  return `attachment; filename="${ascii}"; filename*=UTF-8''${encoded}`;
+  return {
+    "Content-Disposition": `attachment; filename="${ascii}"; filename*=UTF-8''${encoded}`,
+    "Content-Security-Policy": "sandbox",
+  };
 }

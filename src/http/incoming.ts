@@ -1,41 +1,29 @@
 import { on } from "node:events";
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { AppError, TimedOut, within } from "../errors.ts";
-import { ClientGone, type Request } from "./request.ts";
-
-/** The announced length of the body in bytes; 0 when it is chunked. */
-export function announcedLength(headers: IncomingHttpHeaders): number {
-  return Number(headers["content-length"] ?? 0);
-}
-
-/** Whether the headers announce a body; a chunked one may still turn out empty. */
-export function announcesBody(headers: IncomingHttpHeaders): boolean {
-  return headers["transfer-encoding"] !== undefined || announcedLength(headers) > 0;
-}
+import { ClientGone, type Incoming } from "./request.ts";
 
 /**
  * The request's body as it arrives, at most a few chunks ahead of the reader. Throws `ClientGone`,
- * 400 when the body is malformed, 408 when nothing arrives for the idle time, or the reason of
- * `signal`. Asks a client that waits with `Expect: 100-continue` for the body.
+ * 400 when it is malformed, 408 when nothing arrives for the idle time or it is not whole after
+ * `totalMs`, or the reason of `signal`. What a reader that stops early leaves stays unread. Sends
+ * the `100 Continue` that is waited for.
  */
-export function readBody(request: Request, signal = request.signal): AsyncGenerator<Buffer> {
-  request.sendContinue();
-  return readChunks(request.raw, request.bodyIdleTimeoutMs, signal);
-}
-
-/** As `readBody`, of a bare message. What a reader that stops early leaves stays unread. */
-export async function* readChunks(
-  raw: IncomingMessage,
-  idleMs: number,
-  signal: AbortSignal,
+export async function* readBody(
+  { raw, response, headers, bodyIdleTimeoutMs, ...request }: Incoming,
+  signal = request.signal,
+  totalMs = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Buffer> {
   signal.throwIfAborted();
+  const isAwaited = raw.httpVersion === "1.1" && /^100-continue$/i.test(headers.expect ?? "");
+  if (isAwaited && !response.headersSent) response.writeContinue();
   if (raw.readableEnded) return;
   const options = { signal, close: ["end", "close"], highWaterMark: 1, lowWaterMark: 1 };
+  const deadline = performance.now() + totalMs;
   const events = on(raw, "data", options);
   try {
     for (;;) {
-      const { done, value } = await within(events.next(), idleMs, "No bytes of the body");
+      const waitMs = Math.min(bodyIdleTimeoutMs, deadline - performance.now());
+      const { done, value } = await within(events.next(), waitMs, "No bytes of the body");
       if (done) break;
       yield value[0];
     }
@@ -64,7 +52,6 @@ export async function* atMost(
   }
 }
 
-/** All the chunks as one. */
 export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   const all: Buffer[] = [];
   for await (const chunk of chunks) all.push(chunk);

@@ -1,10 +1,19 @@
 import type { AppError } from "../errors.ts";
-import { atMost, collect } from "./incoming.ts";
-import { type PartHeaders, parsePartHeaders } from "./part-headers.ts";
+import { parseMediaType, parseParameterised } from "./headers.ts";
+import { atMost, collect, decodeUtf8 } from "./incoming.ts";
 import { invalid } from "./validate.ts";
+
+export interface PartHeaders {
+  name: string;
+  /** As the client sent it; undefined when the part is no file. */
+  filename: string | undefined;
+  contentType: string;
+}
 
 const MAX_HEADER_BYTES = 16 * 1024;
 const END_OF_HEADERS = Buffer.from("\r\n\r\n");
+const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/;
+const MAX_TYPE_LENGTH = 100;
 
 /** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
 export class MultipartParser {
@@ -72,4 +81,48 @@ export class MultipartParser {
 
 function malformed(msg: string): AppError {
   return invalid("multipart_invalid", ["body"], msg);
+}
+
+/** What a part says of itself (RFC 7578 §4), or undefined when that is malformed. */
+function parsePartHeaders(block: Buffer): PartHeaders | undefined {
+  // The delimiter may be padded (RFC 2046 §5.1.1).
+  const [padding, ...lines] = decodeUtf8(block)?.split("\r\n") ?? [];
+  if (padding?.trim() !== "") return undefined;
+  const headers = new Map<string, string>();
+  for (const line of lines) {
+    const [, field = "", value = ""] = HEADER_LINE.exec(line) ?? [];
+    const name = field.toLowerCase();
+    // Other fields have no meaning (RFC 7578 §4.8).
+    if (name === "" || (name.startsWith("content-") && headers.has(name))) return undefined;
+    headers.set(name, value.trim());
+  }
+  if (!/^(7bit|8bit|binary)$/i.test(headers.get("content-transfer-encoding") ?? "binary"))
+    return undefined;
+  const disposition = parseParameterised(headers.get("content-disposition") ?? "");
+  const name = disposition?.parameters.get("name");
+  if (disposition?.value !== "form-data" || name === undefined) return undefined;
+  const plain = disposition.parameters.get("filename");
+  const type = headers.get("content-type") ?? "";
+  const isPrintable = type.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(type);
+  return {
+    name: unescapeName(name),
+    filename:
+      extendedName(disposition.parameters.get("filename*")) ?? (plain && unescapeName(plain)),
+    contentType: isPrintable && parseMediaType(type) ? type : "application/octet-stream",
+  };
+}
+
+/** The name as RFC 8187 encodes it: .NET sends that beside a `filename` which is not readable. */
+function extendedName(value = ""): string | undefined {
+  const [, encoded] = /^utf-8'[^']*'(.*)$/i.exec(value) ?? [];
+  try {
+    return encoded && decodeURIComponent(encoded);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undoes the escapes of browsers (HTML standard, §4.10.21.7). */
+function unescapeName(text: string): string {
+  return text.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
 }

@@ -1,23 +1,21 @@
 import { Readable } from "node:stream";
 import { AppError } from "../errors.ts";
 import { requireMediaType } from "./body.ts";
-import { announcedLength, atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
-import { MultipartParser } from "./multipart-parser.ts";
-import type { PartHeaders } from "./part-headers.ts";
+import { announcedLength } from "./headers.ts";
+import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
+import { MultipartParser, type PartHeaders } from "./multipart-parser.ts";
 import type { Request } from "./request.ts";
 import { invalid } from "./validate.ts";
 
 export interface MultipartOptions<Fields, Result> {
   fileField: string;
   textFields: readonly string[];
-  /** A file of exactly so many bytes passes. */
   maxFileBytes: number;
   /** The public message of the 413. */
   tooLarge: string;
   /**
-   * Takes the file as it arrives, with the text fields that came before it, and reads it to its end
-   * or rejects, which stops the reading at once. The stream ends only when the whole form was
-   * received and found good; else it is destroyed, so that nobody keeps half a file.
+   * Reads the file to its end, or rejects, which stops the reading at once. The stream ends only
+   * when the whole form was received and found good; else it is destroyed.
    */
   onFile: (
     file: { name: string; contentType: string; stream: Readable },
@@ -31,7 +29,6 @@ export interface MultipartOptions<Fields, Result> {
 const OVERHEAD_BYTES = 64 * 1024;
 const MAX_TEXT_BYTES = 16 * 1024;
 
-/** RFC 2046 §5.1.1. */
 const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
 
 /**
@@ -66,7 +63,21 @@ export async function readMultipart<Fields, Result>(
     const headers = await readUpToFile(parser, texts, options);
     if (!headers) throw invalid("missing", ["body", options.fileField], "A file is required");
     const { filename: name = "", contentType } = headers;
-    const stream = streamOf(fileAndRest(), failure, signal);
+    const chunks = fileAndRest();
+    const stream = new Readable({
+      read() {
+        chunks.next().then(
+          ({ value }) => stream.push(value ?? null),
+          (error) => {
+            failure.abort(error);
+            stream.destroy(signal.reason);
+          },
+        );
+      },
+    });
+    // A consumer that refused the file at once does not listen.
+    stream.on("error", () => {});
+    signal.addEventListener("abort", () => stream.destroy(signal.reason));
     const file = await options.onFile({ name, contentType, stream }, { ...texts });
     if (!stream.readableEnded) throw new Error("The file was not read to its end");
     return { fields: fields as Fields, file };
@@ -76,31 +87,7 @@ export async function readMultipart<Fields, Result>(
   }
 }
 
-/** A stream of `chunks`. Their failure aborts `failure`, and `signal` destroys the stream. */
-function streamOf(
-  chunks: AsyncGenerator<Buffer>,
-  failure: AbortController,
-  signal: AbortSignal,
-): Readable {
-  const destroy = () => stream.destroy(signal.reason);
-  const stream = new Readable({
-    read() {
-      chunks.next().then(
-        ({ value }) => stream.push(value ?? null),
-        (error) => {
-          failure.abort(error);
-          destroy();
-        },
-      );
-    },
-  });
-  // A consumer that refused the file at once does not listen.
-  stream.on("error", () => {});
-  signal.addEventListener("abort", destroy);
-  return stream;
-}
-
-/** Reads text fields into `fields`. Then the next file's headers; undefined at the form's end. */
+/** Reads text fields into `fields`. The next file's headers; undefined at the form's end. */
 async function readUpToFile(
   parser: MultipartParser,
   fields: Record<string, string>,

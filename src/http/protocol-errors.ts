@@ -26,7 +26,7 @@ export function protocolError({ code = "" }: NodeJS.ErrnoException): AppError | 
     : undefined;
 }
 
-/** Answers on a bare socket, where there is no response object, and closes it. The status. */
+/** Answers on a bare socket, where there is no response object, and ends it. The status. */
 export function answerRaw(socket: Duplex, error: AppError, requestId: string): number {
   const { status, headers, body } = errorReply(error);
   const text = String(body);
@@ -40,7 +40,6 @@ export function answerRaw(socket: Duplex, error: AppError, requestId: string): n
   const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${text}`);
   socket.resume();
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  socket.once("close", () => clearTimeout(timer));
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
   return status;
 }

@@ -19,7 +19,7 @@ export function json(value: unknown, status = 200, headers: Headers = {}): Reply
   };
 }
 
-/** 201 with the address of what was made (RFC 9110 §15.3.2). */
+/** 201 with the address of what was made. */
 export function created(location: string, value: unknown): Reply {
   return json(value, 201, { Location: location });
 }
@@ -28,10 +28,7 @@ export function noContent(): Reply {
   return { status: 204, headers: {} };
 }
 
-/**
- * The one place where a failure becomes an answer. What is no AppError is told as `Internal Server
- * Error` and nothing more.
- */
+/** The one place where a failure becomes an answer; of what is no AppError nothing is told. */
 export function errorReply(error: unknown): Reply {
   if (!(error instanceof AppError)) return json({ detail: "Internal Server Error" }, 500);
   const status = STATUS[error.code];
@@ -41,7 +38,7 @@ export function errorReply(error: unknown): Reply {
   return json({ detail: error.detail }, status, headers);
 }
 
-/** The headers that every answer has unless its handler says otherwise. */
+/** The headers of every answer whose handler says nothing else. */
 export function defaultHeaders(requestId: string): Headers {
   return {
     "X-Request-Id": requestId,

@@ -1,7 +1,7 @@
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Reply } from "./replies.ts";
 
-/** One request, as handlers see it. `body.ts` and `multipart.ts` read its body. */
+/** One request, as handlers see it. */
 export interface Request {
   /** The `X-Request-Id`. */
   readonly id: string;
@@ -10,19 +10,22 @@ export interface Request {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
-  /** The client's address; behind a trusted proxy what the proxy says. */
   readonly address: string;
   /** Aborted when the client goes away before the answer is complete, or its body is malformed. */
   readonly signal: AbortSignal;
-  /** The stream below; only `http/` touches it. */
-  readonly raw: IncomingMessage;
-  /** Tells a client that waits with `Expect: 100-continue` to send its body. */
-  readonly sendContinue: () => void;
-  /** A body that brings nothing for so many milliseconds while it is being read ends in 408. */
-  readonly bodyIdleTimeoutMs: number;
-  /** Put on the request's log line beside the kernel's own fields. */
+  /** Put on the request's log line. */
   readonly logFields: Record<string, unknown>;
+  /** What is below; only `http/` touches it. */
+  readonly raw: IncomingMessage;
+  readonly response: ServerResponse;
+  /** A body that brings nothing for so long while it is being read ends in 408. */
+  readonly bodyIdleTimeoutMs: number;
+  /** A JSON or form body that is not whole after so long ends in 408. */
+  readonly bodyTimeoutMs: number;
 }
+
+/** A request whose target was not looked at yet. */
+export type Incoming = Omit<Request, "params" | "query">;
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
@@ -37,8 +40,4 @@ export interface Route<Level extends string = string, Caller = unknown> {
 /** Why a request ends whose client closed or lost its connection. */
 export class ClientGone extends Error {
   override readonly name = "ClientGone";
-
-  constructor() {
-    super("The client went away");
-  }
 }

@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
-import { AppError, within } from "../errors.ts";
-import { clientAddress, requestId } from "./client.ts";
-import { type Exchange, type ServerContext, serve } from "./exchange.ts";
+import { within } from "../errors.ts";
+import { type ServerContext, serve } from "./exchange.ts";
+import { clientAddress } from "./headers.ts";
 import { answerRaw, protocolError } from "./protocol-errors.ts";
 import { ClientGone, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
@@ -14,64 +14,67 @@ const MAX_HEADER_BYTES = 16 * 1024;
 const HEADERS_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const BODY_IDLE_TIMEOUT_MS = 30_000;
-/** How long requests that were cut off when the server closed may take to undo what they began. */
+const BODY_TIMEOUT_MS = 10_000;
+const DROP_LOG_INTERVAL_MS = 60_000;
+/** How long requests that were cut off may take to undo what they began. */
 const CLEAN_UP_MS = 5_000;
-/** How often node looks for requests whose headers are late. */
-const CHECK_INTERVAL_MS = 5_000;
 
 /** A connection's requests are served one after the other. */
 interface Connection {
   /** Settles when every request that was read is answered. */
   answered: Promise<void>;
-  /** Requests that were read and are not answered: one is being served, the others wait. */
   unanswered: number;
-  /** What was read last. */
   newest?: { raw: IncomingMessage; abort: AbortController };
-  /** The client sent what is no request: that is refused once, and nothing after it is read. */
-  refused?: true;
 }
 
-/** A server for a table of routes. */
 export class HttpServer {
   readonly #context: ServerContext;
   readonly #connections = new Map<Socket, Connection>();
   readonly #server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: HEADERS_TIMEOUT_MS,
-    // A slow but steady upload may take its time; bodies have an idle timer.
+    // Bodies have time-outs of their own.
     requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    connectionsCheckingInterval: CHECK_INTERVAL_MS,
-    // Checked in strictness.ts, with an answer in JSON.
+    // How often node looks for requests whose headers are late.
+    connectionsCheckingInterval: 5_000,
+    // strictness.ts looks at it.
     requireHostHeader: false,
   });
   #closed: Promise<void> | undefined;
 
   constructor({
     routes,
+    maxConnections,
     ...options
   }: Pick<ServerContext, "authorize" | "log" | "corsOrigins" | "trustProxy"> & {
     routes: readonly Route[];
+    /** Connections at once; those beyond are closed unheard. */
+    maxConnections: number;
     bodyIdleTimeoutMs?: number;
+    bodyTimeoutMs?: number;
   }) {
     this.#context = {
       bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS,
+      bodyTimeoutMs: BODY_TIMEOUT_MS,
       ...options,
       router: createRouter(routes),
       isClosing: () => this.closing,
     };
     const server = this.#server;
-    // A header beyond a maximum count would be dropped without a word; the size is bounded anyway.
+    // Headers beyond a count would be dropped without a word; their size is bounded.
     server.maxHeadersCount = 0;
-    server.on("connection", (socket) => this.#accept(socket));
+    server.maxConnections = maxConnections;
+    let nextLog = 0;
+    server.on("drop", () => {
+      if (performance.now() < nextLog) return;
+      nextLog = performance.now() + DROP_LOG_INTERVAL_MS;
+      options.log.warn("too many connections: new ones are dropped", { maxConnections });
+    });
+    server.on("connection", (socket) => this.#connectionOf(socket));
     // An expectation but `100-continue` is ignored, as RFC 9110 §10.1.1 allows.
     for (const event of ["request", "checkContinue", "checkExpectation"])
       server.on(event, (raw, response) => this.#receive(raw, response));
-    server.on("connect", ({ headers }, socket) => {
-      socket.on("error", () => {});
-      const refusal = new AppError("bad_request", "CONNECT is not supported");
-      void this.#refuse(socket as Socket, refusal, requestId(headers));
-    });
     server.on("clientError", (error, socket) => this.#onClientError(error, socket as Socket));
   }
 
@@ -88,10 +91,7 @@ export class HttpServer {
     return { port: bound.port, host: bound.address };
   }
 
-  /**
-   * Takes no new connection, ends idle ones, lets requests in flight finish, and after `timeoutMs`
-   * cuts what is left.
-   */
+  /** Ends idle connections, lets requests in flight finish, and cuts them after `timeoutMs`. */
   close(timeoutMs: number): Promise<void> {
     this.#closed ??= this.#close(timeoutMs);
     return this.#closed;
@@ -111,7 +111,9 @@ export class HttpServer {
     await within(Promise.all(served), CLEAN_UP_MS, "Requests did not end").catch(() => {});
   }
 
-  #accept(socket: Socket): Connection {
+  #connectionOf(socket: Socket): Connection {
+    const known = this.#connections.get(socket);
+    if (known) return known;
     const connection: Connection = { answered: Promise.resolve(), unanswered: 0 };
     this.#connections.set(socket, connection);
     socket.on("resume", () => {
@@ -137,49 +139,37 @@ export class HttpServer {
     connection.unanswered += 1;
     // Node's parser emits all requests of one chunk (64 KiB); no other chunk is read.
     if (connection.unanswered > 1) raw.socket.pause();
-    const exchange = { id: requestId(raw.headers), raw, response, signal: abort.signal };
-    connection.answered = connection.answered.then(() => this.#serve(exchange, connection));
-  }
-
-  async #serve(exchange: Exchange, connection: Connection): Promise<void> {
-    const { socket } = exchange.raw;
-    // Other connections come in between, and node parses the rest of the chunk.
-    await turn();
-    // After an answer that ends the connection the socket takes no other.
-    if (socket.writable) {
-      await serve(this.#context, exchange).catch((error) => {
-        this.#context.log.error("an exchange failed", { request_id: exchange.id, error });
-        socket.destroy();
-      });
-    }
-    connection.unanswered -= 1;
-    if (connection.unanswered === 1) socket.resume();
-    if (connection.unanswered === 0 && this.closing) socket.destroySoon();
-  }
-
-  #onClientError(error: Error, socket: Socket): void {
-    const refusal = protocolError(error);
-    const { newest } = this.#connectionOf(socket);
-    if (!refusal) socket.destroy();
-    // The fault is in a body: whoever reads that throws the refusal.
-    else if (newest && !newest.raw.complete) newest.abort.abort(refusal);
-    else void this.#refuse(socket, refusal, randomUUID());
+    connection.answered = connection.answered.then(async () => {
+      // Other connections come in between, and node parses the rest of the chunk.
+      await turn();
+      // After an answer that ends the connection the socket takes no other.
+      if (raw.socket.writable) await serve(this.#context, raw, response, abort.signal);
+      connection.unanswered -= 1;
+      if (connection.unanswered === 1) raw.socket.resume();
+      if (connection.unanswered === 0 && this.closing) raw.socket.destroySoon();
+    });
   }
 
   /** Answers what is no request when all before it is answered, and ends the connection. */
-  async #refuse(socket: Socket, refusal: AppError, id: string): Promise<void> {
-    const connection = this.#connectionOf(socket);
-    if (connection.refused) return;
-    connection.refused = true;
-    await connection.answered;
+  async #onClientError(error: Error, socket: Socket): Promise<void> {
+    const refusal = protocolError(error);
+    const { newest, answered } = this.#connectionOf(socket);
+    if (!refusal) {
+      socket.destroy();
+      return;
+    }
+    if (newest && !newest.raw.complete) {
+      // The fault is in a body: whoever reads that throws the refusal.
+      newest.abort.abort(refusal);
+      return;
+    }
+    await answered;
+    // The bytes that follow are refused with it.
     if (!socket.writable) return;
+    const id = randomUUID();
     const status = answerRaw(socket, refusal, id);
     const address = clientAddress({}, socket.remoteAddress, false);
     const fields = { status, reason: refusal.detail, address, request_id: id };
     this.#context.log.info("request refused", fields);
-  }
-
-  #connectionOf(socket: Socket): Connection {
-    return this.#connections.get(socket) ?? this.#accept(socket);
   }
 }

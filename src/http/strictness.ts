@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { AppError } from "../errors.ts";
+import { AppError, type Code } from "../errors.ts";
 
 /** Fields of which RFC 9110 §5.3 allows one line: a proxy could read another than this server. */
 const SINGLE = ["host", "authorization", "content-length", "content-type"];
@@ -7,27 +7,28 @@ const HOST = /^[A-Za-z0-9._~!$&'()*+,;=%:[\]-]*$/;
 
 /**
  * The target of a request (RFC 9112 §3.2.1); `path` is still percent-encoded, and decodes. Refuses
- * what node's parser lets through: 400, and 501 for a transfer coding but `chunked`.
+ * what node's parser lets through, and ends the connection: 400, 501 for other codings.
  */
 export function checkRequest(raw: IncomingMessage): { path: string; query: URLSearchParams } {
   const { httpVersion, url = "" } = raw;
   const { host, "transfer-encoding": coding, "content-length": length } = raw.headers;
   const names = raw.rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
   for (const name of SINGLE)
-    if (names.indexOf(name) !== names.lastIndexOf(name)) throw bad(`More than one ${name} header`);
-  if (host === undefined && httpVersion !== "1.0") throw bad("No Host header");
-  if (!HOST.test(host ?? "")) throw bad("Bad Host header");
+    if (names.indexOf(name) !== names.lastIndexOf(name))
+      throw refusal(`More than one ${name} header`);
+  if (host === undefined && httpVersion !== "1.0") throw refusal("No Host header");
+  if (!HOST.test(host ?? "")) throw refusal("Bad Host header");
   if (coding !== undefined) {
     if (coding.trim().toLowerCase() !== "chunked")
-      throw new AppError("not_implemented", "Only the chunked transfer coding is supported");
+      throw refusal("Only the chunked transfer coding is supported", "not_implemented");
     // RFC 9112 §6.1: the framing of such a message is faulty.
-    if (httpVersion === "1.0" || length !== undefined) throw bad("Bad message framing");
+    if (httpVersion === "1.0" || length !== undefined) throw refusal("Bad message framing");
   }
   if (!/^\/(?!\/)[\x21-\x22\x24-\x7e]*$/.test(url))
-    throw bad("The request target is not in origin form");
+    throw refusal("The request target is not in origin form");
   const [path = "", search = ""] = url.split(/\?(.*)/s, 2);
   if (/\p{Cc}/u.test(decode(path)) || decode(search).includes("\0"))
-    throw bad("The request target has control characters");
+    throw refusal("The request target has control characters");
   return { path, query: new URLSearchParams(search) };
 }
 
@@ -35,10 +36,10 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw bad("Bad percent-encoding in the request target");
+    throw refusal("Bad percent-encoding in the request target");
   }
 }
 
-function bad(detail: string): AppError {
-  return new AppError("bad_request", detail);
+function refusal(detail: string, code: Code = "bad_request"): AppError {
+  return new AppError(code, detail, { headers: { Connection: "close" } });
 }

@@ -1,28 +1,26 @@
-import type { User } from "../data/users.ts";
+import type { Database } from "../data/database.ts";
 import type { Actor } from "../domain/audit.ts";
-import { badAccessToken, type Sessions } from "../domain/sessions.ts";
-import { ADMIN_ROLE, PENDING_ACCOUNT } from "../domain/users.ts";
+import type { Authority, Caller, Level } from "../domain/authority.ts";
+import type { Sessions } from "../domain/sessions.ts";
 import { AppError } from "../errors.ts";
 import type { Request } from "../http/request.ts";
 
-/** Who passes is in the table of routes; each level asks for all that the one before asks. */
-export type Level = "public" | "user" | "active" | "admin";
+/** Who passes is in the table of routes. */
+export type AccessLevel = "public" | Level;
 
-/**
- * The guard of every route: who calls, or 401, or 403. User, role and session are read from the
- * database on every request, so that a demotion, a deactivation or a session's end works at once.
- */
-export function createGuard(sessions: Sessions) {
-  return async (level: Level, request: Request): Promise<User | undefined> => {
+interface Parts {
+  database: Database;
+  sessions: Sessions;
+  authority: Authority;
+}
+
+/** The guard of every route: who calls, or 401, or 403. */
+export function createGuard({ database, sessions, authority }: Parts) {
+  return async (level: AccessLevel, request: Request): Promise<Caller | undefined> => {
     if (level === "public") return undefined;
-    const { user, isLive } = await sessions.authenticate(bearerToken(request));
-    request.logFields.user_id = user.userId;
-    if (level !== "user" && !user.isActive) throw new AppError("forbidden", PENDING_ACCOUNT);
-    if (!isLive) throw badAccessToken();
-    if (level === "admin" && user.roleId !== ADMIN_ROLE) {
-      throw new AppError("forbidden", "You are not authorized to perform this action.");
-    }
-    return user;
+    const caller = { ...actorOf(request), ...sessions.verifyAccess(bearerToken(request)) };
+    request.logFields.user_id = caller.userId;
+    return { ...caller, user: await authority.check(database, caller, level) };
   };
 }
 
@@ -33,10 +31,7 @@ export function bearerToken(request: Request): string {
   return token;
 }
 
-/** Who acts in this request, for the audit trail. */
-export function actorOf<Id extends number | null>(
-  request: Request,
-  userId: Id,
-): Actor & { userId: Id } {
-  return { userId, address: request.address, requestId: request.id };
+/** Who acts while no user is known. */
+export function actorOf({ address, id }: Request): Actor {
+  return { userId: null, address, requestId: id };
 }

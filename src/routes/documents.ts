@@ -12,25 +12,19 @@ import {
   PROCESSING_STATUSES,
   type StageState,
 } from "../data/documents.ts";
-import type { User } from "../data/users.ts";
+import type { Caller } from "../domain/authority.ts";
 import type { Documents } from "../domain/documents.ts";
 import { ROOT, virtualPath } from "../domain/paths.ts";
 import { description, fields, text } from "../domain/text.ts";
 import type { Uploads } from "../domain/uploads.ts";
 import { AppError } from "../errors.ts";
 import { readParams, readQuery } from "../http/body.ts";
-import {
-  contentDisposition,
-  matchesIfNoneMatch,
-  parseRange,
-  rangeApplies,
-} from "../http/downloads.ts";
+import { attachment, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
 import { readMultipart } from "../http/multipart.ts";
 import { created, json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { validate } from "../http/validate.ts";
 import type { ByteRange } from "../storage/storage.ts";
-import { actorOf } from "./access.ts";
 import { flag, id, integer, paging } from "./inputs.ts";
 
 const docId = v.object({ doc_id: id });
@@ -96,31 +90,27 @@ interface Parts {
 }
 
 export function createDocumentRoutes({ database, documents, uploads, maxUploadBytes }: Parts) {
-  async function page(
-    filter: DocumentFilter,
-    window: { skip: number; limit: number },
-  ): Promise<Reply> {
+  async function page(filter: DocumentFilter, window: { skip: number; limit: number }) {
     const items = await listDocuments(database, filter, window);
-    const total = await countDocuments(database, filter);
-    return json({ total, items: items.map(listItem) });
+    return json({ total: await countDocuments(database, filter), items: items.map(listItem) });
   }
 
   return {
-    upload: (request: Request, caller: User) => upload(uploads, maxUploadBytes, request, caller),
+    upload: (request: Request, caller: Caller) => upload(uploads, maxUploadBytes, request, caller),
 
-    list(request: Request): Promise<Reply> {
+    list(request: Request) {
       const { skip, limit, user_id: userId, ...filter } = readQuery(request, listQuery);
       return page({ ...filter, userId }, { skip, limit });
     },
 
-    mine(request: Request, caller: User): Promise<Reply> {
+    mine(request: Request, { userId }: Caller) {
       const { skip, limit, ...filter } = readQuery(request, mineQuery);
-      return page({ ...filter, userId: caller.userId }, { skip, limit });
+      return page({ ...filter, userId }, { skip, limit });
     },
 
-    async detail(request: Request, caller: User): Promise<Reply> {
+    async detail(request: Request, { user }: Caller) {
       const { doc_id } = readParams(request, docId);
-      const document = await documents.get(doc_id, caller);
+      const document = await documents.get(user, doc_id);
       const stages = await listStages(database, doc_id);
       return json({
         ...listItem(document),
@@ -133,29 +123,23 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
       });
     },
 
-    async status(request: Request, caller: User): Promise<Reply> {
-      const document = await documents.get(readParams(request, docId).doc_id, caller);
-      const { docId: doc_id, filename } = document;
-      return json({ doc_id, filename, ...stageFields(OCR_STAGE, document) });
+    async status(request: Request, { user }: Caller) {
+      const { doc_id } = readParams(request, docId);
+      const document = await documents.get(user, doc_id);
+      return json({ doc_id, filename: document.filename, ...stageFields(OCR_STAGE, document) });
     },
 
-    download: (request: Request, caller: User) => download(documents, request, caller),
+    download: (request: Request, caller: Caller) => download(documents, request, caller),
 
-    async remove(request: Request, caller: User): Promise<Reply> {
+    async remove(request: Request, caller: Caller) {
       const { doc_id } = readParams(request, docId);
-      const { force } = readQuery(request, removeQuery);
-      await documents.remove(doc_id, { force }, actorOf(request, caller.userId));
+      await documents.remove(caller, doc_id, readQuery(request, removeQuery));
       return json({ doc_id, message: "Document deleted successfully." });
     },
   };
 }
 
-async function upload(
-  uploads: Uploads,
-  maxFileBytes: number,
-  request: Request,
-  caller: User,
-): Promise<Reply> {
+async function upload(uploads: Uploads, maxFileBytes: number, request: Request, caller: Caller) {
   const { fields: meta, file } = await readMultipart(request, {
     fileField: "file",
     textFields: ["description", "full_path"],
@@ -165,23 +149,23 @@ async function upload(
       uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
     parseFields: (all) => validate(uploadFields, all, "body"),
   });
-  const document = await uploads.finish(file, meta, actorOf(request, caller.userId));
-  return created(`/api/v1/docs/${document.docId}`, {
-    doc_id: document.docId,
+  const { docId: doc_id, path: full_path } = await uploads.finish(caller, file, meta);
+  return created(`/api/v1/docs/${doc_id}`, {
+    doc_id,
     filename: file.filename,
     path: file.url,
     ctype: file.contentType,
     size: file.size,
     sha256: file.sha256,
     status: "Queued",
-    metadata: { description: meta.description, full_path: document.path },
+    metadata: { description: meta.description, full_path },
   });
 }
 
 /** RFC 9110 §13 and §14: conditions first, then a single range. */
-async function download(documents: Documents, request: Request, caller: User): Promise<Reply> {
+async function download(documents: Documents, request: Request, caller: Caller): Promise<Reply> {
   const { doc_id } = readParams(request, docId);
-  const file = await documents.download(doc_id, caller);
+  const file = await documents.download(caller, doc_id);
   const etag = `"${file.tag}"`;
   const headers = { ETag: etag, "Accept-Ranges": "bytes" };
   if (matchesIfNoneMatch(request.headers["if-none-match"], etag)) return { status: 304, headers };
@@ -193,13 +177,13 @@ async function download(documents: Documents, request: Request, caller: User): P
     headers: {
       ...headers,
       "Content-Type": file.contentType,
-      "Content-Disposition": contentDisposition(file.filename),
+      ...attachment(file.filename),
       "Content-Length": String(end - start + 1),
       ...(range && { "Content-Range": `bytes ${start}-${end}/${file.size}` }),
     },
   };
   if (request.method === "HEAD") return reply;
-  await documents.recordDownload(doc_id, { start, end }, actorOf(request, caller.userId));
+  await documents.recordDownload(caller, doc_id, { start, end });
   return { ...reply, body: await file.open(range) };
 }
 

@@ -1,29 +1,19 @@
 import * as v from "valibot";
 
+const number = (pattern: RegExp, message: string) =>
+  v.pipe(v.string(), v.regex(pattern, message), v.transform(Number), v.safeInteger(message));
+
 /** A positive integer in a path, without sign or leading zeros. */
-export const id = v.pipe(
-  v.string(),
-  v.regex(/^[1-9]\d{0,15}$/, "Must be a positive integer"),
-  v.transform(Number),
-  v.safeInteger("Must be a positive integer"),
-);
+export const id = number(/^[1-9]\d{0,15}$/, "Must be a positive integer");
+
+const whole = number(/^(?:0|-?[1-9]\d{0,15})$/, "Must be a whole number");
 
 /** A whole number in a query, from `min` to `max`, or `fallback` when it is absent. */
 export function integer(min: number, max: number, fallback: number) {
-  return v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^(?:0|-?[1-9]\d{0,15})$/, "Must be a whole number"),
-      v.transform(Number),
-      v.safeInteger("Must be a whole number"),
-      v.minValue(min),
-      v.maxValue(max),
-    ),
-    String(fallback),
-  );
+  return v.optional(v.pipe(whole, v.minValue(min), v.maxValue(max)), String(fallback));
 }
 
-/** `true` or `false` in a query, also as `1` and `0`, whatever the case. */
+/** `true` or `1`, `false` or `0` in a query, in any case. */
 export const flag = v.pipe(
   v.string(),
   v.toLowerCase(),

@@ -1,13 +1,12 @@
 import * as v from "valibot";
 import type { Database } from "../data/database.ts";
 import { listPaths, type VirtualPath } from "../data/paths.ts";
-import type { User } from "../data/users.ts";
+import type { Caller } from "../domain/authority.ts";
 import { newPath, type Paths, pathUpdate } from "../domain/paths.ts";
 import { text } from "../domain/text.ts";
 import { readJson, readParams, readQuery } from "../http/body.ts";
-import { created, json, noContent, type Reply } from "../http/replies.ts";
+import { created, json, noContent } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
-import { actorOf } from "./access.ts";
 import { id, integer } from "./inputs.ts";
 
 const params = v.object({ path_id: id });
@@ -29,28 +28,29 @@ function pathResponse(path: VirtualPath) {
 
 export function createPathRoutes({ database, paths }: { database: Database; paths: Paths }) {
   return {
-    async list(request: Request): Promise<Reply> {
+    async list(request: Request) {
       const { minDepth, maxDepth, prefix } = readQuery(request, listQuery);
       const filter = { minDepth, maxDepth, prefix: prefix.replace(/^\//, "") };
       return json((await listPaths(database, filter)).map(pathResponse));
     },
 
-    async create(request: Request, caller: User): Promise<Reply> {
-      const input = await readJson(request, newPath);
-      const path = await paths.create(input, actorOf(request, caller.userId));
+    async create(request: Request, caller: Caller) {
+      const path = await paths.create(caller, await readJson(request, newPath));
       return created(`/api/v1/paths/${path.pathId}`, pathResponse(path));
     },
 
-    async update(request: Request, caller: User): Promise<Reply> {
-      const { path_id } = readParams(request, params);
-      const input = await readJson(request, pathUpdate);
-      const path = await paths.update(path_id, input, actorOf(request, caller.userId));
-      return json(pathResponse(path));
+    async detail(request: Request) {
+      return json(pathResponse(await paths.get(readParams(request, params).path_id)));
     },
 
-    async remove(request: Request, caller: User): Promise<Reply> {
+    async update(request: Request, caller: Caller) {
       const { path_id } = readParams(request, params);
-      await paths.remove(path_id, actorOf(request, caller.userId));
+      const input = await readJson(request, pathUpdate);
+      return json(pathResponse(await paths.update(caller, path_id, input)));
+    },
+
+    async remove(request: Request, caller: Caller) {
+      await paths.remove(caller, readParams(request, params).path_id);
       return noContent();
     },
   };

@@ -1,43 +1,41 @@
-import type { User } from "../data/users.ts";
+import type { Caller } from "../domain/authority.ts";
 import type { Reply } from "../http/replies.ts";
 import type { Method, Request, Route } from "../http/request.ts";
-import type { Level } from "./access.ts";
+import type { AccessLevel } from "./access.ts";
 import type { createAuthRoutes } from "./auth.ts";
 import type { createDocumentRoutes } from "./documents.ts";
 import type { createHealthRoutes } from "./health.ts";
+import type { createLogRoutes } from "./logs.ts";
 import type { createPathRoutes } from "./paths.ts";
 import type { createReferenceRoutes } from "./reference.ts";
 import type { createUserRoutes } from "./users.ts";
 
-/** The handlers of every noun. */
 export interface Handlers {
   health: ReturnType<typeof createHealthRoutes>;
   auth: ReturnType<typeof createAuthRoutes>;
   users: ReturnType<typeof createUserRoutes>;
   documents: ReturnType<typeof createDocumentRoutes>;
   paths: ReturnType<typeof createPathRoutes>;
+  logs: ReturnType<typeof createLogRoutes>;
 }
 
-export type AppRoute = Route<Level, User | undefined>;
+export type AppRoute = Route<AccessLevel, Caller | undefined>;
 
-/** A row. The handler gets the user whom the guard let through; a public route has none. */
-function route<L extends Level>(
+/** A row. The handler gets whom the guard let through. */
+function route<Level extends AccessLevel>(
   method: Method,
   path: string,
-  level: L,
+  level: Level,
   handler: (
     request: Request,
-    caller: L extends "public" ? undefined : User,
+    caller: Level extends "public" ? undefined : Caller,
   ) => Reply | Promise<Reply>,
 ): AppRoute {
   return { method, path, level, handler: handler as AppRoute["handler"] };
 }
 
-/**
- * THE TABLE: the whole API and the security policy of the server, one line a route. The first row
- * whose path matches decides: exact paths stand before parameters.
- */
-export function table({ health, auth, users, documents, paths }: Handlers): AppRoute[] {
+/** THE TABLE: the API and its security policy. The first row whose path matches decides. */
+export function table({ health, auth, users, documents, paths, logs }: Handlers): AppRoute[] {
   return [
     route("GET", "/", "public", health.live),
     route("GET", "/ready", "public", health.ready),
@@ -46,13 +44,19 @@ export function table({ health, auth, users, documents, paths }: Handlers): AppR
     route("POST", "/api/v1/auth/login", "public", auth.login),
     // The refresh token is the credential.
     route("POST", "/api/v1/auth/refresh", "public", auth.refresh),
+    route("POST", "/api/v1/auth/logout", "user", auth.logout),
+    // The reset token is the credential.
+    route("POST", "/api/v1/auth/password-reset", "public", auth.useReset),
 
     route("GET", "/api/v1/users", "admin", users.list),
     route("GET", "/api/v1/users/pending", "admin", users.pending),
     route("GET", "/api/v1/users/me", "user", users.me),
     route("PATCH", "/api/v1/users/me", "active", users.updateMe),
+    route("POST", "/api/v1/users/me/password", "active", auth.changePassword),
+    route("GET", "/api/v1/users/:user_id", "admin", users.detail),
     route("PATCH", "/api/v1/users/:user_id", "admin", users.update),
     route("PATCH", "/api/v1/users/:user_id/activate", "admin", users.activate),
+    route("POST", "/api/v1/users/:user_id/password-reset", "admin", users.issueReset),
     route("DELETE", "/api/v1/users/:user_id", "admin", users.remove),
     route("GET", "/api/v1/roles", "admin", users.roles),
 
@@ -66,12 +70,15 @@ export function table({ health, auth, users, documents, paths }: Handlers): AppR
 
     route("GET", "/api/v1/paths", "active", paths.list),
     route("POST", "/api/v1/paths", "admin", paths.create),
+    route("GET", "/api/v1/paths/:path_id", "active", paths.detail),
     route("PATCH", "/api/v1/paths/:path_id", "admin", paths.update),
     route("DELETE", "/api/v1/paths/:path_id", "admin", paths.remove),
+
+    route("GET", "/api/v1/logs", "admin", logs.list),
   ];
 }
 
-/** The rows that only a server with `ENVIRONMENT=dev` has. */
+/** The rows that only `ENVIRONMENT=dev` has. */
 export function devTable(reference: ReturnType<typeof createReferenceRoutes>): AppRoute[] {
   return [
     route("GET", "/docs", "public", reference.swaggerUi),

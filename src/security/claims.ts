@@ -1,4 +1,4 @@
-/** Why a token was refused: for logs and tests, never for the wire. */
+/** Why a token was refused. For logs and tests, never for the wire. */
 export type Refusal =
   | "too_long"
   | "malformed"
@@ -10,7 +10,6 @@ export type Refusal =
   | "not_yet_valid"
   | "type";
 
-/** A token that must not be believed. Callers answer 401 and do not tell `reason`. */
 export class InvalidToken extends Error {
   override readonly name = "InvalidToken";
   readonly reason: Refusal;
@@ -21,20 +20,19 @@ export class InvalidToken extends Error {
   }
 }
 
-/** Throws `InvalidToken` unless `condition` holds. */
 export function ensure(condition: boolean, reason: Refusal): asserts condition {
   if (!condition) throw new InvalidToken(reason);
 }
 
-/** `sub` is the user id in decimal; `iat` and `exp` are seconds since 1970. */
+/** `sub` is a user id; `iat` and `exp` are seconds since 1970. */
 export interface AccessClaims {
   sub: string;
-  /** The role when the token was made; clients read it, the server asks the database. */
+  /** For clients. The server asks the database. */
   rid: number | null;
   type: "access";
   iat: number;
   exp: number;
-  /** Tokens of the reference system have none. */
+  /** Missing in tokens of the reference system. */
   sid?: string;
 }
 
@@ -49,10 +47,10 @@ export interface RefreshClaims {
 
 export type Claims = AccessClaims | RefreshClaims;
 
-/** How far another server's clock may be ahead of ours, in seconds. */
+/** Seconds that another server's clock may be ahead. */
 const MAX_SKEW = 60;
 
-/** `user_id` is an SQL INT; nothing larger may reach a statement. */
+/** The largest SQL INT. */
 const MAX_USER_ID = 2_147_483_647;
 
 const isTime = (value: unknown): value is number => Number.isFinite(value);
@@ -63,10 +61,7 @@ const isUserId = (value: unknown): value is string =>
 const isRole = (value: unknown): value is number | null =>
   value === null || Number.isSafeInteger(value);
 
-/**
- * The claims of a payload whose signature is proven; others than these are left out. Throws
- * `InvalidToken` (RFC 7519 §4.1.4–4.1.6, RFC 8725 §3.11).
- */
+/** The known claims of a signed payload. Throws `InvalidToken` (RFC 7519 §4.1, RFC 8725 §3.11). */
 export function parseClaims(payload: Readonly<Record<string, unknown>>, now: Date): Claims {
   const { sub, rid = null, type, iat, exp, nbf = iat, sid, jti } = payload;
   const seconds = now.getTime() / 1000;

@@ -3,27 +3,23 @@ import { type Claims, ensure, InvalidToken, parseClaims } from "./claims.ts";
 
 export { type Claims, InvalidToken };
 
-/** Characters. Ours have some 350; a longer one is not parsed at all. */
+/** Characters. Ours have some 350. */
 const MAX_TOKEN_LENGTH = 4096;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function hmac(key: KeyObject, text: string): Buffer {
-  return createHmac("sha256", key).update(text).digest();
-}
+const hmac = (key: KeyObject, text: string) => createHmac("sha256", key).update(text).digest();
 
 function importKey(secret: string): { id: string; secret: KeyObject } {
   if (secret === "") throw new TypeError("a JWT secret must not be empty");
-  const key = createSecretKey(Buffer.from(secret, "utf8"));
-  // What is signed always has a dot in it: the id can't be had by getting something signed.
+  const key = createSecretKey(secret, "utf8");
+  // No token gives this away: their signed text has a dot.
   return { id: hmac(key, "nassaq-server/kid").toString("hex").slice(0, 16), secret: key };
 }
 
-function encode(value: object): string {
-  return Buffer.from(JSON.stringify(value), "utf8").toString("base64url");
-}
+const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
-/** Strict base64url: padding, foreign characters and stray bits are refused (RFC 4648 §3.5). */
+/** No padding, foreign characters or stray bits (RFC 4648 §3.5). */
 function decode(segment: string): Buffer {
   const bytes = Buffer.from(segment, "base64url");
   ensure(bytes.toString("base64url") === segment, "malformed");
@@ -45,28 +41,26 @@ function decodeObject(segment: string): Record<string, unknown> {
 export type Jwt = ReturnType<typeof createJwt>;
 
 /**
- * Signs and checks compact JWTs, HS256 only (RFC 7515, RFC 7519, RFC 8725).
- * `previous` secrets verify only, so that a secret can be replaced without logging everybody out.
- * A `kid` picks the key; a token without one, as the reference system's, is tried with each.
+ * Compact JWTs, HS256 only (RFC 7515, RFC 7519, RFC 8725). `previous` secrets only verify. A `kid`
+ * picks the key; a token without one, as the reference system's, is tried with each.
  */
 export function createJwt(options: { secret: string; previous: readonly string[] }) {
   const current = importKey(options.secret);
   const keys = [current, ...options.previous.map(importKey)];
 
   return {
-    /** A token signed with the current key. */
     sign(claims: Claims): string {
       const input = `${encode({ alg: "HS256", typ: "JWT", kid: current.id })}.${encode(claims)}`;
       return `${input}.${hmac(current.secret, input).toString("base64url")}`;
     },
 
-    /** The claims of a genuine token, valid at `now`. Throws `InvalidToken`, nothing else. */
+    /** The claims of a token that is valid at `now`. Throws `InvalidToken` alone. */
     verify(token: string, now: Date): Claims {
       ensure(token.length <= MAX_TOKEN_LENGTH, "too_long");
       const parts = token.split(".");
       ensure(parts.length === 3, "malformed");
       const [header, payload, signature] = parts as [string, string, string];
-      // Any `crit` is refused: no extension is implemented here (RFC 7515 §4.1.11).
+      // RFC 7515 §4.1.11: no extension is implemented.
       const { alg, typ = "JWT", kid, ...others } = decodeObject(header);
       ensure(alg === "HS256" && typ === "JWT" && !("crit" in others), "header");
       const candidates = keys.filter(({ id }) => kid === undefined || kid === id);

@@ -1,7 +1,6 @@
 import { parentPort } from "node:worker_threads";
 import { compareSync, hashSync } from "bcryptjs";
 
-/** What the pool asks of a worker thread, one at a time. */
 export type Job =
   | { kind: "hash"; password: string; cost: number }
   | { kind: "compare"; password: string; hash: string };

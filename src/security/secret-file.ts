@@ -2,10 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/**
- * The signing key of an installation that was given none: made at the first start, kept in
- * `dataDir`, readable by its owner only. Throws the system's error when the folder can't be used.
- */
+/** The signing key of an installation that was given none, kept in `dataDir` with mode 600. */
 export function readOrMakeSecret(dataDir: string): string {
   mkdirSync(dataDir, { recursive: true });
   const file = join(dataDir, "jwt-secret");
@@ -13,7 +10,7 @@ export function readOrMakeSecret(dataDir: string): string {
   return readFileSync(file, "utf8");
 }
 
-/** Complete before it gets its name: no half is left by a crash, and the first of two stays. */
+/** Complete before it gets its name. The first of two stays. */
 function make(file: string): void {
   const draft = `${file}-${randomUUID()}`;
   try {

@@ -181,6 +181,9 @@ function registration({ test }: Suite): void {
       },
       replies: { location: /^\/api\/v1\/users\//, "cache-control": "no-store" },
     });
+    const at = answer.headers.get("location") ?? "";
+    assert.equal(at, `/api/v1/users/${answer.body.user_id}`);
+    assert.deepEqual((await app.call("GET", at, { as: "admin" })).body, answer.body);
     const fields = [
       "user_id",
       "full_name",

@@ -51,6 +51,7 @@ function whole({ test }: Suite): void {
         "content-type": "application/x-thing",
         "content-length": "1000",
         "accept-ranges": "bytes",
+        "content-security-policy": "sandbox",
         etag: ETAG,
         "content-range": null,
       },
@@ -71,6 +72,7 @@ function whole({ test }: Suite): void {
       "content-type",
       "content-length",
       "content-disposition",
+      "content-security-policy",
       "etag",
       "accept-ranges",
     ]) {

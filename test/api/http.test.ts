@@ -286,13 +286,13 @@ function routes({ test }: Suite): void {
 function requestIds({ test }: Suite): void {
   test("the client's request id comes back and stands in the log, an ill-formed one is replaced", async (app) => {
     const id = "client.id-1_2";
-    const answer = await app.call("GET", "/api/v1/users/123456", {
+    const answer = await app.call("PUT", "/api/v1/users/123456", {
       ...admin,
       headers: { "X-Request-Id": id },
     });
     assert.equal(answer.headers.get("x-request-id"), id);
     const line = app.lines.find((line) => line.request_id === id && line.message === "request");
-    assert.deepEqual([line?.method, line?.status, line?.user_id], ["GET", 405, undefined]);
+    assert.deepEqual([line?.method, line?.status, line?.user_id], ["PUT", 405, undefined]);
     for (const bad of ["with blank", "a".repeat(129), "<script>", "ü", ""]) {
       const { headers } = await app.call("GET", "/", {
         headers: { "X-Request-Id": Buffer.from(bad).toString("latin1") },

@@ -58,6 +58,20 @@ const BAD_PATHS: [title: string, full_path: unknown][] = [
 ];
 
 const rows: Scenario[] = [
+  {
+    title: "no such path",
+    at: "GET /api/v1/paths/2000000000",
+    as: "user",
+    status: 404,
+    detail: "Path not found.",
+  },
+  {
+    title: "no id",
+    at: "GET /api/v1/paths/-1",
+    as: "user",
+    status: 422,
+    issues: ["regex path.path_id"],
+  },
   ...BAD_PATHS.map(([title, full_path]) => ({
     title,
     at: CREATE,
@@ -179,6 +193,16 @@ apiSuite("virtual paths", (suite) => {
 });
 
 function creation({ test }: Suite): void {
+  test("a new path is where its location says, for every active user", async (app) => {
+    const json = { full_path: "located/here", description: "found" };
+    const made = await app.call("POST", "/api/v1/paths", { ...admin, json });
+    const at = made.headers.get("location") ?? "";
+    assert.equal(at, `/api/v1/paths/${made.body.id}`);
+    const title = "the new one";
+    const read = await play(app, { title, at: `GET ${at}`, as: "user", status: 200 });
+    assert.deepEqual(read.body, made.body);
+  });
+
   test("a path is kept in its canonical form, whatever its script", async (app) => {
     for (const [sent, kept, depth] of [
       ["/Finance/2026/", "Finance/2026", 2],

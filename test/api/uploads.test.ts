@@ -5,13 +5,16 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ForeignKeyViolation, OutcomeUnknown, UniqueViolation } from "../../src/data/database.ts";
+import { revokeSessions } from "../../src/data/sessions.ts";
 import { unavailable } from "../../src/errors.ts";
 import {
   apiSuite,
   type CallOptions,
+  type Person,
   type Suite,
   type TestApp,
   type TestOptions,
+  trailSealed,
 } from "../support/app.ts";
 import type { Answer, Part } from "../support/client.ts";
 import { until } from "../support/wait.ts";
@@ -40,7 +43,7 @@ const upload = (app: TestApp, parts: Part[], as: CallOptions["as"] = "user") =>
 /** What is in the storage and in the tables, to be the same before and after what fails. */
 async function holdings(app: TestApp) {
   const rows = [];
-  for (const table of ["Documents", "Processing_Status", "Outbox"]) {
+  for (const table of ["Documents", "Processing_Status", "Outbox", "Deletions"]) {
     rows.push(
       (await app.app.database.first<{ n: number }>(`SELECT COUNT(*) AS n FROM ${table}`))?.n,
     );
@@ -437,7 +440,7 @@ function conflicts({ test }: Suite): void {
     const after = await holdings(app);
     assert.equal(after.blobs.length, before.blobs.length + 1);
     assert.deepEqual(after.unfinished, []);
-    assert.deepEqual(after.rows, [Number(before.rows[0]) + 1, Number(before.rows[1]) + 1, 0]);
+    assert.deepEqual(after.rows, [Number(before.rows[0]) + 1, Number(before.rows[1]) + 1, 0, 0]);
   });
 
   test("a taken name is told before a byte is stored, when the path came first", async (app, t) => {
@@ -554,24 +557,47 @@ function failures({ test, testAlone }: Suite): void {
     assert.equal((await upload(app, [file("gone-1")])).status, 201);
   });
 
-  test("a user deactivated meanwhile does not get the upload through", async (app, t) => {
-    const person = await app.person();
-    const started = t.mock.method(app.app.storage, "upload");
-    await outboxEmpty(app);
-    const before = await holdings(app);
-    const { answer, finish } = await halfUpload(app, person, "too-late", 10_000);
-    await until(() => started.mock.callCount() > 0, "the upload to begin");
-    await app.call("PATCH", `/api/v1/users/${person.id}`, { ...admin, json: { is_active: false } });
-    finish();
-    assert.equal((await answer).status, 403);
-    await settlesTo(app, before);
-  });
+  for (const [what, status, befall] of [
+    [
+      "is deactivated",
+      403,
+      (app: TestApp, { id }: Person) =>
+        app.call("PATCH", `/api/v1/users/${id}`, { ...admin, json: { is_active: false } }),
+    ],
+    [
+      "is deleted",
+      401,
+      (app: TestApp, { id }: Person) => app.call("DELETE", `/api/v1/users/${id}`, admin),
+    ],
+    [
+      "loses the session",
+      401,
+      ({ app }: TestApp, { id }: Person) =>
+        revokeSessions(app.database, { userId: id }, "test", new Date()),
+    ],
+  ] as const)
+    test(`a user who ${what} meanwhile does not get the upload through`, async (app, t) => {
+      const person = await app.person();
+      const started = t.mock.method(app.app.storage, "upload");
+      await outboxEmpty(app);
+      const before = await holdings(app);
+      const { answer, finish } = await halfUpload(app, person, "too-late", 10_000);
+      await until(() => started.mock.callCount() > 0, "the upload to begin");
+      await befall(app, person);
+      finish();
+      assert.equal((await answer).status, status);
+      await settlesTo(app, before);
+    });
 
   testAlone("a token that expires meanwhile does not stop an upload", {}, async (app, t) => {
     const started = t.mock.method(app.app.storage, "upload");
     const { answer, finish } = await halfUpload(app, "user", "slow", 10_000);
     await until(() => started.mock.callCount() > 0, "the upload to begin");
     app.clock.offset = 120_000;
+    // The session may end with it.
+    await app.app.database.run("UPDATE Sessions SET expires_at = @at", {
+      at: new Date(Date.now() + 60_000),
+    });
     finish();
     assert.equal((await answer).status, 201);
   });
@@ -624,6 +650,7 @@ function commits({ test, testAlone }: Suite): void {
     test(`a race that the database decides at the commit is a ${status}`, async (app, t) => {
       await app.as("user");
       await outboxEmpty(app);
+      await trailSealed(app);
       const before = await holdings(app);
       t.mock.method(app.app.database, "transaction", () => Promise.reject(error), { times: 1 });
       const answer = await upload(app, [file("raced.txt")]);
@@ -634,6 +661,7 @@ function commits({ test, testAlone }: Suite): void {
 
   test("a commit whose answer is lost may have happened: the blob stays", async (app, t) => {
     await app.as("user");
+    await trailSealed(app);
     const { database } = app.app;
     const commit = database.transaction.bind(database);
     t.mock.method(

@@ -149,7 +149,7 @@ describe("create-admin", () => {
   test("refuses an empty standard input", async () => {
     const { code, stderr } = await cli(ADMIN);
     assert.equal(code, 1);
-    assert.match(stderr, /^password: /m);
+    assert.equal(stderr, "No password was given.\n");
   });
 
   test("says that an address or a name is taken", async () => {
@@ -215,22 +215,14 @@ describe("create-admin", () => {
 });
 
 describe("migrate", () => {
-  test("prints the SQL, runs it, and has nothing to do the second time", async () => {
+  test("says what ran, and has nothing to do the second time", async () => {
     const env = { DATA_DIR: join(folder, "migrated") };
-    const dry = await cli(["migrate", "--dry-run"], { env });
-    assert.equal(dry.code, 0);
-    assert.match(dry.stdout, /CREATE TABLE[^;]*Documents/);
     const first = await cli(["migrate"], { env });
     assert.deepEqual([first.code, first.stderr], [0, ""]);
-    assert.match(first.stdout, /^applied \d{4}-\S+$/m, "the dry run had applied nothing");
+    assert.match(first.stdout, /^applied \d{4}-\S+$/m);
     assert.deepEqual(await cli(["migrate"], { env }), {
       code: 0,
       stdout: "The database is up to date.\n",
-      stderr: "",
-    });
-    assert.deepEqual(await cli(["migrate", "--dry-run"], { env }), {
-      code: 0,
-      stdout: "-- nothing to do\n",
       stderr: "",
     });
   });
@@ -257,7 +249,7 @@ describe("config", () => {
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
     assert.match(stdout, /^PORT=8000 \(default\)$/m);
     assert.match(stdout, /^JWT_SECRET_KEY=\*\*\*\*$/m);
-    assert.match(stdout, /^SQL_SERVER= \(not set\)$/m);
+    assert.match(stdout, /^SQL_USER= \(not set\)$/m);
     assert.doesNotMatch(stdout, /sesam/);
   });
 

@@ -154,9 +154,42 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
         if (name.startsWith(`${command.$db}.`)) peer.collections.delete(name);
       }
       return { ok: 1 };
-    case "createIndexes":
-      peer.indexes.set(key, [...(peer.indexes.get(key) ?? []), ...(command.indexes as Doc[])]);
+    case "createIndexes": {
+      const known = peer.indexes.get(key) ?? [];
+      for (const index of command.indexes as Doc[]) {
+        const same = known.find((other) => other.name === index.name);
+        if (same && same.unique !== index.unique) {
+          return { ok: 0, code: 86, codeName: "IndexKeySpecsConflict", errmsg: "same name" };
+        }
+        if (!same) known.push(index);
+      }
+      peer.indexes.set(key, known);
       return { ok: 1 };
+    }
+    case "listIndexes": {
+      const known = peer.indexes.get(key);
+      if (!known) return { ok: 0, code: 26, codeName: "NamespaceNotFound", errmsg: "ns missing" };
+      return { cursor: { id: 0n, ns: key, firstBatch: known }, ok: 1 };
+    }
+    case "dropIndexes": {
+      const known = peer.indexes.get(key) ?? [];
+      peer.indexes.set(
+        key,
+        known.filter((other) => other.name !== command.index),
+      );
+      return { nIndexesWas: known.length, ok: 1 };
+    }
+    case "insert": {
+      const documents = command.documents as Doc[];
+      const unique = peer.indexes
+        .get(key)
+        ?.some((index) => index.unique && "doc_id" in (index.key as Doc));
+      if (unique && documents.some(({ doc_id }) => find({ doc_id }).length > 0)) {
+        return { ok: 0, code: 11000, codeName: "DuplicateKey", errmsg: "E11000 duplicate key" };
+      }
+      peer.collections.set(key, [...stored, ...documents.map((doc) => BSON.serialize(doc))]);
+      return { n: documents.length, ok: 1 };
+    }
     case "find": {
       const found = find(command.filter as Doc, command.sort as Doc).map((bytes) =>
         BSON.deserialize(bytes),

@@ -147,6 +147,33 @@ test("a plain index on doc_id is made once", async (t) => {
   assert.equal(peer.commands.filter((name) => name === "createIndexes").length, 1);
 });
 
+test("a worker can insert a second text where an older version made a unique index", async (t) => {
+  const { peer, store } = await withPeer(t);
+  const others = { name: "filename_1", key: { filename: 1 }, unique: true };
+  const ours = { name: "doc_id_1", key: { doc_id: 1 }, unique: true };
+  peer.indexes.set("sdmsdb.ocr_results", [ours, others]);
+  const worker = new MongoClient(`mongodb://127.0.0.1:${peer.port}/?retrywrites=false`);
+  t.after(() => worker.close());
+  const texts = worker.db("sdmsdb").collection<ExtractedText>("ocr_results");
+  await texts.insertOne({ ...TEXT, extracted_text: "first" });
+  await assert.rejects(texts.insertOne({ ...TEXT, extracted_text: "second" }), { code: 11000 });
+
+  await store.connect();
+  const made = () => peer.commands.filter((name) => name === "createIndexes").length === 2;
+  await until(made, "the index");
+  assert.deepEqual(
+    peer.indexes.get("sdmsdb.ocr_results")?.map(({ name, unique }) => [name, unique]),
+    [
+      ["filename_1", true],
+      ["doc_id_1", undefined],
+    ],
+  );
+  await texts.insertOne({ ...TEXT, extracted_text: "second" });
+  assert.equal((await store.get(7))?.extracted_text, "second");
+  await store.delete(7);
+  assert.deepEqual(peer.collections.get("sdmsdb.ocr_results"), []);
+});
+
 test("an index that the server refuses keeps nobody from working", async (t) => {
   const { peer, store, lines } = await withPeer(t);
   const reply = { ok: 0, code: 13, errmsg: "not authorized" };

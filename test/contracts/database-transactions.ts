@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Queryable, UniqueViolation } from "../../src/data/database.ts";
+import {
+  countUsers as countAdmins,
+  findUser,
+  lockAdmins,
+  updateUser,
+} from "../../src/data/users.ts";
 import { countUsers, NOON, type Promised, user } from "./database.ts";
 
 /** What every Database promises of its transactions. */
@@ -94,6 +101,36 @@ export function transactionPromises(promise: Promised): void {
       userId,
     });
     assert.deepEqual(row, { n: "8" });
+  });
+
+  promise("who counts the admins behind the lock sees what others committed", async (database) => {
+    const admin = { roleId: 99, isActive: true };
+    const last = await database.insert("Users", { ...user("last"), role_id: 99 }, "user_id");
+    const other = await database.insert("Users", { ...user("other"), role_id: 1 }, "user_id");
+    const hasRead = Promise.withResolvers<void>();
+    const othersAreDone = Promise.withResolvers<void>();
+    const deactivation = database.transaction(async (tx) => {
+      await lockAdmins(tx, 99);
+      const before = await findUser(tx, other);
+      hasRead.resolve();
+      // An engine that let the others through would leave no admin.
+      await Promise.race([othersAreDone.promise, delay(300)]);
+      if (before?.roleId === 99) return;
+      await updateUser(tx, other, { is_active: false });
+    });
+    await hasRead.promise;
+    await database.transaction(async (tx) => {
+      await lockAdmins(tx, 99);
+      await updateUser(tx, other, { role_id: 99 });
+    });
+    await database.transaction(async (tx) => {
+      await lockAdmins(tx, 99);
+      if ((await countAdmins(tx, { ...admin, exceptUserId: last })) > 0)
+        await updateUser(tx, last, { role_id: 1 });
+    });
+    othersAreDone.resolve();
+    await deactivation;
+    assert.equal(await countAdmins(database, admin), 1);
   });
 
   promise(

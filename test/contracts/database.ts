@@ -166,10 +166,10 @@ export function databaseContract(
       },
     );
 
-    promise("what stands in a text or a comment is no parameter", async (database) => {
+    promise("what stands in a text is no parameter", async (database) => {
       await assert.rejects(database.all("SELECT @a AS a"), TypeError);
-      const row = await database.first("SELECT '@b' AS a, @c AS c /* @d */ -- @e", { c: "f" });
-      assert.deepEqual(row, { a: "@b", c: "f" });
+      const row = await database.first("SELECT '@b''@d' AS a, @c AS c", { c: "f" });
+      assert.deepEqual(row, { a: "@b'@d", c: "f" });
     });
 
     promise(

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { openSqlServer } from "../../src/data/sqlserver.ts";
+import { countUsers } from "../../src/data/users.ts";
 import { ADMIN, startTestApp, USER } from "../support/app.ts";
 import { testServer } from "../support/sqlserver.ts";
 import { openStandInDatabase } from "../support/tds/database.ts";
@@ -63,4 +65,49 @@ test("the admins that are left are counted only after a write that locks them", 
     );
     assert.ok(lock >= 0 && lock < count, sent.join("\n"));
   }
+});
+
+test("an admin is left when three updates interleave: promote X, demote the last one, deactivate X", async (t) => {
+  const reading = Promise.withResolvers<void>();
+  const others = Promise.withResolvers<void>();
+  let heldUser: number | undefined;
+  /** Holds the answer to the first transaction that reads `heldUser`, as a slow network would, but not for ever. */
+  function slowed(session: Session): Session {
+    let isInTransaction = false;
+    return {
+      ...session,
+      async call(call) {
+        const answer = await session.call(call);
+        const isIt = Object.values(call.params).some(({ cell }) => cell === heldUser);
+        if (isInTransaction && isIt && /^SELECT.* FROM Users u\s/s.test(call.text)) {
+          heldUser = undefined;
+          reading.resolve();
+          await Promise.race([others.promise, delay(1_000)]);
+        }
+        return answer;
+      },
+      transaction(step) {
+        isInTransaction = step === "begin";
+        return session.transaction(step);
+      },
+    };
+  }
+  const { env, remove } = await openStandInDatabase(slowed);
+  const app = await startTestApp({}, { name: "a stand-in", open: async () => ({ env, remove }) });
+  t.after(() => app.close());
+  const admins = () => countUsers(app.app.database, { roleId: ADMIN, isActive: true });
+  const last = await app.person({ roleId: ADMIN });
+  const x = await app.person();
+  const update = (id: number, json: object) =>
+    app.call("PATCH", `/api/v1/users/${id}`, { as: last, json });
+  assert.equal(await admins(), 1);
+
+  heldUser = x.id;
+  const deactivation = update(x.id, { is_active: false });
+  await reading.promise;
+  await update(x.id, { role_id: ADMIN });
+  await update(last.id, { role_id: USER });
+  others.resolve();
+  await deactivation;
+  assert.equal(await admins(), 1);
 });

@@ -67,18 +67,6 @@ test("a full disk is unavailable, undoes the transaction, and heals with room", 
   assert.ok(await database.first(left));
 });
 
-test("times that another program wrote in SQLite's own form are UTC", async (t) => {
-  const database = openSqlite({ file: ":memory:" });
-  t.after(() => database.close());
-  await database.migrate();
-  await database.run(
-    "INSERT INTO Logs (log_timestamp, action_type) VALUES ('2026-01-31 10:20:30', 'x')",
-  );
-  assert.deepEqual(await database.first("SELECT log_timestamp AS time FROM Logs"), {
-    time: new Date("2026-01-31T10:20:30Z"),
-  });
-});
-
 test("more statements than are kept prepared are all answered", async (t) => {
   const database = openSqlite({ file: ":memory:" });
   t.after(() => database.close());

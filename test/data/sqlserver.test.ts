@@ -31,13 +31,15 @@ const UNAVAILABLE = { name: "AppError", code: "unavailable" };
 interface Script {
   /** The answer to each statement but the pool's own check; `ONE` by default. */
   call?: (call: Call) => Answer | Promise<Answer>;
+  /** The answer to the pool's own check. */
+  check?: () => Answer;
   transaction?: (step: TransactionStep) => Answer;
 }
 
 /** A session that answers by `script` and knows whether a transaction is open in it. */
 function scripted(script: Script, open: Set<Session>): Session {
   const session: Session = {
-    call: (call) => (call.text === "SELECT 1;" ? ONE : (script.call?.(call) ?? ONE)),
+    call: (call) => (call.text === "SELECT 1;" ? script.check?.() : script.call?.(call)) ?? ONE,
     transaction(step) {
       const answer = script.transaction?.(step) ?? {};
       if (step === "begin") open.add(session);
@@ -375,7 +377,32 @@ describe("SQL Server: the pool", () => {
     const { database, standIn } = await connected(t, {}, { poolMax: 1 });
     await database.ping();
     standIn.dropAll();
+    await new Promise((resolve) => setTimeout(resolve, 50));
     assert.equal(await database.run("DELETE FROM A"), 1);
+  });
+
+  it("asks the server before use only when a connection was idle for more than a second", async (t) => {
+    let checks = 0;
+    const script: Script = {
+      check() {
+        checks++;
+        return ONE;
+      },
+    };
+    const { database, standIn } = await connected(t, script, { poolMax: 1 });
+    for (let n = 0; n < 5; n++) await database.transaction((tx) => tx.run("DELETE FROM A"));
+    assert.equal(checks, 0);
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    await database.ping();
+    await database.ping();
+    assert.equal(checks, 1);
+
+    // What the socket does not show: the server has forgotten the session.
+    const before = standIn.logins.length;
+    script.check = () => "drop";
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    assert.equal(await database.run("DELETE FROM A"), 1);
+    assert.equal(standIn.logins.length, before + 1);
   });
 
   it("replaces aged connections, and drops no query under way", async (t) => {

@@ -35,3 +35,27 @@ test("chores are done now and every minute, one round at a time, also after a fa
   t.mock.timers.tick(120_000);
   assert.equal(rounds.length, 2);
 });
+
+test("chores asked for are done within a second, once for all that ask, or after the round under way", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval", "setTimeout"] });
+  const rounds: PromiseWithResolvers<void>[] = [];
+  const chores = startChores(() => {
+    const round = Promise.withResolvers<void>();
+    rounds.push(round);
+    return round.promise;
+  }, silent);
+  for (let asked = 0; asked < 3; asked++) chores.soon();
+  t.mock.timers.tick(1000);
+  await settle();
+  assert.equal(rounds.length, 1, "the first round is under way");
+  rounds[0]?.resolve();
+  await settle();
+  assert.equal(rounds.length, 2);
+  rounds[1]?.resolve();
+  await settle();
+  chores.soon();
+  await chores.stop();
+  t.mock.timers.tick(120_000);
+  await settle();
+  assert.equal(rounds.length, 2, "none after the end");
+});

@@ -6,6 +6,7 @@ import { insertUser } from "../../src/data/users.ts";
 import { SYSTEM } from "../../src/domain/audit.ts";
 import { createLogin } from "../../src/domain/login.ts";
 import { createPasswords } from "../../src/security/passwords.ts";
+import { coreOf } from "../support/core.ts";
 import { refusal, setUp } from "./session-support.ts";
 
 const unauthenticated = refusal("not_authenticated", "Incorrect email or password");
@@ -44,7 +45,7 @@ test("every login costs one comparison at the full cost, whoever is asked for", 
       roleId: null,
     });
   }
-  const login = createLogin({ database, passwords, sessions, now: () => new Date() });
+  const login = createLogin(coreOf(database), passwords, sessions);
   const attempts: [address: string, secret: string, refused?: (error: unknown) => boolean][] = [
     ["nobody@example.com", "passw0rd!", unauthenticated],
     ["no address at all", "passw0rd!", unauthenticated],

@@ -7,6 +7,7 @@ import { SYSTEM } from "../../src/domain/audit.ts";
 import { createRegistration } from "../../src/domain/registration.ts";
 import { createUsers } from "../../src/domain/users.ts";
 import { createPasswords } from "../../src/security/passwords.ts";
+import { callerOf, coreOf } from "../support/core.ts";
 import { refusal } from "./session-support.ts";
 
 const NOW = new Date("2026-02-26T14:30:00.000Z");
@@ -26,7 +27,11 @@ async function collating(t: TestContext) {
     await database.close();
   });
   let count = 0;
-  const insert = (username: string, email = `${++count}@example.org`) =>
+  const insert = (
+    username: string,
+    email = `${++count}@example.org`,
+    roleId: number | null = null,
+  ) =>
     insertUser(database, {
       fullName: "Amina Haddad",
       email,
@@ -34,14 +39,18 @@ async function collating(t: TestContext) {
       passwordHash: "-",
       createdAt: NOW,
       isActive: true,
-      roleId: null,
+      roleId,
     });
+  const admin = () => insert("the.admin", "admin@example.org", 99);
   const register = (input: { email?: string; username?: string }, on: Database = database) =>
-    createRegistration({ database: on, passwords, now: () => NOW }).register(
+    createRegistration(
+      coreOf(on, () => NOW),
+      passwords,
+    ).register(
       { full_name: "John Smith", email: "john@example.com", password: "passw0rd!", ...input },
       SYSTEM,
     );
-  return { database, insert, register };
+  return { database, insert, admin, register };
 }
 
 describe("names that only the database holds equal", () => {
@@ -53,11 +62,12 @@ describe("names that only the database holds equal", () => {
   });
 
   test("are taken on renaming", async (t) => {
-    const { database, insert } = await collating(t);
+    const { database, insert, admin } = await collating(t);
     await insert("كتاب_x");
     const userId = await insert("amina", "amina@example.com");
-    const users = createUsers({ database, sessions: {} as never, now: () => NOW });
-    const rename = (changes: object) => users.update(userId, changes, "user_admin_update", SYSTEM);
+    const users = createUsers(coreOf(database), {} as never);
+    const caller = await callerOf(database, await admin());
+    const rename = (changes: object) => users.update(caller, userId, changes);
     const exists = refusal("bad_request", "Username already exists");
     await assert.rejects(rename({ username: "كتـاب_x" }), exists);
     await assert.rejects(rename({ username: "كتـاب_x", email: "new@example.com" }), exists);
@@ -116,14 +126,15 @@ describe("a race that is lost at the commit", () => {
   });
 
   test("for a changed name or address is told as taken", async (t) => {
-    const { database, insert } = await collating(t);
+    const { database, insert, admin } = await collating(t);
     const userId = await insert("amina", "amina@example.com");
+    const caller = await callerOf(database, await admin());
     const rename = (changes: object, meanwhile?: () => Promise<void>) =>
-      createUsers({
-        database: refusing(database, 1, meanwhile),
-        sessions: {} as never,
-        now: () => NOW,
-      }).update(userId, changes, "user_admin_update", SYSTEM);
+      createUsers(coreOf(refusing(database, 1, meanwhile)), {} as never).update(
+        caller,
+        userId,
+        changes,
+      );
     const taken = (what: string) => refusal("bad_request", `${what} already exists`);
     await assert.rejects(rename({ username: "jack" }), taken("Username"));
     await assert.rejects(rename({ email: "jack@example.com" }), taken("Email"));

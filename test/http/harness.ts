@@ -35,6 +35,7 @@ export async function startServer(
     log,
     corsOrigins: [],
     trustProxy: false,
+    maxConnections: 1_000,
     ...options,
   });
   const { port } = await server.listen(0, "127.0.0.1");

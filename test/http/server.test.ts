@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
-import { AppError, unavailable } from "../../src/errors.ts";
+import { AppError } from "../../src/errors.ts";
 import { json } from "../../src/http/replies.ts";
 import type { Request, Route } from "../../src/http/request.ts";
 import { HttpServer } from "../../src/http/server.ts";
+import { until } from "../support/wait.ts";
 import { exchangeRaw, startServer } from "./harness.ts";
 
 type Handler = Route["handler"];
@@ -43,9 +44,9 @@ describe("errors", () => {
     ],
     [
       "a 503",
-      unavailable("The database", new Error("secret"), 7),
+      new AppError("unavailable", "No", { headers: { "Retry-After": "7" } }),
       503,
-      undefined,
+      { detail: "No" },
       { "retry-after": "7" },
     ],
     [
@@ -201,7 +202,7 @@ describe("replies", () => {
   });
 
   test("CORS answers known origins only, also on errors and preflights", async (t) => {
-    const server = await startServer(t, [get("/", () => json(1, 200, { Vary: "Accept" }))], {
+    const server = await startServer(t, [get("/", () => json(1))], {
       corsOrigins: ["http://ui.example"],
     });
     const ask = async (
@@ -215,7 +216,7 @@ describe("replies", () => {
     assert.equal(good.get("access-control-allow-origin"), "http://ui.example");
     assert.equal(good.get("access-control-allow-credentials"), "true");
     assert.match(good.get("access-control-expose-headers") ?? "", /X-Request-Id, X-Total-Count/);
-    assert.equal(good.get("vary"), "Origin, Accept");
+    assert.equal(good.get("vary"), "Origin");
     assert.equal(
       (await ask("/nowhere", "http://ui.example")).get("access-control-allow-origin"),
       "http://ui.example",
@@ -239,6 +240,34 @@ describe("replies", () => {
       (await ask("/", "http://evil.example", preflight)).get("access-control-allow-methods"),
       null,
     );
+  });
+});
+
+describe("connections", () => {
+  test("beyond the limit are dropped, which the log tells once, until another ends", async (t) => {
+    const server = await startServer(t, [get("/", () => json(1))], { maxConnections: 2 });
+    const open = () => connect(server.port, "127.0.0.1").on("error", () => {});
+    const kept = [open(), open()];
+    await Promise.all(kept.map((socket) => once(socket, "connect")));
+    for (const _ of [1, 2, 3]) {
+      const dropped = open().on("data", () => assert.fail("an answer"));
+      dropped.write("GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+      await new Promise((resolve) => dropped.once("close", resolve));
+    }
+    const lines = server.lines.filter(({ level }) => level === "warn");
+    assert.deepEqual(
+      lines.map(({ maxConnections }) => maxConnections),
+      [2],
+    );
+    kept[0]?.write("GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    kept[0]?.resume();
+    const passes = () =>
+      fetch(server.url).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await until(passes, "room for another connection");
+    kept[1]?.destroy();
   });
 });
 
@@ -300,6 +329,7 @@ describe("closing", () => {
       log,
       corsOrigins: [],
       trustProxy: false,
+      maxConnections: 1,
     });
     await assert.rejects(second.listen(port, "127.0.0.1"), { code: "EADDRINUSE" });
     await second.close(0);

@@ -73,6 +73,24 @@ describe("streamed replies", () => {
     assert.equal((await fetch(`${server.url}/gone`)).status, 500);
   });
 
+  test("a malformed body of the request is a 400, though its answer is a stream", async (t) => {
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const server = await startServer(t, [
+      get("/", async ({ signal }) => {
+        begin();
+        await once(signal, "abort");
+        return { status: 200, headers: {}, body: Readable.from([Buffer.from("abc")]) };
+      }),
+    ]);
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write("GET / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n");
+    await begun;
+    socket.write("zz\r\n");
+    const [chunk] = await once(socket, "data");
+    assert.match(String(chunk), /^HTTP\/1\.1 400 /);
+    socket.destroy();
+  });
+
   for (const [promise, chunks, error] of [
     ["that fails half-way", ["abc"], new Error("disk")],
     ["that is shorter than announced", ["abc"], undefined],

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect } from "node:net";
 import { finished } from "node:stream/promises";
 import { describe, test } from "node:test";
@@ -93,6 +94,20 @@ describe("whatever ends an upload", () => {
     assert.equal(answer.status, 408);
     assert.equal(server.ends.length, 1);
     assert.equal((server.ends[0] as AppError).code, "request_timeout");
+  });
+
+  test("a slow but steady upload is read, however long it takes in all", async (t) => {
+    const server = await uploads(t, {}, 5_000);
+    const body = form(filePart("abcdefghij"));
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write(head(body.length));
+    const answered = once(socket, "data");
+    for (let at = 0; at < body.length; at += 5) {
+      socket.write(body.subarray(at, at + 5));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.match(String((await answered)[0]), /^HTTP\/1\.1 200 /);
+    socket.destroy();
   });
 
   test("a consumer slower than the idle time is no stall", async (t) => {

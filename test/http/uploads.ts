@@ -72,7 +72,8 @@ export async function uploads(
           ),
       },
     ],
-    { bodyIdleTimeoutMs: idle },
+    // The limit for whole bodies is not for uploads.
+    { bodyIdleTimeoutMs: idle, bodyTimeoutMs: 50 },
   );
   return { ...server, ends, opened: () => opened };
 }

@@ -281,18 +281,19 @@ test("compose.yaml sets all that the server needs in production", async () => {
     ),
   ]);
   const config = loadConfig({ ENVIRONMENT: "production", ...Object.fromEntries(environment) });
-  const hosts = [config.database, config.content].map((part) =>
+  const hosts = [config.SQL_SERVER, config.MONGO_HOST].map((part) =>
     "server" in part ? part.server : "host" in part ? part.host : "",
   );
-  assert.ok(config.broker.kind === "rabbitmq" && config.storage.kind === "azure");
-  hosts.push(new URL(config.broker.url).hostname);
+  assert.ok(config.MESSAGE_BROKER_URL.kind === "rabbitmq");
+  assert.equal(config.BLOB_STORAGE_TYPE, "azure");
+  hosts.push(new URL(config.MESSAGE_BROKER_URL.url).hostname);
   for (const host of hosts) assert.ok(host in services, `${host} is a service`);
-  const { connectionString } = config.storage;
+  const { BLOB_CONNECTION_STR: connectionString = "" } = config;
   const blobHost = /BlobEndpoint=http:\/\/([\w.]+):10000;/.exec(connectionString)?.[1] ?? "";
   assert.ok(services.azurite.networks.default.aliases.includes(blobHost), `${blobHost} is Azurite`);
   const account = /AccountName=(\w+);/.exec(connectionString)?.[1] ?? "";
   assert.ok(services.azurite.environment.AZURITE_ACCOUNTS.startsWith(`${account}:`));
-  assert.ok(Number.parseInt(services.server.stop_grace_period, 10) > config.shutdownTimeoutSeconds);
+  assert.ok(Number.parseInt(services.server.stop_grace_period, 10) > config.SHUTDOWN_TIMEOUT);
 });
 
 interface Service {

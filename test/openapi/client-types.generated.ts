@@ -107,6 +107,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End the session
+         * @description The session's access and refresh tokens stop working at once. Other sessions of the account go on.
+         */
+        post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/password-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set a new password with a reset token
+         * @description The token comes from an administrator (`POST /api/v1/users/{user_id}/password-reset`) and works once. All sessions of the account end.
+         */
+        post: operations["resetPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -171,6 +211,26 @@ export interface paths {
         patch: operations["updateMe"];
         trace?: never;
     };
+    "/api/v1/users/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change one's own password
+         * @description Every other session of the account ends.
+         */
+        post: operations["changePassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{user_id}": {
         parameters: {
             query?: never;
@@ -184,7 +244,8 @@ export interface paths {
             };
             cookie?: never;
         };
-        get?: never;
+        /** Read an account */
+        get: operations["getUser"];
         put?: never;
         post?: never;
         /**
@@ -225,6 +286,32 @@ export interface paths {
          * @description Takes no body. Activating twice is fine.
          */
         patch: operations["activateUser"];
+        trace?: never;
+    };
+    "/api/v1/users/{user_id}/password-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Issue a reset token
+         * @description For somebody who forgot their password: hand them the token, which works once, for an hour, at `POST /api/v1/auth/password-reset`. It is shown only here. A token that was issued before is dead.
+         */
+        post: operations["issuePasswordReset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/roles": {
@@ -428,7 +515,8 @@ export interface paths {
             };
             cookie?: never;
         };
-        get?: never;
+        /** Read a virtual path */
+        get: operations["getPath"];
         put?: never;
         post?: never;
         /**
@@ -525,6 +613,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the audit trail
+         * @description Newest first.
+         */
+        get: operations["listLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -576,14 +684,15 @@ export interface components {
          * @description RFC 3339 in UTC.
          */
         Instant: string;
+        /**
+         * Format: password
+         * @description At least one digit and one character that is neither letter nor digit, of any script; at most 72 bytes in UTF-8.
+         */
+        NewPassword: string;
         Registration: {
             full_name: components["schemas"]["FullName"];
             email: components["schemas"]["Email"];
-            /**
-             * Format: password
-             * @description At least one digit and one character that is neither letter nor digit, of any script; at most 72 bytes in UTF-8.
-             */
-            password: string;
+            password: components["schemas"]["NewPassword"];
             username?: components["schemas"]["Username"];
         };
         /** @description Other parameters of OAuth 2.0 may be sent and have no meaning here. */
@@ -619,6 +728,19 @@ export interface components {
             role_id: number | null;
             is_active: boolean;
             created_at: components["schemas"]["Instant"];
+        };
+        PasswordChange: {
+            /** Format: password */
+            current_password: string;
+            new_password: components["schemas"]["NewPassword"];
+        };
+        PasswordReset: {
+            reset_token: string;
+            new_password: components["schemas"]["NewPassword"];
+        };
+        IssuedReset: {
+            reset_token: string;
+            expires_at: components["schemas"]["Instant"];
         };
         SelfUpdate: {
             /** @description The account's own, or one as `FullName`. */
@@ -695,6 +817,23 @@ export interface components {
         DocumentPage: {
             total: number;
             items: components["schemas"]["Document"][];
+        };
+        LogPage: {
+            total: number;
+            items: components["schemas"]["LogItem"][];
+        };
+        LogItem: {
+            log_id: number;
+            /** Format: date-time */
+            log_timestamp: string | null;
+            /** @description The kind of event. */
+            action_type: string;
+            /** @description Who acted; null when nobody was known or they have been deleted since. */
+            user_id: number | null;
+            /** @description The user, document or path that it happened to. */
+            entity_id: number | null;
+            /** @description Who (`actor_id`), from where (`address`), in which request, when, and what belongs to this kind of event. Rows that other programs wrote may have any text, or nothing. */
+            details: Record<string, never> | string | null;
         };
         /** @description What older servers stored may lack size, media type and hash. */
         DocumentDetail: {
@@ -1183,6 +1322,11 @@ export interface components {
          */
         "Content-Disposition": string;
         /**
+         * @description A browser that shows the file all the same runs nothing in it.
+         * @example sandbox
+         */
+        Sandbox: "sandbox";
+        /**
          * @description How many bytes follow.
          * @example 17
          */
@@ -1473,6 +1617,86 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session is over. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthorized"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    resetPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reset_token": "3Zk0cX1rYh8uVwQnB5tLd7sJ2fMaPeGxR9yTiKoUvEs",
+                 *       "new_password": "كلمة مرور 9 أخرى"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordReset"];
+            };
+        };
+        responses: {
+            /** @description The new password is set. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The token is unknown, used, replaced or expired, or its account is gone or not active; which is not told. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The reset token is not valid, was used or has expired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
     listUsers: {
         parameters: {
             query?: {
@@ -1701,6 +1925,111 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    changePassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "current_password": "كلمة مرور 7 طويلة",
+                 *       "new_password": "كلمة مرور 8 جديدة"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description The new password is set. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The current password is wrong. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The current password is wrong."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The account. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user_id": 2,
+                     *       "full_name": "Salma Haddad",
+                     *       "email": "salma@example.org",
+                     *       "username": "salma_example",
+                     *       "role": "User",
+                     *       "role_id": 1,
+                     *       "is_active": true,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchUser"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
     deleteUser: {
         parameters: {
             query?: never;
@@ -1873,6 +2202,49 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            404: components["responses"]["NoSuchUser"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    issuePasswordReset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example 2
+                 */
+                user_id: components["parameters"]["user_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The token. `Location` is where it is used. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "reset_token": "3Zk0cX1rYh8uVwQnB5tLd7sJ2fMaPeGxR9yTiKoUvEs",
+                     *       "expires_at": "2026-02-26T15:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["IssuedReset"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2175,7 +2547,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document with every stage of its processing, and what a worker measured (null before). */
+            /** @description The document with every stage of its processing. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2390,6 +2762,7 @@ export interface operations {
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Security-Policy": components["headers"]["Sandbox"];
                     "Content-Length": components["headers"]["Content-Length"];
                     [name: string]: unknown;
                 };
@@ -2406,6 +2779,7 @@ export interface operations {
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "Content-Security-Policy": components["headers"]["Sandbox"];
                     "Content-Length": components["headers"]["Content-Length"];
                     "Content-Range": components["headers"]["Content-Range"];
                     [name: string]: unknown;
@@ -2589,6 +2963,51 @@ export interface operations {
             };
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getPath: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The virtual path's id.
+                 * @example 3
+                 */
+                path_id: components["parameters"]["path_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The path. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 3,
+                     *       "full_path": "archive/correspondence",
+                     *       "description": "Letters in and out",
+                     *       "depth": 2,
+                     *       "created_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Path"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            404: components["responses"]["NoSuchPath"];
             422: components["responses"]["ValidationFailed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2806,6 +3225,91 @@ export interface operations {
             };
             404: components["responses"]["NotInDev"];
             500: components["responses"]["InternalError"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listLogs: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: components["parameters"]["limit"];
+                /**
+                 * @description Only this kind of event.
+                 * @example document_upload
+                 */
+                action_type?: string;
+                /**
+                 * @description Only what this user did, also when they have been deleted since.
+                 * @example 2
+                 */
+                user_id?: number;
+                /**
+                 * @description Only what happened at this instant (RFC 3339) or later.
+                 * @example 2026-02-01T00:00:00Z
+                 */
+                since?: string;
+                /**
+                 * @description Only what happened before this instant (RFC 3339).
+                 * @example 2026-03-01T00:00:00Z
+                 */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of the trail, and how many rows there are on all pages together. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "total": 1,
+                     *       "items": [
+                     *         {
+                     *           "log_id": 12,
+                     *           "log_timestamp": "2026-02-26T14:30:00.123Z",
+                     *           "action_type": "document_upload",
+                     *           "user_id": 2,
+                     *           "entity_id": 1,
+                     *           "details": {
+                     *             "actor_id": 2,
+                     *             "address": "127.0.0.1",
+                     *             "request_id": "5f0c5a6e-3a4b-4a52-8c0b-6f3c8f8d8e11",
+                     *             "at": "2026-02-26T14:30:00.123Z",
+                     *             "event_id": "0b9d4c1e-27a3-4d6e-9a35-6d1f0f6f4c55",
+                     *             "filename": "letter.txt",
+                     *             "path": "archive/letters",
+                     *             "size": 17,
+                     *             "sha256": "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LogPage"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["AdminsOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
             default: components["responses"]["Refused"];
         };
     };

@@ -49,7 +49,7 @@ test("the pages load files of this server only, under a strict policy", async (t
     const page = body.toString("utf8");
     assert.doesNotMatch(page, /https?:|<script>|<style/);
     const files = [...page.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, address]) => address);
-    assert.ok(files.length > 1);
+    assert.ok(files.length > 0);
     for (const file of files) {
       const { status, headers } = await fetch(server.url + file);
       assert.equal(status, 200, file);

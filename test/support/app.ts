@@ -9,14 +9,18 @@ import { type App, startApp } from "../../src/app.ts";
 import type { ConsumingBroker, Delivery } from "../../src/broker/broker.ts";
 import { loadConfig } from "../../src/config.ts";
 import { insertUser } from "../../src/data/users.ts";
+import { verifyTrail } from "../../src/domain/audit-verify.ts";
 import { createSessions } from "../../src/domain/sessions.ts";
 import { createLogger } from "../../src/log.ts";
+import { auditSecrets } from "../../src/parts.ts";
 import { createJwt, type Jwt } from "../../src/security/jwt.ts";
 import { readOrMakeSecret } from "../../src/security/secret-file.ts";
 import { assertDocumented } from "../openapi/validator.ts";
 import { type Answer, open, type SendOptions, send } from "./client.ts";
+import { coreOf } from "./core.ts";
 import { ENGINES, type Engine, SQL_SERVER_SKIPPED } from "./engines.ts";
 import { partsFromEnvironment } from "./parts.ts";
+import { until } from "./wait.ts";
 
 /** Everybody's password, and its hash at cost 4. */
 export const PASSWORD = "Correct horse 1!";
@@ -108,9 +112,12 @@ export async function startTestApp(
     ...engineParts.env,
     ...options.env,
   });
-  const jwt = createJwt({ secret: config.jwtSecret ?? readOrMakeSecret(folder), previous: [] });
+  const jwt = createJwt({
+    secret: config.JWT_SECRET_KEY ?? readOrMakeSecret(folder),
+    previous: [],
+  });
   const log = createLogger({
-    level: config.logLevel,
+    level: config.LOG_LEVEL,
     readable: false,
     write: (line) => lines.push(JSON.parse(line)),
   });
@@ -119,12 +126,17 @@ export async function startTestApp(
     passwordCost: options.passwordCost ?? 4,
     ...(options.folder === undefined ? { databaseFile: ":memory:" } : {}),
   });
-  const sessions = createSessions({
-    database: app.database,
+  // Whatever a test does, the audit trail is whole when the server has stopped.
+  let trail: Awaited<ReturnType<typeof verifyTrail>> | undefined;
+  const closeDatabase = app.database.close;
+  app.database.close = async () => {
+    trail = await verifyTrail(app.database, auditSecrets(config));
+    await closeDatabase();
+  };
+  const sessions = createSessions(coreOf(app.database, now), {
     jwt,
-    accessTtlSeconds: config.accessTokenMinutes * 60,
-    refreshTtlSeconds: config.refreshTokenDays * 24 * 60 * 60,
-    now,
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
   const people = new Map<Role, Promise<Person>>();
   const secrets = new Set<string>([PASSWORD, PASSWORD_HASH, SECRET]);
@@ -168,7 +180,7 @@ export async function startTestApp(
   return {
     url: app.url,
     app,
-    queue: config.queueName,
+    queue: config.OCR_QUEUE_NAME,
     folder,
     lines,
     jwt,
@@ -181,7 +193,7 @@ export async function startTestApp(
       const answer = await send(app.url, method, path, { ...rest, headers });
       checkAlways(answer);
       assertDocumented({ ...answer, method, path, body: answer.bytes });
-      for (const name of ["access_token", "refresh_token"]) {
+      for (const name of ["access_token", "refresh_token", "reset_token"]) {
         if (typeof answer.body?.[name] === "string") secrets.add(answer.body[name]);
       }
       return answer;
@@ -197,7 +209,7 @@ export async function startTestApp(
       const all = Promise.withResolvers<void>();
       const broker = app.broker as ConsumingBroker;
       const consumer = await broker.consume(
-        config.queueName,
+        config.OCR_QUEUE_NAME,
         async (delivery) => {
           taken.push(delivery);
           if (distinct() >= wanted) all.resolve();
@@ -222,6 +234,7 @@ export async function startTestApp(
       await engineParts.remove();
       const logged = JSON.stringify(lines);
       for (const secret of secrets) assert.ok(!logged.includes(secret), "a secret in the log");
+      assert.ok(trail?.isWhole !== false, trail?.lines.join("\n"));
     },
   };
 }
@@ -296,4 +309,10 @@ function testTogether(engine: Engine, tests: readonly { title: string; work: Wor
   });
   after(() => shared?.close());
   for (const { title, work } of tests) test(title, (t) => work(shared as TestApp, t));
+}
+
+/** Waits until the server has sealed its audit trail: it opens no transaction by itself until something is recorded again. */
+export async function trailSealed({ app: { database } }: TestApp): Promise<void> {
+  const sql = "SELECT log_id FROM Logs WHERE chain_epoch IS NOT NULL AND chain_sequence IS NULL";
+  await until(async () => !(await database.first(sql)), "the audit trail to be sealed");
 }

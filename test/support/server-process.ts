@@ -16,6 +16,8 @@ export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
   readonly lines: LogLine[];
+  /** All that it wrote to standard error so far. */
+  complaints(): string;
   /** Sends a signal; `exit` tells how it ended. */
   kill(signal: NodeJS.Signals): void;
   readonly exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
@@ -93,5 +95,12 @@ export async function startServer(
       reject(new Error(`The server ended with ${code}: ${complaints}${JSON.stringify(lines)}`)),
     );
   });
-  return { url, pid: child.pid, lines, kill: (signal) => void child.kill(signal), exit };
+  return {
+    url,
+    pid: child.pid,
+    lines,
+    complaints: () => complaints,
+    kill: (signal) => void child.kill(signal),
+    exit,
+  };
 }

@@ -21,6 +21,7 @@ export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Every table, dependent ones first. */
 const TABLES = [
+  "Audit_Heads",
   "Rag_Ingest",
   "Ocr_Results",
   "Deletions",

@@ -1,11 +1,10 @@
 import { addColumn, createTable, type Migration } from "./migration.ts";
 
-/** Where a depth is known, it was there before. */
 const unless = "SELECT 1 AS found FROM Virtual_Paths WHERE depth > 0";
 
 /**
- * The oldest databases of the reference system keep no depth of a path, which 0001 needs. Younger
- * than 0001 and 0002: on a database that has run these it finds the column, and changes nothing.
+ * The oldest databases of the reference system keep no depth of a path, which 0001 needs. Released
+ * after 0002, where it finds the column and changes nothing.
  */
 export const pathDepth: Migration = {
   name: "0000-path-depth",

@@ -1,6 +1,6 @@
 import { createTable, type Migration, NOW, seedRole, seedRow } from "./migration.ts";
 
-/** What the reference system's database has. Where it made them, its tables stay as they are. */
+/** The tables of the reference system. */
 export const referenceTables: Migration = {
   name: "0001-reference-tables",
   steps: [

@@ -1,6 +1,6 @@
 import { addColumn, createIndex, createTable, type Migration } from "./migration.ts";
 
-/** What this server adds to the reference system's database, and indexes that serve its lists. */
+/** What this server adds, and indexes that serve its lists. */
 export const serverTables: Migration = {
   name: "0002-server-tables",
   steps: [
@@ -10,9 +10,9 @@ export const serverTables: Migration = {
     addColumn("Documents", "file_type", "VARCHAR(10) NULL"),
     addColumn("Documents", "description", "NVARCHAR(MAX) NULL"),
     addColumn("Documents", "sha256", "CHAR(64) NULL"),
-    // Long enough for `full_path/filename`, the key of a document of the reference system.
+    // Long enough for `full_path/filename`.
     addColumn("Documents", "blob_key", "NVARCHAR(800) NULL"),
-    // Keys that requests look up are NVARCHAR, as parameters are: they can't seek a VARCHAR index.
+    // Keys that requests look up are NVARCHAR, as parameters are, which can't seek a VARCHAR index.
     createTable("Sessions", [
       "session_id NVARCHAR(32) NOT NULL PRIMARY KEY",
       "user_id INT NOT NULL REFERENCES Users (user_id)",
@@ -33,7 +33,7 @@ export const serverTables: Migration = {
       "expires_at DATETIME2(3) NOT NULL",
       "used_at DATETIME2(3) NULL",
     ]),
-    // No reference to Documents: a confirmed message and a deleted document go in either order.
+    // No reference to Documents: message and document go in either order.
     createTable("Outbox", [
       "outbox_id BIGINT IDENTITY(1,1) PRIMARY KEY",
       "doc_id BIGINT NULL",
@@ -46,7 +46,7 @@ export const serverTables: Migration = {
       "claimed_until DATETIME2(3) NULL",
       "last_error NVARCHAR(400) NULL",
     ]),
-    // Blobs and texts to be removed: a deleted document's, or an upload's that is not committed.
+    // Of deleted documents, and of uploads that are not committed.
     createTable("Deletions", [
       "deletion_id BIGINT IDENTITY(1,1) PRIMARY KEY",
       "doc_id BIGINT NULL",

@@ -1,10 +1,10 @@
 import { addColumn, createIndex, createTable, type Migration } from "./migration.ts";
 
-/** What living beside the platform's workers takes. */
+/** For living beside the platform's workers. */
 export const ocrResults: Migration = {
   name: "0003-ocr-results",
   steps: [
-    // The cloud worker's last write; where the table is missing its message comes back for ever.
+    // The cloud worker writes it last; without the table its message comes back for ever.
     createTable("Ocr_Results", [
       "result_id BIGINT IDENTITY(1,1) PRIMARY KEY",
       "doc_id BIGINT NOT NULL REFERENCES Documents (doc_id)",
@@ -19,7 +19,7 @@ export const ocrResults: Migration = {
       "processed_at DATETIME NOT NULL DEFAULT getutcdate()",
     ]),
     createIndex("Ocr_Results_by_document", "Ocr_Results (doc_id)"),
-    // What proves that a blob which a worker has moved is the deleted document's.
+    // Proves that a blob which a worker has moved is the deleted document's.
     addColumn("Deletions", "sha256", "CHAR(64) NULL"),
   ],
 };

@@ -8,7 +8,6 @@ export interface Step {
   readonly unless?: string;
 }
 
-/** The same change on both engines. */
 export type Steps = Readonly<Record<Engine, Step>>;
 
 /** A change of the schema. Once released it is never edited: its checksum is in databases. */
@@ -17,7 +16,7 @@ export interface Migration {
   readonly steps: readonly Steps[];
 }
 
-/** The present instant, as a default and in a VALUES list. */
+/** The present instant. */
 export const NOW: Readonly<Record<Engine, string>> = {
   sqlite: "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
   sqlserver: "SYSUTCDATETIME()",
@@ -29,10 +28,7 @@ export function checksum(migration: Migration, engine: Engine): string {
   return createHash("sha256").update(JSON.stringify(steps)).digest("hex");
 }
 
-/**
- * SQLite's form of T-SQL. Declared types stay, because `sqlite.ts` reads values by them; text
- * compares without case, as in SQL Server's default collation.
- */
+/** SQLite's form of T-SQL. `sqlite.ts` reads values by the declared types. */
 function toSqlite(sql: string): string {
   return sql
     .replace(/\b(BIG)?INT IDENTITY\(1,1\) PRIMARY KEY/g, "INTEGER PRIMARY KEY AUTOINCREMENT")
@@ -53,7 +49,7 @@ export function tableExists(name: string): Readonly<Record<Engine, string>> {
   };
 }
 
-/** A table, where it is missing. `columns` are definitions in T-SQL, or the table's constraints. */
+/** A table, where it is missing. `columns` are T-SQL. */
 export function createTable(name: string, columns: readonly string[]): Steps {
   const table = `${name} (\n${columns.map((column) => `  ${column}`).join(",\n")}\n)`;
   return {
@@ -78,13 +74,13 @@ export function addColumn(table: string, column: string, type: string): Steps {
   };
 }
 
-/** An index. Names are `Table_by_what`: none of the reference system's can be in the way. */
+/** An index, named `Table_by_what`, as none of the reference system's is. */
 export function createIndex(name: string, on: string): Steps {
   const step = { sql: `CREATE INDEX ${name} ON ${on}` };
   return { sqlite: step, sqlserver: step };
 }
 
-/** A role with a number of its own, unless one of that number or name exists. */
+/** A role, unless one of that number or name exists. */
 export function seedRole(id: number, name: string, description: string): Steps {
   const values = `${id}, N'${name}', N'${description}'`;
   const where = `role_id = ${id} OR role_name = '${name}'`;

@@ -2,13 +2,10 @@ import type { Queryable } from "../database.ts";
 import { migrations, recordTable } from "./index.ts";
 import { checksum, type Engine, type Migration, tableExists } from "./migration.ts";
 
-/** Runs `work` in a transaction of which one at a time exists, whatever other processes do. */
+/** Runs `work` in a transaction, one at a time of all processes. */
 type Exclusively = <Result>(work: (tx: Queryable) => Promise<Result>) => Promise<Result>;
 
-/**
- * Runs what has not run yet, all of it or nothing, and returns the names. Throws what
- * `pendingMigrations` throws.
- */
+/** Runs what has not run yet, all of it or nothing; returns the names. */
 export function migrate(engine: Engine, exclusively: Exclusively): Promise<string[]> {
   return exclusively(async (tx) => {
     const names = await pendingMigrations(engine, tx);
@@ -31,27 +28,17 @@ async function apply(engine: Engine, tx: Queryable, migration: Migration): Promi
 
 /** Names of what has not run. Throws when a newer or an altered version made the database. */
 export async function pendingMigrations(engine: Engine, database: Queryable): Promise<string[]> {
-  const applied = await appliedMigrations(engine, database);
-  const known = new Set(migrations.map(({ name }) => name));
-  const unknown = [...applied.keys()].filter((name) => !known.has(name));
-  if (unknown.length > 0) {
-    const names = unknown.join(", ");
-    throw new Error(`The database is newer than this server: it has the migrations ${names}`);
-  }
-  for (const migration of migrations) {
-    const { name } = migration;
-    if (applied.has(name) && applied.get(name) !== checksum(migration, engine))
-      throw new Error(`The migration ${name} was another one when it ran on this database`);
-  }
-  return [...known].filter((name) => !applied.has(name));
-}
-
-/** The checksum of each migration that ran, by its name. */
-async function appliedMigrations(engine: Engine, database: Queryable) {
-  if (!(await database.first(tableExists("Schema_Migrations")[engine])))
-    return new Map<string, string>();
-  const rows = await database.all<{ name: string; checksum: string }>(
+  const names = migrations.map(({ name }) => name);
+  if (!(await database.first(tableExists("Schema_Migrations")[engine]))) return names;
+  const applied = await database.all<{ name: string; checksum: string }>(
     "SELECT name, checksum FROM Schema_Migrations ORDER BY name",
   );
-  return new Map(rows.map((row) => [row.name, row.checksum.trim()]));
+  for (const { name, checksum: sum } of applied) {
+    const migration = migrations.find((known) => known.name === name);
+    if (!migration)
+      throw new Error(`The database is newer than this server: it has the migration ${name}`);
+    if (sum.trim() !== checksum(migration, engine))
+      throw new Error(`The migration ${name} was another one when it ran on this database`);
+  }
+  return names.filter((name) => !applied.some((one) => one.name === name));
 }

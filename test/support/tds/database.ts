@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SqlServerOptions } from "../../../src/data/sqlserver-connection.ts";
 import { testServer } from "../sqlserver.ts";
-import { startStandIn } from "./server.ts";
+import { type Session, startStandIn } from "./server.ts";
 import { sqliteSession } from "./sqlite-session.ts";
 
 export interface StandInDatabase {
@@ -15,13 +15,18 @@ export interface StandInDatabase {
   remove(): Promise<void>;
 }
 
-/** An empty database for the SQL Server engine where there is no SQL Server: a stand-in that answers from SQLite. */
-export async function openStandInDatabase(): Promise<StandInDatabase> {
+/**
+ * An empty database for the SQL Server engine where there is no SQL Server: a stand-in that answers from SQLite. `around` may put
+ * itself between server and session.
+ */
+export async function openStandInDatabase(
+  around: (session: Session) => Session = (session) => session,
+): Promise<StandInDatabase> {
   const folder = await mkdtemp(join(tmpdir(), "nassaq-stand-in-"));
   const statements = new Set<string>();
   const file = join(folder, "stand-in.db");
   const standIn = await startStandIn({
-    open: () => sqliteSession(file, (text) => void statements.add(text)),
+    open: () => around(sqliteSession(file, (text) => void statements.add(text))),
   });
   const options: SqlServerOptions = {
     ...testServer("nassaq"),

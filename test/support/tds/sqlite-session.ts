@@ -5,7 +5,8 @@ import type { Answer, Session, TransactionStep } from "./server.ts";
 
 /**
  * Answers statements from a SQLite file, so that the Database contract runs through the real driver. T-SQL that SQLite lacks is
- * rewritten; what this proves is the way there and back, not that SQL Server would accept the statement.
+ * rewritten; what this proves is the way there and back, not that SQL Server would accept the statement. As with READ COMMITTED,
+ * transactions interleave: one reads what is committed, and waits for another only when it writes.
  */
 export function sqliteSession(
   file: string,
@@ -15,6 +16,7 @@ export function sqliteSession(
   database.function("datalength", { deterministic: true }, (value) => 2 * String(value).length);
   database.function("lower", { deterministic: true }, (value) => String(value).toLowerCase());
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
+  let isInTransaction = false;
 
   async function answer(work: () => Answer): Promise<Answer> {
     for (;;) {
@@ -33,6 +35,8 @@ export function sqliteSession(
       // The pool's own check, as the driver words it.
       if (text !== "SELECT 1;") onStatement(text);
       return answer(() => {
+        const isRead = text.startsWith("SELECT");
+        if (isInTransaction && !isRead && !database.isTransaction) database.exec("BEGIN IMMEDIATE");
         if (text.includes("sp_getapplock")) {
           return { result: { columns: [{ name: "result", type: "bigint" }], rows: [[0]] } };
         }
@@ -49,7 +53,8 @@ export function sqliteSession(
     },
     transaction: (step: TransactionStep) =>
       answer(() => {
-        database.exec({ begin: "BEGIN IMMEDIATE", commit: "COMMIT", rollback: "ROLLBACK" }[step]);
+        if (step !== "begin" && database.isTransaction) database.exec(step);
+        isInTransaction = step === "begin";
         return {};
       }),
     end() {

@@ -1,0 +1,75 @@
+import { type Database, ForeignKeyViolation, type Queryable } from "../data/database.ts";
+import { findSession } from "../data/sessions.ts";
+import { findUser, type User } from "../data/users.ts";
+import { AppError } from "../errors.ts";
+import type { Actor, Audit } from "./audit.ts";
+
+export const ADMIN_ROLE = 99;
+
+/** Each level asks for all that the one before asks (`spec/api.md`, Access levels). */
+export type Level = "user" | "active" | "admin";
+
+/** Who acts, as the guard of the routes found them. */
+export interface Caller extends Actor {
+  userId: number;
+  /** Null for a token of the reference system, which has no session. */
+  sessionId: string | null;
+  user: User;
+}
+
+export interface Authority {
+  /** The user as the database has them now. 401 or 403 when they may not. */
+  check(q: Queryable, caller: Omit<Caller, "user">, level: Level): Promise<User>;
+
+  /** A transaction that begins with `check`. 401 also when the caller is deleted before its end. */
+  act<Result>(
+    caller: Caller,
+    level: Level,
+    work: (tx: Queryable, user: User) => Promise<Result>,
+  ): Promise<Result>;
+}
+
+/** What every part of the domain that changes something is made with. */
+export interface Core {
+  database: Database;
+  authority: Authority;
+  audit: Audit;
+  now: () => Date;
+}
+
+/**
+ * Every change that a caller makes goes through `act`: a request may be held open while its caller
+ * is demoted. A token that expires meanwhile is good to the end.
+ */
+export function createAuthority(database: Database): Authority {
+  const check: Authority["check"] = async (q, { userId, sessionId }, level) => {
+    const user = await findUser(q, userId);
+    if (!user) throw badAccessToken();
+    if (level !== "user" && !user.isActive)
+      throw forbidden("Your account is pending role assignment. Please contact an administrator.");
+    if (sessionId !== null && !(await findSession(q, sessionId, userId))) throw badAccessToken();
+    if (level === "admin" && user.roleId !== ADMIN_ROLE)
+      throw forbidden("You are not authorized to perform this action.");
+    return user;
+  };
+
+  return {
+    check,
+
+    async act(caller, level, work) {
+      try {
+        return await database.transaction(async (tx) => work(tx, await check(tx, caller, level)));
+      } catch (error) {
+        // What the caller wrote, the audit row at least, references them.
+        if (error instanceof ForeignKeyViolation && !(await findUser(database, caller.userId)))
+          throw badAccessToken(error);
+        throw error;
+      }
+    },
+  };
+}
+
+export const badAccessToken = (cause?: unknown) =>
+  new AppError("not_authenticated", "Could not validate credentials", { cause });
+
+const forbidden = (detail: string) => new AppError("forbidden", detail);

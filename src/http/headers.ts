@@ -1,0 +1,77 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
+import { isIP, isIPv4 } from "node:net";
+
+/** The client's own `X-Request-Id` when it is 1–128 of `[A-Za-z0-9._-]`, else a new UUID. */
+export function requestId(headers: IncomingHttpHeaders): string {
+  const own = headers["x-request-id"];
+  return typeof own === "string" && /^[A-Za-z0-9._-]{1,128}$/.test(own) ? own : randomUUID();
+}
+
+/**
+ * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, else the peer's.
+ * IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
+ */
+export function clientAddress(
+  headers: IncomingHttpHeaders,
+  peer: string | undefined,
+  trustProxy: boolean,
+): string {
+  const forwarded = trustProxy ? String(headers["x-forwarded-for"]) : "";
+  // Some proxies add a port, and brackets around IPv6.
+  const hop = forwarded
+    .slice(forwarded.lastIndexOf(",") + 1)
+    .trim()
+    .replace(/^\[([^\]]+)\](:\d+)?$/, "$1")
+    .replace(/^([\d.]+):\d+$/, "$1");
+  const address = isIP(hop) ? hop : (peer ?? "unknown");
+  const mapped = address.replace(/^::ffff:/i, "");
+  return isIPv4(mapped) ? mapped : address;
+}
+
+/** The announced length of the body in bytes; 0 when it is chunked. */
+export function announcedLength(headers: IncomingHttpHeaders): number {
+  return Number(headers["content-length"] ?? 0);
+}
+
+/** Whether the headers announce a body; a chunked one may still turn out empty. */
+export function announcesBody(headers: IncomingHttpHeaders): boolean {
+  return headers["transfer-encoding"] !== undefined || announcedLength(headers) > 0;
+}
+
+export interface ParameterisedValue {
+  value: string;
+  parameters: ReadonlyMap<string, string>;
+}
+
+/** Without quotes it may be more than a token: clients send names with blanks. */
+const PARAMETER =
+  /[ \t]*;[ \t]*(?:$|([!#$%&'*+.^_`|~\w-]+)=(?:"((?:[^"\\]|\\.)*)"[ \t]*|([^;"\s][^;"]*)))/sy;
+const MEDIA_TYPE = /^[!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+$/;
+
+/**
+ * Splits `value; name=parameter; name="parameter"`, value and names in lower case. Undefined when
+ * it is malformed or names a parameter twice.
+ */
+export function parseParameterised(text: string): ParameterisedValue | undefined {
+  const [value = ""] = text.split(";", 1);
+  const parameters = new Map<string, string>();
+  PARAMETER.lastIndex = value.length;
+  while (PARAMETER.lastIndex < text.length) {
+    const [match, name, quoted, bare = ""] = PARAMETER.exec(text) ?? [];
+    if (match === undefined) return undefined;
+    // A semicolon ends the value.
+    if (name === undefined) break;
+    if (parameters.has(name.toLowerCase())) return undefined;
+    // Only `\"` and `\\` are escapes: browsers send any other backslash as it is.
+    const parameter = quoted?.replace(/\\(["\\])/g, "$1") ?? bare.trimEnd();
+    parameters.set(name.toLowerCase(), parameter);
+  }
+  return { value: value.trim().toLowerCase(), parameters };
+}
+
+/** A media type (RFC 9110 §8.3.1), or undefined when there is no well-formed one. */
+export function parseMediaType(header = ""): ParameterisedValue | undefined {
+  const parsed = parseParameterised(header);
+  return parsed && MEDIA_TYPE.test(parsed.value) ? parsed : undefined;
+}
