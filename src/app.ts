@@ -1,5 +1,6 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
+import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
 import { createAuthority } from "./domain/authority.ts";
@@ -8,9 +9,10 @@ import { startChores } from "./domain/chores.ts";
 import { createDeletions } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
+import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
-import { createSessions } from "./domain/sessions.ts";
+import { createLogout, createSessions } from "./domain/sessions.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
@@ -91,14 +93,14 @@ async function serve(
   onStop("passwords", () => passwords.close());
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
-  const authority = createAuthority(database);
-  const core = { database, authority, audit: trail.audit, now };
+  const core = { database, authority: createAuthority(database), audit: trail.audit, now };
   const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
   const sessions = createSessions(core, {
     jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
+  const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
@@ -106,6 +108,7 @@ async function serve(
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
+    await deleteExpiredPasswordResets(database, now());
     // A day late: a request may outlive its session.
     await deleteExpiredSessions(database, new Date(now().getTime() - 24 * 60 * 60 * 1000));
   }, log);
@@ -119,11 +122,13 @@ async function serve(
     auth: createAuthRoutes({
       registration,
       login: createLogin(core, passwords, sessions),
+      logout: createLogout(core),
       sessions,
+      passwordChanges,
       perAddress: createThrottle({ perMinute: config.AUTH_RATE_PER_ADDRESS }),
       perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
-    users: createUserRoutes({ database, users: createUsers(core, sessions) }),
+    users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
     documents: createDocumentRoutes({
       database,
       documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
@@ -143,15 +148,14 @@ async function serve(
   const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard({ database, sessions, authority }),
+    authorize: createGuard({ ...core, sessions }),
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
   });
   const { host, port } = await server.listen(config.PORT, config.HOST);
-  const timeout = config.SHUTDOWN_TIMEOUT * 1000;
-  onStop("server", () => server.close(timeout));
+  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });

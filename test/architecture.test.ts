@@ -89,6 +89,7 @@ const ARROWS: Record<string, string[]> = {
     "domain/",
     "security/",
     "broker/dispatcher",
+    "data/password-resets",
     "data/sessions",
   ],
   "cli/commands": [
@@ -265,8 +266,13 @@ test("a change of a caller begins by reading their authority", () => {
         /^(domain|routes)\//.test(file) && /\btransaction\b *[(<,;:}]/.test(source),
     )
     .map(([file]) => file);
-  // Registration, login and refresh have no caller yet; the server itself seals the audit trail.
-  const exceptions = ["domain/login.ts", "domain/registration.ts", "domain/sessions.ts"];
+  // Registration, login, refresh and the use of a reset token have no caller yet; the server itself seals the trail.
+  const exceptions = [
+    "domain/login.ts",
+    "domain/password-changes.ts",
+    "domain/registration.ts",
+    "domain/sessions.ts",
+  ];
   assert.deepEqual(openers.sort(), ["domain/audit-trail.ts", "domain/authority.ts", ...exceptions]);
   // What changes rows is given a transaction: only these write without one, what no caller decides.
   const writers = [...sources]

@@ -61,14 +61,15 @@ export async function swapTokens(
   return changed === 1;
 }
 
-/** Ends the live one of the sessions, or all live ones of the user; returns how many. */
+/** Ends the session, or those of the user but for `exceptSessionId`; returns how many lived. */
 export function revokeSessions(
   q: Queryable,
-  which: { sessionId: string } | { userId: number },
+  which: { sessionId: string } | { userId: number; exceptSessionId?: string },
   reason: string,
   now: Date,
 ): Promise<number> {
-  const condition = "userId" in which ? "user_id = @userId" : "session_id = @sessionId";
+  let condition = "userId" in which ? "user_id = @userId" : "session_id = @sessionId";
+  if ("exceptSessionId" in which) condition += " AND session_id <> @exceptSessionId";
   return q.run(
     `UPDATE Sessions SET revoked_at = @now, revoked_reason = @reason
      WHERE ${condition} AND revoked_at IS NULL`,

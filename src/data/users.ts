@@ -93,13 +93,19 @@ export interface UserChanges {
 export async function updateUser(
   q: Queryable,
   userId: number,
-  changes: UserChanges,
+  changes: UserChanges & { password_hash?: string },
 ): Promise<void> {
   const role = changes.role_id === null ? { role_id: await noRole(q) } : {};
   const values = { ...changes, ...role };
   const columns = Object.keys(values).map((column) => `${column} = @${column}`);
   const params = { ...values, userId } as Params;
   await q.run(`UPDATE Users SET ${columns.join(", ")} WHERE user_id = @userId`, params);
+}
+
+/** The user, whom nobody else changes before the transaction ends: a write locks their row. */
+export async function lockUser(tx: Queryable, userId: number): Promise<User | undefined> {
+  await tx.run("UPDATE Users SET is_active = is_active WHERE user_id = @userId", { userId });
+  return findUser(tx, userId);
 }
 
 /**

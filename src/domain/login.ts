@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { ForeignKeyViolation } from "../data/database.ts";
-import { findUser, findUserByEmail } from "../data/users.ts";
+import { findUser, findUserByEmail, lockUser } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
 import type { Actor } from "./audit.ts";
@@ -15,13 +15,20 @@ export type Login = ReturnType<typeof createLogin>;
  * wrong password; 403 for an inactive user whose password is right.
  */
 export function createLogin({ database, audit }: Core, passwords: Passwords, sessions: Sessions) {
-  return async (address: string, password: string, actor: Actor): Promise<Tokens> => {
+  return async (
+    address: string,
+    password: string,
+    actor: Actor,
+    signal?: AbortSignal,
+  ): Promise<Tokens> => {
     const known = await findUserByEmail(database, address);
-    const proved = await passwords.verify(password, known?.passwordHash);
+    const matches = await passwords.verify(password, known?.passwordHash, signal);
     // A refusal is returned, not thrown: its audit row is to be committed.
     const attempt = () =>
       database.transaction(async (tx) => {
-        const user = known && (await findUser(tx, known.userId));
+        const user = known && (await (matches ? lockUser : findUser)(tx, known.userId));
+        // The password may have been changed since.
+        const proved = matches && user?.passwordHash === known?.passwordHash;
         const by = { ...actor, userId: user?.userId ?? null };
         if (user?.isActive && proved) {
           const tokens = await sessions.open(tx, user);

@@ -28,9 +28,14 @@ export type Registration = ReturnType<typeof createRegistration>;
 
 export function createRegistration({ database, audit, now }: Core, passwords: Passwords) {
   /** 400 when the address or the name is taken. */
-  async function insert(input: NewAccount, isAdmin: boolean, actor: Actor): Promise<User> {
+  async function insert(
+    input: NewAccount,
+    isAdmin: boolean,
+    actor: Actor,
+    signal?: AbortSignal,
+  ): Promise<User> {
     await refuseTaken(database, input, TAKEN);
-    const passwordHash = await passwords.hash(input.password);
+    const passwordHash = await passwords.hash(input.password, signal);
     let refusals = 0;
     for (let number = 0; ; number++) {
       try {
@@ -74,7 +79,8 @@ export function createRegistration({ database, audit, now }: Core, passwords: Pa
     createAdmin,
 
     /** Makes an inactive user without a role. */
-    register: (input: NewAccount, actor: Actor) => insert(input, false, actor),
+    register: (input: NewAccount, actor: Actor, signal?: AbortSignal) =>
+      insert(input, false, actor, signal),
 
     /**
      * When there is no admin, makes one of the credentials, or with `generate` and no user at all

@@ -11,7 +11,7 @@ import { findUser, type User } from "../data/users.ts";
 import { AppError, unavailable } from "../errors.ts";
 import { type Claims, InvalidToken, type Jwt } from "../security/jwt.ts";
 import type { Actor, Audit } from "./audit.ts";
-import { badAccessToken, type Core } from "./authority.ts";
+import { badAccessToken, type Caller, type Core } from "./authority.ts";
 
 /** `expires_in` is the access token's life in seconds (RFC 6749 §5.1). */
 export interface Tokens {
@@ -116,10 +116,24 @@ export function createSessions({ database, audit, now }: Core, keys: Keys) {
       throw unavailable("The session");
     },
 
-    /** Ends all sessions of a user. */
-    revokeAll: (tx: Queryable, userId: number, reason: string): Promise<number> =>
-      revokeSessions(tx, { userId }, reason, now()),
+    /** Ends all sessions of a user, or all but one. */
+    revokeAll(tx: Queryable, userId: number, reason: string, except: string | null = null) {
+      const others = except === null ? {} : { exceptSessionId: except };
+      return revokeSessions(tx, { userId, ...others }, reason, now());
+    },
   };
+}
+
+export type Logout = ReturnType<typeof createLogout>;
+
+/** Ends the caller's session. A token of the reference system has none. */
+export function createLogout({ authority, audit, now }: Core) {
+  return (caller: Caller): Promise<void> =>
+    authority.act(caller, "user", async (tx) => {
+      const { userId, sessionId } = caller;
+      if (sessionId !== null) await revokeSessions(tx, { sessionId }, "logout", now());
+      await audit.record(tx, "logout", caller, userId, { session_id: sessionId });
+    });
 }
 
 /**

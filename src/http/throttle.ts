@@ -1,13 +1,10 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
+import { isIPv4, isIPv6, SocketAddress } from "node:net";
 import { AppError } from "../errors.ts";
 
 export interface Throttle {
-  /**
-   * Takes a token from the key's bucket, or throws 429 with `Retry-After`; a refused attempt takes
-   * none. A refused `claimant` who comes back when told is let in, although others have taken every
-   * token meanwhile.
-   */
-  take(key: string, claimant?: string): void;
+  /** Takes a token from the key's bucket, or throws 429 with `Retry-After` and takes none. */
+  take(key: string): void;
 }
 
 const MINUTE_MS = 60_000;
@@ -28,48 +25,67 @@ export function createThrottle({
   maxKeys?: number;
 }): Throttle {
   if (perMinute === 0) return { take() {} };
-  const interval = MINUTE_MS / perMinute;
-  /** When each bucket will be full (the generic cell rate algorithm). */
+  /** When each bucket will be full (the generic cell rate algorithm), by the hash of its key. */
   const fullAt = new Map<string, number>();
-  /** From when on a refused claimant is let in. */
-  const promised = new Map<string, number>();
   return {
-    take(key, claimant) {
+    take(key) {
       const instant = now();
-      const bucket = key.length > 100 ? createHash("sha256").update(key).digest("base64") : key;
-      const place = `${bucket} ${claimant}`;
-      const full = Math.max(fullAt.get(bucket) ?? instant, instant) + interval;
-      const wait = full - instant - MINUTE_MS;
-      const due = promised.get(place) ?? Number.POSITIVE_INFINITY;
-      if (wait <= MARGIN_MS) {
-        if (!fullAt.has(bucket)) makeRoom(fullAt, instant, maxKeys);
-        fullAt.set(bucket, full);
+      const bucket = hash("sha256", key, "base64");
+      const full = Math.max(fullAt.get(bucket) ?? 0, instant) + MINUTE_MS / perMinute;
+      const wait = full - instant - MINUTE_MS - MARGIN_MS;
+      if (wait > 0) {
+        throw new AppError("too_many_requests", "Too many requests. Please try again later.", {
+          headers: { "Retry-After": String(Math.ceil(wait / 1000)) },
+        });
       }
-      if (wait <= MARGIN_MS || due <= instant) {
-        promised.delete(place);
-        return;
-      }
-      const left = Math.min(wait, due - instant) - MARGIN_MS;
-      const seconds = Math.max(1, Math.ceil(left / 1000));
-      if (claimant !== undefined && !promised.has(place)) {
-        // Those who did not come back within a minute are forgotten.
-        makeRoom(promised, instant - MINUTE_MS, maxKeys);
-        promised.set(place, instant + seconds * 1000);
-      }
-      throw new AppError("too_many_requests", "Too many requests. Please try again later.", {
-        headers: { "Retry-After": String(seconds) },
-      });
+      if (fullAt.size >= maxKeys && !fullAt.has(bucket)) makeRoom(fullAt, instant);
+      fullAt.set(bucket, full);
     },
   };
 }
 
 /**
- * When the map is full: forgets what was over by `instant` and, where that is not enough, the tenth
- * that is over first. Nobody resets an emptied bucket without emptying as many others.
+ * Forgets the full buckets and at least the tenth that is full first. Nobody resets an emptied
+ * bucket without emptying as many others.
  */
-function makeRoom(until: Map<string, number>, instant: number, maxKeys: number): void {
-  if (until.size < maxKeys) return;
-  const byEnd = [...until].sort(([, a], [, b]) => a - b);
-  const over = byEnd.filter(([, end]) => end <= instant).length;
-  for (const [key] of byEnd.slice(0, Math.max(over, Math.ceil(maxKeys / 10)))) until.delete(key);
+function makeRoom(fullAt: Map<string, number>, instant: number): void {
+  const ends = Float64Array.from(fullAt.values()).sort();
+  const limit = Math.max(instant, ends[Math.floor(ends.length / 10)] ?? instant);
+  for (const [bucket, end] of fullAt) if (end <= limit) fullAt.delete(bucket);
+}
+
+/** Whom a throttle counts: an IPv4 address or the /64 of an IPv6 one, in one spelling. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const withoutZone = address.replace(/%.*/, "");
+  const { address: short } = new SocketAddress({ address: withoutZone, family: "ipv6" });
+  const mapped = short.replace(/^::ffff:/, "");
+  if (isIPv4(mapped)) return mapped;
+  const missing = 8 - short.split(":").filter(Boolean).length;
+  const groups = short
+    .replace("::", `:${"0:".repeat(missing)}`)
+    .split(":")
+    .filter(Boolean);
+  return groups.slice(0, 4).join(":");
+}
+
+/** Networks that are kept of an account. */
+const NETWORKS = 8;
+
+/** From where accounts signed in: the last networks of the last `maxAccounts`. */
+export function createKnownNetworks(maxAccounts = 10_000) {
+  const known = new Map<string, string[]>();
+  return {
+    has: (account: string, network: string) => known.get(account)?.includes(network) ?? false,
+
+    add(account: string, network: string): void {
+      const others = (known.get(account) ?? []).filter((other) => other !== network);
+      known.delete(account);
+      known.set(account, [network, ...others].slice(0, NETWORKS));
+      for (const oldest of known.keys()) {
+        if (known.size <= maxAccounts) return;
+        known.delete(oldest);
+      }
+    },
+  };
 }

@@ -44,14 +44,19 @@ export function table({ health, auth, users, documents, paths, logs }: Handlers)
     route("POST", "/api/v1/auth/login", "public", auth.login),
     // The refresh token is the credential.
     route("POST", "/api/v1/auth/refresh", "public", auth.refresh),
+    route("POST", "/api/v1/auth/logout", "user", auth.logout),
+    // The reset token is the credential.
+    route("POST", "/api/v1/auth/password-reset", "public", auth.useReset),
 
     route("GET", "/api/v1/users", "admin", users.list),
     route("GET", "/api/v1/users/pending", "admin", users.pending),
     route("GET", "/api/v1/users/me", "user", users.me),
     route("PATCH", "/api/v1/users/me", "active", users.updateMe),
+    route("POST", "/api/v1/users/me/password", "active", auth.changePassword),
     route("GET", "/api/v1/users/:user_id", "admin", users.detail),
     route("PATCH", "/api/v1/users/:user_id", "admin", users.update),
     route("PATCH", "/api/v1/users/:user_id/activate", "admin", users.activate),
+    route("POST", "/api/v1/users/:user_id/password-reset", "admin", users.issueReset),
     route("DELETE", "/api/v1/users/:user_id", "admin", users.remove),
     route("GET", "/api/v1/roles", "admin", users.roles),
 

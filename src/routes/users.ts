@@ -3,9 +3,10 @@ import type { Database } from "../data/database.ts";
 import { listRoles } from "../data/roles.ts";
 import { countUsers, listUsers, type User } from "../data/users.ts";
 import type { Caller } from "../domain/authority.ts";
+import type { PasswordChanges } from "../domain/password-changes.ts";
 import { adminUpdate, selfUpdate, type Users } from "../domain/users.ts";
 import { readJson, readParams, readQuery, refuseBody } from "../http/body.ts";
-import { json, noContent } from "../http/replies.ts";
+import { created, json, noContent } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { flag, id, paging } from "./inputs.ts";
 
@@ -26,7 +27,13 @@ export function userResponse(user: User) {
   };
 }
 
-export function createUserRoutes({ database, users }: { database: Database; users: Users }) {
+interface Parts {
+  database: Database;
+  users: Users;
+  passwordChanges: PasswordChanges;
+}
+
+export function createUserRoutes({ database, users, passwordChanges }: Parts) {
   async function page(isActive: boolean | undefined, window: { skip: number; limit: number }) {
     const found = await listUsers(database, { isActive }, window);
     const total = await countUsers(database, { isActive });
@@ -62,6 +69,14 @@ export function createUserRoutes({ database, users }: { database: Database; user
       const { user_id } = readParams(request, params);
       await refuseBody(request, "Request body is not allowed for this endpoint.");
       return json(userResponse(await users.activate(caller, user_id)));
+    },
+
+    async issueReset(request: Request, caller: Caller) {
+      const { user_id } = readParams(request, params);
+      const { token, expiresAt } = await passwordChanges.issueReset(caller, user_id);
+      // Where the token is used.
+      const location = "/api/v1/auth/password-reset";
+      return created(location, { reset_token: token, expires_at: expiresAt });
     },
 
     async remove(request: Request, caller: Caller) {

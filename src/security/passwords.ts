@@ -11,33 +11,37 @@ const isUsable = (password: string) =>
 
 export type Passwords = ReturnType<typeof createPasswords>;
 
-/** bcrypt in worker threads; 503 when too many wait or one fails. `cost` is log2 of the rounds. */
+/**
+ * bcrypt in worker threads; 503 when too many wait or one fails. `cost` is log2 of the rounds.
+ * What waits for a thread is given up when `signal` is aborted.
+ */
 export function createPasswords({
   cost = 12,
   threads = Math.max(1, availableParallelism() - 1),
   queueLimit = 100,
+  queueMs = 10_000,
 } = {}) {
-  const pool = createPasswordPool(threads, queueLimit);
+  const pool = createPasswordPool(threads, queueLimit, queueMs);
   const unmatched = `$2b$${String(cost).padStart(2, "0")}$${".".repeat(53)}`;
 
   return {
     /** A `$2b$` hash. 400 for a password that bcrypt can't take in whole. */
-    async hash(password: string): Promise<string> {
+    async hash(password: string, signal?: AbortSignal): Promise<string> {
       if (!isUsable(password)) {
         const detail = "A password has at most 72 bytes in UTF-8 and no NUL character.";
         throw new AppError("bad_request", detail);
       }
-      return String(await pool.run({ kind: "hash", password, cost }));
+      return String(await pool.run({ kind: "hash", password, cost }, signal));
     },
 
     /**
      * Whether `password` made `hash` (`$2a$`, `$2b$` or `$2y$`). Any other text and none cost a
      * comparison too: time does not tell whether there is such a user.
      */
-    async verify(password: string, hash = ""): Promise<boolean> {
+    async verify(password: string, hash = "", signal?: AbortSignal): Promise<boolean> {
       const [usable, wellFormed] = [isUsable(password), HASH.test(hash)];
       const job = { password: usable ? password : "", hash: wellFormed ? hash : unmatched };
-      const matches = await pool.run({ kind: "compare", ...job });
+      const matches = await pool.run({ kind: "compare", ...job }, signal);
       return matches === true && usable && wellFormed;
     },
 

@@ -68,9 +68,9 @@ apiSuite("who may do what", (suite) => {
       if (ORDER.indexOf(level) >= ORDER.indexOf("active"))
         await refused("inactive", 403, PENDING, app);
       if (level === "admin") await refused("user", 403, NO_ADMIN, app);
-      const answer = await app.call(method, at.slice(method.length + 1), {
-        as: level === "admin" ? "admin" : "user",
-      });
+      // Somebody of their own: a logout ends the session.
+      const who = await app.person({ roleId: level === "admin" ? 99 : 1 });
+      const answer = await app.call(method, at.slice(method.length + 1), { as: who });
       assert.ok(
         answer.status !== 401 && answer.status !== 403 && answer.status < 500,
         String(answer.status),

@@ -100,6 +100,14 @@ const HELD: Change[] = [
     prepare: async () => ["PATCH /api/v1/users/me", { json: { full_name: "Another Name" } }],
   },
   {
+    title: "a change of the password",
+    admin: false,
+    prepare: async () => [
+      "POST /api/v1/users/me/password",
+      { json: { current_password: PASSWORD, new_password: "Another one 2!" } },
+    ],
+  },
+  {
     title: "an upload",
     admin: false,
     prepare: async () => [
@@ -116,6 +124,12 @@ const QUICK: Change[] = [
     admin: true,
     prepare: async (app) => [`DELETE /api/v1/users/${(await app.person()).id}`, {}],
   },
+  {
+    title: "an issue of a reset token",
+    admin: true,
+    prepare: async (app) => [`POST /api/v1/users/${(await app.person()).id}/password-reset`, {}],
+  },
+  { title: "a logout", admin: false, prepare: async () => ["POST /api/v1/auth/logout", {}] },
   {
     title: "a deletion of a path",
     admin: true,
@@ -136,7 +150,15 @@ const QUICK: Change[] = [
 /** All that a refused change must leave as it was, a row of the caller's own aside. */
 async function everything({ app }: TestApp, caller: Person): Promise<unknown> {
   const { database, storage } = app;
-  const tables = ["Users", "Virtual_Paths", "Documents", "Processing_Status", "Deletions", "Logs"];
+  const tables = [
+    "Users",
+    "Password_Resets",
+    "Virtual_Paths",
+    "Documents",
+    "Processing_Status",
+    "Deletions",
+    "Logs",
+  ];
   const all: unknown[] = [(await storage.list("")).sort()];
   for (const table of tables) {
     const rows = await database.all<Record<string, unknown>>(`SELECT * FROM ${table}`);

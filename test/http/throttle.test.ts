@@ -1,8 +1,18 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { AppError } from "../../src/errors.ts";
-import { createThrottle } from "../../src/http/throttle.ts";
+import { createKnownNetworks, createThrottle, networkOf } from "../../src/http/throttle.ts";
+
+setFlagsFromString("--expose-gc");
+const collectGarbage: () => void = runInNewContext("gc");
+
+function heapUsed(): number {
+  collectGarbage();
+  return process.memoryUsage().heapUsed;
+}
 
 function bench(perMinute: number, maxKeys?: number) {
   let instant = 1_000;
@@ -16,9 +26,9 @@ function bench(perMinute: number, maxKeys?: number) {
       instant += seconds * 1000;
     },
     /** 0 when the token was had, else the seconds of `Retry-After`. */
-    take(key: string, claimant?: string): number {
+    take(key: string): number {
       try {
-        throttle.take(key, claimant);
+        throttle.take(key);
         return 0;
       } catch (error) {
         assert.ok(error instanceof AppError);
@@ -83,18 +93,17 @@ describe("the throttle", () => {
     assert.ok(take("victim") > 0);
   });
 
-  test("who comes back when told is let in, whatever others have taken meanwhile, and nobody sooner", () => {
-    const { take, pass } = bench(6);
-    for (let guess = 0; guess < 6; guess++) assert.equal(take("account", "attacker"), 0);
-    assert.equal(take("account", "owner"), 10);
-    for (let second = 1; second <= 10; second++) {
-      pass(1);
-      while (take("account", "attacker") === 0);
-      if (second < 10) assert.equal(take("account", "owner"), 10 - second);
-    }
-    assert.equal(take("account", "owner"), 0);
-    assert.equal(take("account", "owner"), 10);
-    assert.equal(take("account", "somebody else"), 10);
+  test("a million other keys are forgotten in time, those that were emptied last", () => {
+    const { take } = bench(10);
+    const before = heapUsed();
+    const started = performance.now();
+    for (let guess = 0; guess < 10; guess++) assert.equal(take("victim"), 0);
+    for (let key = 0; key < 1_000_000; key++)
+      assert.equal(take(`flood ${key} ${"x".repeat(50)}`), 0);
+    assert.ok(take("victim") > 0);
+    const megabytes = (heapUsed() - before) / 2 ** 20;
+    assert.ok(megabytes < 40, `${megabytes} MB`);
+    assert.ok(performance.now() - started < 60_000);
   });
 
   test("very long keys are told apart", () => {
@@ -102,5 +111,78 @@ describe("the throttle", () => {
     assert.equal(take(`${"x".repeat(100_000)}a`), 0);
     assert.equal(take(`${"x".repeat(100_000)}b`), 0);
     assert.equal(take(`${"x".repeat(100_000)}a`), 60);
+  });
+});
+
+describe("the network of an address", () => {
+  const same: [network: string, ...addresses: string[]][] = [
+    ["192.0.2.7", "192.0.2.7", "::ffff:192.0.2.7", "::FFFF:c000:207", "0:0:0:0:0:ffff:192.0.2.7"],
+    [
+      "2001:db8:0:1",
+      "2001:db8:0:1::",
+      "2001:db8:0:1::1",
+      "2001:DB8:0:1:ffff:ffff:ffff:FFFF",
+      "2001:0db8:0000:0001:0000:0000:0000:0001",
+      "2001:db8::1:0:0:0:1",
+      "2001:db8:0:1::192.0.2.7",
+      "2001:db8:0:1::1%eth0",
+    ],
+    ["2001:db8:0:0", "2001:db8::", "2001:db8::1", "2001:db8:0:0:1::", "2001:db8::1:0:0:1"],
+    ["fe80:0:0:0", "fe80::1", "fe80::1%eth0", "FE80::2%25", `fe80::1%${"x".repeat(100)}`],
+    ["0:0:0:0", "::1", "::", "0:0:0:0:0:0:0:1", "::192.0.2.7", "::ffff:0:192.0.2.7"],
+    ["1:2:3:4", "1:2:3:4:5:6:7:8", "1:2:3:4::8"],
+    ["unknown", "unknown"],
+  ];
+  for (const [network, ...addresses] of same) {
+    test(`${network} is that of ${addresses.length} spellings`, () => {
+      for (const address of addresses) assert.equal(networkOf(address), network, address);
+    });
+  }
+
+  test("is the first half of any IPv6 address, however it is written", () => {
+    const groups = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 0xffff })), {
+      minLength: 8,
+      maxLength: 8,
+    });
+    fc.assert(
+      fc.property(groups, fc.boolean(), (numbers, upper) => {
+        fc.pre(numbers.slice(0, 5).some((number) => number !== 0));
+        const long = numbers.map((number) => number.toString(16).padStart(4, "0")).join(":");
+        const short = new URL(`http://[${long}]/`).hostname.slice(1, -1);
+        const network = numbers.slice(0, 4).map((number) => number.toString(16));
+        for (const spelling of [long, short]) {
+          const address = upper ? spelling.toUpperCase() : spelling;
+          assert.equal(networkOf(address), network.join(":"));
+        }
+      }),
+    );
+  });
+});
+
+describe("the networks that an account signed in from", () => {
+  test("are known for that account alone, and only the last ones", () => {
+    const known = createKnownNetworks();
+    known.add("salma@example.com", "home");
+    assert.equal(known.has("salma@example.com", "home"), true);
+    assert.equal(known.has("salma@example.com", "elsewhere"), false);
+    assert.equal(known.has("amina@example.com", "home"), false);
+    for (let other = 0; other < 7; other++) known.add("salma@example.com", `trip ${other}`);
+    known.add("salma@example.com", "home");
+    for (let other = 0; other < 7; other++) known.add("salma@example.com", `way ${other}`);
+    assert.equal(known.has("salma@example.com", "home"), true);
+    assert.equal(known.has("salma@example.com", "trip 6"), false);
+  });
+
+  test("are bounded: another account's many push out none, those of the latest accounts stay", () => {
+    const known = createKnownNetworks(1000);
+    known.add("owner", "home");
+    for (let network = 0; network < 10_000; network++) known.add("attacker", `network ${network}`);
+    assert.equal(known.has("owner", "home"), true);
+    const before = heapUsed();
+    for (let account = 0; account < 100_000; account++) known.add(`account ${account}`, "office");
+    assert.ok(heapUsed() - before < 2 ** 20);
+    assert.equal(known.has("owner", "home"), false);
+    assert.equal(known.has("account 99000", "office"), true);
+    assert.equal(known.has("account 98999", "office"), false);
   });
 });

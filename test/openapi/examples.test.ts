@@ -25,6 +25,8 @@ interface Changes {
   headers?: string[];
 }
 
+const PASSWORDS = { current_password: "Correct horse 2!", new_password: "Correct horse 3!" };
+
 let server: DevServer;
 let admin = "";
 let salma = "";
@@ -113,7 +115,7 @@ function masked(value: unknown): unknown {
       if (key === "log_id") return "<number>";
       if (typeof part !== "string") return part;
       return part
-        .replace(/^eyJ.*$/, "<token>")
+        .replace(/^(eyJ.*|[\w-]{43})$/, "<token>")
         .replace(/^file:.*$/, "<address>")
         .replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "<id>");
     }),
@@ -217,6 +219,9 @@ test("the examples of refusals are what happens", async () => {
   await play("deleteUser", 400, { ...asAdmin, parameters: { user_id: 1 } }, "self");
   await play("deleteUser", 400, asAdmin, "documents");
 
+  await play("changePassword", 400, { ...asSalma, body: { ...PASSWORDS, current_password: "x" } });
+  await play("resetPassword", 400);
+
   await play("uploadDocument", 409, asSalma);
   await play("uploadDocument", 400, { ...asSalma, body: { file: "" } });
   await play("uploadDocument", 404, { ...asSalma, body: { full_path: "nowhere", file: "x" } });
@@ -257,6 +262,16 @@ test("the examples of refusals are what happens", async () => {
   await play("listUsers", 403, { token: others.access_token }, "notActive");
   await play("refresh", 401, { token: others.refresh_token }, "inactive");
   await expectExample(await server.request("PUT", "/ready"), "Refused", "");
+});
+
+test("the examples of passwords and of a session's end are what happens", async () => {
+  await play("changePassword", 204, { token: salma });
+  await play("logout", 204, { token: salma });
+  const { body } = await play("issuePasswordReset", 201, { token: admin });
+  const { reset_token } = body;
+  const { new_password } = PASSWORDS;
+  await play("resetPassword", 204, { body: { reset_token, new_password } });
+  refreshToken = (await login("salma@example.org", new_password)).refresh_token;
 });
 
 test("the examples of what is deleted are what happens", async () => {

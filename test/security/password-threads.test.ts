@@ -66,6 +66,77 @@ describe("password threads", () => {
     }
   });
 
+  test("the queue is no longer than what the threads do in the time that is allowed", async () => {
+    const passwords = createPasswords({ cost: 10, threads: 1, queueMs: 600 });
+    try {
+      // Enough for the estimate to be that of this machine.
+      for (let warm = 0; warm < 20; warm++) await passwords.hash("x");
+      const started = performance.now();
+      const results = await Promise.allSettled(
+        Array.from({ length: 60 }, () => passwords.hash("x")),
+      );
+      const passed = performance.now() - started;
+      const kept = results.filter(({ status }) => status === "fulfilled").length;
+      assert.ok(kept > 1 && kept < 60, `${kept} of 60`);
+      // The one that a thread works on, and those that wait as long as is allowed.
+      const each = passed / kept;
+      assert.ok((kept - 1) * each < 3 * 600, `${kept} jobs of ${each} ms`);
+      assert.ok(results.slice(0, kept).every(({ status }) => status === "fulfilled"));
+      for (const result of results.slice(kept))
+        assert.ok(result.status === "rejected" && isUnavailable(result.reason));
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("before anything was measured, the queue is one of ten seconds at the usual cost", async () => {
+    const passwords = createPasswords({ cost: 4, threads: 1, queueLimit: 1000 });
+    try {
+      const results = await Promise.allSettled(
+        Array.from({ length: 100 }, () => passwords.hash("x")),
+      );
+      const kept = results.filter(({ status }) => status === "fulfilled").length;
+      assert.equal(kept, 34);
+    } finally {
+      await passwords.close();
+    }
+  });
+
+  test("what is given up leaves the queue, and no other job does", async () => {
+    const passwords = createPasswords({ cost: 10, threads: 1, queueLimit: 4 });
+    const jobs: string[] = [];
+    const stop = watchThreads((worker) => {
+      const { postMessage } = worker;
+      worker.postMessage = (job) => {
+        jobs.push(job.password);
+        postMessage.call(worker, job);
+      };
+    });
+    try {
+      await passwords.hash("the spy hears of a thread after its first job");
+      const gone = new AbortController();
+      const first = passwords.hash("first", gone.signal);
+      const second = passwords.hash("second", gone.signal);
+      const third = passwords.verify("third", undefined, gone.signal);
+      const fourth = passwords.hash("fourth", new AbortController().signal);
+      const refused = [second, third].map((job) =>
+        assert.rejects(job, (error) => error === gone.signal.reason),
+      );
+      gone.abort(new Error("The client went away"));
+      await Promise.all(refused);
+      await assert.rejects(passwords.hash("late", gone.signal), /The client went away/);
+      // A thread's work is not taken from it.
+      assert.match(await first, /^\$2b\$10/);
+      assert.match(await fourth, /^\$2b\$10/);
+      assert.deepEqual(jobs, ["first", "fourth"]);
+      // Those that left made room.
+      await Promise.all(["a", "b", "c", "d", "e"].map((password) => passwords.hash(password)));
+    } finally {
+      stop();
+      await passwords.close();
+    }
+  });
+
   test("jobs are answered in the order they came, each with its own result", async () => {
     const passwords = createPasswords({ cost: 4, threads: 1 });
     try {
@@ -112,6 +183,30 @@ describe("password threads", () => {
       await failed;
       assert.equal(await second, false);
     } finally {
+      await passwords.close();
+    }
+  });
+
+  test("a job that crashes its thread fails alone, without telling why, and the next is served", async () => {
+    const passwords = createPasswords({ cost: 4, threads: 1 });
+    const stop = watchThreads((worker) => {
+      const { postMessage } = worker;
+      worker.postMessage = (job) => postMessage.call(worker, { ...job, hash: undefined });
+    });
+    try {
+      await passwords.hash("the spy hears of a thread after its first job");
+      const crashed = passwords.verify("secret");
+      stop();
+      const next = passwords.hash("x");
+      await assert.rejects(crashed, (error: unknown) => {
+        assert.ok(isUnavailable(error));
+        assert.match(String((error as AppError).cause), /arguments/);
+        assert.doesNotMatch((error as AppError).message, /secret|arguments/);
+        return true;
+      });
+      assert.match(await next, /^\$2b/);
+    } finally {
+      stop();
       await passwords.close();
     }
   });

@@ -193,7 +193,7 @@ export async function startTestApp(
       const answer = await send(app.url, method, path, { ...rest, headers });
       checkAlways(answer);
       assertDocumented({ ...answer, method, path, body: answer.bytes });
-      for (const name of ["access_token", "refresh_token"]) {
+      for (const name of ["access_token", "refresh_token", "reset_token"]) {
         if (typeof answer.body?.[name] === "string") secrets.add(answer.body[name]);
       }
       return answer;
