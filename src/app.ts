@@ -1,6 +1,5 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
-import type { Database } from "./data/database.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
@@ -97,8 +96,7 @@ async function serve(
   onStop("passwords", () => passwords.close());
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
-  const authority = createAuthority(database);
-  const core = { database, authority, audit: trail.audit, now };
+  const core = { database, authority: createAuthority(database), audit: trail.audit, now };
   const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
   const sessions = createSessions(core, {
     jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
@@ -151,15 +149,14 @@ async function serve(
   const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard({ database, sessions, authority }),
+    authorize: createGuard({ ...core, sessions }),
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
   });
   const { host, port } = await server.listen(config.PORT, config.HOST);
-  const timeout = config.SHUTDOWN_TIMEOUT * 1000;
-  onStop("server", () => server.close(timeout));
+  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });
@@ -167,7 +164,7 @@ async function serve(
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts(database: Database, now: Date): Promise<void> {
+async function sweepAccounts(database: Parts["database"], now: Date): Promise<void> {
   await deleteExpiredPasswordResets(database, now);
   await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
