@@ -1,6 +1,5 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
-import type { Database } from "./data/database.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
@@ -156,8 +155,7 @@ async function serve(
     maxConnections: config.MAX_CONNECTIONS,
   });
   const { host, port } = await server.listen(config.PORT, config.HOST);
-  const timeout = config.SHUTDOWN_TIMEOUT * 1000;
-  onStop("server", () => server.close(timeout));
+  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });
@@ -165,7 +163,7 @@ async function serve(
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts(database: Database, now: Date): Promise<void> {
+async function sweepAccounts(database: Parts["database"], now: Date): Promise<void> {
   await deleteExpiredPasswordResets(database, now);
   await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
