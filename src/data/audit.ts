@@ -1,5 +1,5 @@
 import { escapeLike, type Queryable, type Window } from "./database.ts";
-import { filters } from "./filters.ts";
+import { count, filters } from "./filters.ts";
 
 /** A row of the audit trail, the table `Logs`. */
 export interface AuditRow {
@@ -32,19 +32,10 @@ const SELECT_HEAD = `SELECT epoch AS epoch, wrapped_key AS wrappedKey, length AS
   last_mac AS lastMac, head_mac AS headMac FROM Audit_Heads`;
 const FIRST = { skip: 0, limit: 1 };
 
-export async function insertAuditRow(
-  q: Queryable,
-  row: {
-    at: Date;
-    action: string;
-    userId: number | null;
-    entityId: number | null;
-    details: string;
-    rowMac: string;
-    epoch: number;
-  },
-): Promise<void> {
-  await q.run(
+type Recorded = Pick<AuditRow, "action" | "userId" | "entityId" | "details" | "rowMac">;
+
+export function insertAuditRow(q: Queryable, row: Recorded & { at: Date; epoch: number }) {
+  return q.run(
     `INSERT INTO Logs
        (log_timestamp, action_type, user_id, entity_id, details, row_mac, chain_epoch)
      VALUES (@at, @action, @userId, @entityId, @details, @rowMac, @epoch)`,
@@ -81,13 +72,12 @@ export function listAuditRows(
   return q.page<AuditRow>(`${SELECT_ROW} ${where} ORDER BY l.log_id DESC`, params, window);
 }
 
-export async function countAuditRows(q: Queryable, filter: AuditFilter): Promise<number> {
+export function countAuditRows(q: Queryable, filter: AuditFilter): Promise<number> {
   const { where, params } = auditFilters(filter);
-  const sql = `SELECT COUNT(*) AS total FROM Logs l ${where}`;
-  return (await q.first<{ total: number }>(sql, params))?.total ?? 0;
+  return count(q, `FROM Logs l ${where}`, params);
 }
 
-/** Rows of the epoch that are not sealed, after the row `after`, in the order of the index. */
+/** Rows of the epoch that are not sealed, after the row `after`, oldest first. */
 export function listUnsealed(q: Queryable, epoch: number, after: number, limit: number) {
   const sql = `${SELECT_ROW} WHERE l.chain_epoch = @epoch AND l.chain_sequence IS NULL
     AND l.log_id > @after ORDER BY l.log_id`;
@@ -143,7 +133,7 @@ export function findHead(q: Queryable, epoch: number): Promise<AuditHead | undef
   return q.first<AuditHead>(`${SELECT_HEAD} WHERE epoch = @epoch`, { epoch });
 }
 
-/** The head as `findHead`. Makes transactions that seal its epoch take turns. */
+/** The head. Makes transactions that seal its epoch take turns. */
 export async function lockHead(tx: Queryable, epoch: number): Promise<AuditHead | undefined> {
   await tx.run("UPDATE Audit_Heads SET length = length WHERE epoch = @epoch", { epoch });
   return findHead(tx, epoch);

@@ -1,6 +1,6 @@
 import type { Queryable } from "./database.ts";
 
-/** A blob, and with `docId` the text of that document, to be removed. */
+/** Of a blob, and with `docId` of that document's text. */
 export interface Deletion {
   deletionId: number;
   docId: number | null;
@@ -9,7 +9,7 @@ export interface Deletion {
   sha256: string | null;
 }
 
-/** Notes a deletion that is to be carried out from `dueAt` on. */
+/** To be carried out from `dueAt` on. */
 export async function insertDeletion(
   q: Queryable,
   deletion: Omit<Deletion, "deletionId">,
@@ -39,8 +39,8 @@ export async function cancelDeletion(
   deletionId: number,
   instant: Date,
 ): Promise<boolean> {
-  const statement = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant";
-  return (await tx.run(statement, { deletionId, instant })) === 1;
+  const sql = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant";
+  return (await tx.run(sql, { deletionId, instant })) === 1;
 }
 
 export async function removeDeletion(q: Queryable, deletionId: number): Promise<void> {

@@ -1,7 +1,6 @@
 import { escapeLike, type Queryable, type Window } from "./database.ts";
-import { filters } from "./filters.ts";
+import { count, filters } from "./filters.ts";
 
-/** The stage whose state lists and status answers show. */
 export const OCR_STAGE = "OCR";
 
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
@@ -14,12 +13,11 @@ export interface StageState {
   errorMessage: string | null;
 }
 
-/** A row of `Processing_Status`. */
 export interface Stage extends StageState {
   stageName: string;
 }
 
-/** With the latest state of its OCR stage. */
+/** With the latest state of its stage `OCR`. */
 export interface Document extends StageState {
   docId: number;
   filename: string;
@@ -55,7 +53,6 @@ export function findDocument(q: Queryable, docId: number): Promise<Document | un
 export interface DocumentFilter {
   userId?: number | undefined;
   status?: ProcessingStatus | undefined;
-  /** Canonical virtual path. */
   path?: string | undefined;
   /** Part of the file name, literally. */
   q?: string | undefined;
@@ -74,7 +71,7 @@ function documentFilters({ userId, status, path, q }: DocumentFilter) {
   );
 }
 
-/** Newest first: by id, because the old DATETIME columns round to 3.33 ms. */
+/** Newest first: by id, because DATETIME columns round to 3.33 ms. */
 export function listDocuments(
   q: Queryable,
   filter: DocumentFilter,
@@ -84,10 +81,9 @@ export function listDocuments(
   return q.page(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
 }
 
-export async function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
+export function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
   const { where, params } = documentFilters(filter);
-  const count = `SELECT COUNT(*) AS total ${FROM_DOCUMENTS} ${where}`;
-  return (await q.first<{ total: number }>(count, params))?.total ?? 0;
+  return count(q, `${FROM_DOCUMENTS} ${where}`, params);
 }
 
 export async function documentNameTaken(q: Queryable, filename: string, pathId: number) {
@@ -134,15 +130,12 @@ export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | 
   );
 }
 
-export type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
+type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
   pathId: number;
   fileType: string | null;
 };
 
-/**
- * Inserts the document and its `stages`, queued; returns its id. Throws `UniqueViolation` when name
- * and path are taken.
- */
+/** With its `stages`, queued; returns its id. `UniqueViolation` when name and path are taken. */
 export async function insertDocument(
   tx: Queryable,
   document: NewDocument,
@@ -172,14 +165,13 @@ export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: stri
 
 /** Follows a blob that was moved; false when the document has another key by now, or is gone. */
 export async function updateBlobKey(tx: Queryable, docId: number, from: string, to: string) {
-  const statement =
-    "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from";
-  return (await tx.run(statement, { docId, from, to })) === 1;
+  const sql = "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from";
+  return (await tx.run(sql, { docId, from, to })) === 1;
 }
 
 /**
- * Deletes the document and what the known tables hold of it, the outbox aside. False when it is
- * gone already. Throws `ForeignKeyViolation` while other rows reference it.
+ * Also what the known tables hold of it, the outbox aside. False when it is gone already. Throws
+ * `ForeignKeyViolation` while other rows reference it.
  */
 export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
   const tables = ["Processing_Status", "Ocr_Results"];

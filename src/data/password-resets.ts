@@ -41,12 +41,12 @@ export async function usePasswordReset(q: Queryable, resetId: number, now: Date)
   return (await q.run(sql, { resetId, now })) === 1;
 }
 
-/** Removes the resets of a user, live or not. */
+/** Live or not. */
 export async function deletePasswordResets(q: Queryable, userId: number): Promise<void> {
   await q.run("DELETE FROM Password_Resets WHERE user_id = @userId", { userId });
 }
 
-/** Removes resets that expired before `before`, used or not; returns how many. */
+/** Those that expired before `before`, used or not; returns how many. */
 export function deleteExpiredPasswordResets(q: Queryable, before: Date): Promise<number> {
   return q.run("DELETE FROM Password_Resets WHERE expires_at < @before", { before });
 }

@@ -1,4 +1,5 @@
 import { escapeLike, type Params, type Queryable, sameText } from "./database.ts";
+import { assignments } from "./filters.ts";
 
 export interface VirtualPath {
   pathId: number;
@@ -15,7 +16,7 @@ export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | un
   return q.first(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
 }
 
-/** The path of a canonical name, without case; compared again in code, as in `findUserByEmail`. */
+/** Without case; compared again in code, as in `findUserByEmail`. */
 export async function findPathByName(
   q: Queryable,
   fullPath: string,
@@ -30,12 +31,11 @@ const LIKE_PATTERN = "p.full_path LIKE @pattern ESCAPE '\\'";
 /** Paths of these depths whose name begins with the literal text `prefix`, by name. */
 export function listPaths(
   q: Queryable,
-  filter: { minDepth: number; maxDepth: number; prefix: string },
+  { prefix, ...depths }: { minDepth: number; maxDepth: number; prefix: string },
 ): Promise<VirtualPath[]> {
   const sql = `${SELECT_PATH} WHERE p.depth >= @minDepth AND p.depth <= @maxDepth
     AND ${LIKE_PATTERN} ORDER BY p.full_path`;
-  const { minDepth, maxDepth, prefix } = filter;
-  return q.all(sql, { minDepth, maxDepth, pattern: `${escapeLike(prefix)}%` });
+  return q.all(sql, { ...depths, pattern: `${escapeLike(prefix)}%` });
 }
 
 /** Every path below `fullPath`, not itself. */
@@ -57,9 +57,8 @@ export async function updatePath(
   pathId: number,
   changes: { full_path?: string; depth?: number; description?: string | null },
 ): Promise<void> {
-  const columns = Object.keys(changes).map((column) => `${column} = @${column}`);
-  const params = { ...changes, pathId } as Params;
-  await q.run(`UPDATE Virtual_Paths SET ${columns.join(", ")} WHERE path_id = @pathId`, params);
+  const sql = `UPDATE Virtual_Paths ${assignments(changes)} WHERE path_id = @pathId`;
+  await q.run(sql, { ...changes, pathId } as Params);
 }
 
 /** Throws `ForeignKeyViolation` while rows reference the path. False when it is gone already. */
@@ -67,10 +66,7 @@ export async function deletePath(q: Queryable, pathId: number): Promise<boolean>
   return (await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId })) === 1;
 }
 
-/**
- * Makes transactions that rename paths take turns, by a write to the row that is always there: two
- * that overlap would tear a subtree apart.
- */
+/** Makes transactions that rename paths take turns: two at once would tear a subtree apart. */
 export async function lockPaths(tx: Queryable, root: string): Promise<void> {
   await tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
 }

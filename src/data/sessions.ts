@@ -77,7 +77,7 @@ export function revokeSessions(
   );
 }
 
-/** Removes sessions that expired before `before`, revoked or not; returns how many. */
+/** Those that expired before `before`, revoked or not; returns how many. */
 export function deleteExpiredSessions(q: Queryable, before: Date): Promise<number> {
   return q.run("DELETE FROM Sessions WHERE expires_at < @before", { before });
 }

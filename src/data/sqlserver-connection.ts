@@ -53,20 +53,16 @@ class Pool extends DriverPool {
   }
 }
 
-/** A pool, not yet connected, that checks idle connections and replaces old ones. */
+/** Not connected yet. */
 export function createPool(
   options: SqlServerOptions,
   timeouts: typeof TIMEOUTS,
 ): sql.ConnectionPool {
-  const { server, port, user, password, name: database } = options;
+  const { server, port, user, password, encrypt, trustServerCertificate } = options;
   const connectionTimeout = options.connectTimeoutSeconds * 1000;
   const pool = new Pool({
-    server,
-    port,
-    user,
-    password,
-    database,
-    connectionTimeout,
+    ...{ server, port, user, password, connectionTimeout },
+    database: options.name,
     requestTimeout: timeouts.request,
     pool: {
       max: options.poolMax,
@@ -76,8 +72,8 @@ export function createPool(
     },
     options: {
       instanceName: options.instance,
-      encrypt: options.encrypt,
-      trustServerCertificate: options.trustServerCertificate,
+      encrypt,
+      trustServerCertificate,
       // The driver would try again by itself, without a line in the log.
       maxRetriesOnTransientErrors: 0,
       appName: "nassaq-server",
@@ -106,7 +102,7 @@ function keepErrorNumber(connection: Connection): void {
   connection.once("connect", (error) => error && Object.assign(error, { number: first }));
 }
 
-/** Marks an aged connection as the driver marks a broken one. A query under way still ends. */
+/** Marks it then as the driver marks a broken one. A query under way still ends. */
 function retireAfter(connection: Connection, seconds: number): void {
   const timer = setTimeout(() => Object.assign(connection, { hasError: true }), seconds * 1000);
   connection.once("end", () => clearTimeout(timer));

@@ -98,7 +98,7 @@ export async function openSqlServer(
   };
 }
 
-/** Names codes only: no message of the driver, no setting. */
+/** Codes only: no message of the driver, no setting. */
 function logWait(options: SqlServerOptions, attempt: number, seconds: number, error: unknown) {
   const { cause } = error as { cause: sql.MSSQLError };
   options.log.warn("The database can't be reached, trying again", {
@@ -120,7 +120,7 @@ async function send(source: { request(): sql.Request }, text: string, values: Va
   const request = source.request();
   for (const [name, value] of values) {
     const isPattern = typeof value === "string" && text.includes(`LIKE @${name} ESCAPE`);
-    // Both say the same, but some compatible servers find nothing with `\[`.
+    // Some compatible servers find nothing with `\[`.
     request.input(name, typeOf(value), isPattern ? value.replaceAll("\\[", "[[]") : value);
   }
   const { recordset, rowsAffected } = await typed(request.query<Record<string, unknown>>(text));

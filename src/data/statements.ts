@@ -1,10 +1,9 @@
 import type { Params, Queryable, Value } from "./database.ts";
 
-/** The parameters of a statement. */
 export type Values = [name: string, value: Value][];
 
 /** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
-export type Execute = (
+type Execute = (
   text: string,
   values: Values,
   isRead: boolean,
@@ -24,7 +23,6 @@ export interface Dialect {
 const TOKENS = /'[^']*'|@(?<name>\w+)/g;
 const IDENTIFIER = /^[A-Za-z_]\w*$/;
 
-/** The methods that every engine has, on its way to run a statement. */
 export function queryable(dialect: Dialect, execute: Execute): Queryable {
   async function all<Row>(text: string, params: Params = {}): Promise<Row[]> {
     return (await execute(text, valuesOf(text, params), true)).rows as Row[];
@@ -88,7 +86,7 @@ export async function runInTransaction<Result>(
   }
 }
 
-/** A TypeError for a parameter without a value that every engine gives back as it was. */
+/** Throws TypeError for a value that not every engine gives back as it was. */
 function valuesOf(text: string, params: Params): Values {
   const names = new Set(Array.from(text.matchAll(TOKENS), (token) => token.groups?.name ?? ""));
   names.delete("");

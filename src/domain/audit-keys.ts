@@ -72,8 +72,8 @@ export async function openEpochs(
   try {
     const next = { number: newest + 1, key: randomBytes(KEY_BYTES) };
     const wrappedKey = wrap(next.key, secrets[0]);
-    const headOfNext = { ...START, headMac: headMac(next, START) };
-    await insertHead(database, { epoch: next.number, wrappedKey, ...headOfNext });
+    const head = { epoch: next.number, wrappedKey, ...START, headMac: headMac(next, START) };
+    await insertHead(database, head);
     return last ? [...epochs, last, next] : [next];
   } catch (error) {
     if (!(error instanceof UniqueViolation)) throw error;

@@ -12,7 +12,7 @@ const BATCH = 200;
 /** Milliseconds. */
 const CLOSING = 5000;
 
-export interface Trail {
+interface Trail {
   audit: Audit;
   /** Seals what has been recorded. Rejects with `TimedOut` when the database is slow. */
   close(): Promise<void>;

@@ -66,7 +66,7 @@ export async function verifyTrail(
   return { isWhole, lines };
 }
 
-/** What there is to say of an epoch that is whole. Throws Broken with what is wrong first. */
+/** What there is to say of a whole epoch. Throws Broken with what is wrong first. */
 async function verifyEpoch(q: Queryable, epoch: Epoch, anchor?: Anchor): Promise<string> {
   let end = START;
   let last: AuditRow | undefined;

@@ -16,7 +16,6 @@ export interface Migration {
   readonly steps: readonly Steps[];
 }
 
-/** The present instant. */
 export const NOW: Readonly<Record<Engine, string>> = {
   sqlite: "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
   sqlserver: "SYSUTCDATETIME()",
@@ -49,7 +48,7 @@ export function tableExists(name: string): Readonly<Record<Engine, string>> {
   };
 }
 
-/** A table, where it is missing. `columns` are T-SQL. */
+/** Where it is missing. `columns` are T-SQL. */
 export function createTable(name: string, columns: readonly string[]): Steps {
   const table = `${name} (\n${columns.map((column) => `  ${column}`).join(",\n")}\n)`;
   return {
@@ -58,7 +57,7 @@ export function createTable(name: string, columns: readonly string[]): Steps {
   };
 }
 
-/** A column, where it is missing. */
+/** Where it is missing. */
 export function addColumn(table: string, column: string, type: string): Steps {
   return {
     sqlite: {

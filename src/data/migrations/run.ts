@@ -26,7 +26,7 @@ async function apply(engine: Engine, tx: Queryable, migration: Migration): Promi
   );
 }
 
-/** Names of what has not run. Throws when a newer or an altered version made the database. */
+/** Names. Throws when a newer or an altered version made the database. */
 export async function pendingMigrations(engine: Engine, database: Queryable): Promise<string[]> {
   const names = migrations.map(({ name }) => name);
   if (!(await database.first(tableExists("Schema_Migrations")[engine]))) return names;
