@@ -1,6 +1,5 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
-import type { Database } from "./data/database.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
@@ -20,7 +19,7 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { auditSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, jwtSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
@@ -32,13 +31,12 @@ import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
-import { readOrMakeSecret } from "./security/secret-file.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
 
 /** What tests replace. */
-export interface Substitutes {
+interface Substitutes {
   now?: () => Date;
   /** bcrypt's cost. */
   passwordCost?: number;
@@ -84,7 +82,7 @@ export async function startApp(
   }
 }
 
-/** Wires the parts and listens. Returns the address. */
+/** Returns the address. */
 async function serve(
   config: Config,
   log: Logger,
@@ -99,9 +97,9 @@ async function serve(
   onStop("audit trail", () => trail.close());
   const authority = createAuthority(database);
   const core = { database, authority, audit: trail.audit, now };
-  const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
+  const [secret, ...previous] = jwtSecrets(config);
   const sessions = createSessions(core, {
-    jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
+    jwt: createJwt({ secret, previous }),
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
@@ -113,7 +111,7 @@ async function serve(
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
-    await sweepAccounts(database, now());
+    await sweepAccounts(parts, now());
   }, log);
   onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
@@ -167,12 +165,12 @@ async function serve(
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts(database: Database, now: Date): Promise<void> {
+async function sweepAccounts({ database }: Parts, now: Date): Promise<void> {
   await deleteExpiredPasswordResets(database, now);
   await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
 
-/** Makes the first admin. A generated password is told here, once, and never in the log. */
+/** A generated password is told here, once, and never in the log. */
 async function makeFirstAdmin(config: Config, registration: Registration, log: Logger) {
   const { BOOTSTRAP_ADMIN_EMAIL: email, BOOTSTRAP_ADMIN_PASSWORD: password } = config;
   const credentials = email && password ? { email, password } : undefined;

@@ -1,7 +1,7 @@
 import { escapeLike, type Queryable, type Window } from "./database.ts";
 import { count, filters } from "./filters.ts";
 
-/** A row of the audit trail, the table `Logs`. */
+/** A row of `Logs`. */
 export interface AuditRow {
   logId: number;
   loggedAt: Date | null;
@@ -102,7 +102,7 @@ export function sealRow(tx: Queryable, logId: number, sequence: number, chainMac
   );
 }
 
-/** The rows outside of every epoch: how many, and the newest. */
+/** Outside of every epoch. */
 export function findRowsOutside(q: Queryable) {
   return q.first<{ total: number; newest: number | null }>(
     "SELECT COUNT(*) AS total, MAX(log_id) AS newest FROM Logs WHERE chain_epoch IS NULL",

@@ -15,7 +15,6 @@ export interface Window {
  * engine can't be reached or has no connection free in time.
  */
 export interface Queryable {
-  /** All rows of a SELECT. */
   all<Row>(sql: string, params?: Params): Promise<Row[]>;
   /** The first row of a SELECT that finds few, or undefined. */
   first<Row>(sql: string, params?: Params): Promise<Row | undefined>;
@@ -40,14 +39,12 @@ export interface Database extends Queryable {
   transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
   /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;
-  /** Names of the migrations that have not run yet. */
   pendingMigrations(): Promise<string[]>;
   /** One round trip; throws when the database does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A row with the same unique value exists. */
 export class UniqueViolation extends Error {
   override readonly name = "UniqueViolation";
 }

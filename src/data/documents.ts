@@ -91,13 +91,12 @@ export async function documentNameTaken(q: Queryable, filename: string, pathId: 
   return (await q.first(sql, { filename, pathId })) !== undefined;
 }
 
-/** Whether there is a document of this name with these bytes; `sha256` in hex. */
 export async function documentHasBytes(q: Queryable, filename: string, sha256: string) {
   const sql = "SELECT doc_id FROM Documents WHERE filename = @filename AND sha256 = @sha256";
   return (await q.first(sql, { filename, sha256 })) !== undefined;
 }
 
-/** Every stage of a document, oldest first. */
+/** Oldest first. */
 export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
   return q.all(
     `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}

@@ -24,7 +24,6 @@ export async function addToOutbox(
   await tx.insert("Outbox", { ...message, createdAt: now }, "outbox_id");
 }
 
-/** Takes back what has not been sent yet for a document. */
 export async function removeFromOutboxByDocument(tx: Queryable, docId: number): Promise<void> {
   await tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
 }

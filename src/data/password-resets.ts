@@ -21,7 +21,7 @@ export function insertPasswordReset(
   return q.insert("Password_Resets", { ...reset }, "reset_id");
 }
 
-/** The reset with this token, if it is neither used nor expired nor replaced. */
+/** If it is neither used nor expired nor replaced. */
 export function findPasswordReset(
   q: Queryable,
   tokenHash: string,

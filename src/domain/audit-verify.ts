@@ -10,7 +10,7 @@ import {
 } from "../data/audit.ts";
 import type { Queryable } from "../data/database.ts";
 import { openKey, type Secrets } from "./audit-keys.ts";
-import { type Epoch, extend, headMac, rowFault, START } from "./audit-macs.ts";
+import { type End, type Epoch, extend, headMac, rowFault, START } from "./audit-macs.ts";
 
 /** Rows in memory at a time. */
 const PAGE = 500;
@@ -106,7 +106,7 @@ function sequenceFault(sequence: number, last: AuditRow | undefined, row: AuditR
   return `does not follow: the row of sequence ${sequence}, ${after}, was removed`;
 }
 
-function placeFault(next: typeof START, row: AuditRow) {
+function placeFault(next: End, row: AuditRow) {
   if (row.chainMac === next.lastMac) return undefined;
   return "is not where it was sealed: rows were reordered, removed or inserted";
 }
