@@ -60,7 +60,7 @@ export async function startApp(
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: [part: string, close: () => Promise<void>][] = [];
+  const closers: Parameters<OnStop>[] = [];
   const onStop: OnStop = (part, close) => closers.unshift([part, close]);
   const stop = async () => {
     for (const [part, close] of closers.splice(0)) {
@@ -165,7 +165,7 @@ async function serve(
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts({ database }: Parts, now: Date): Promise<void> {
+async function sweepAccounts({ database }: Parts, now: Date) {
   await deleteExpiredPasswordResets(database, now);
   await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }

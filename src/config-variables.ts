@@ -43,7 +43,7 @@ const yesOrNo = parsed("yes or no", (text) => {
 
 const notBlank = matching("more than white space", /\S/);
 
-const isHost = (name: string): boolean =>
+const isHost = (name: string) =>
   isIP(name) !== 0 || /^(?=.{1,253}$)[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?$/i.test(name);
 const host = parsed("a host name or an IP address", (name) => (isHost(name) ? name : undefined));
 
@@ -113,7 +113,7 @@ function registered(description: string, schema: v.GenericSchema<string, string>
   });
 }
 
-const inProduction = (env: Env): boolean => env.ENVIRONMENT === "production";
+const inProduction = (env: Env) => env.ENVIRONMENT === "production";
 const embedded = (env: Env) => (inProduction(env) ? undefined : "embedded");
 const DEV_ORIGINS = "http://localhost:8080,http://127.0.0.1:8080";
 

@@ -118,7 +118,7 @@ export async function openParts(
   onStop: OnStop,
   databaseFile?: string,
 ): Promise<Parts> {
-  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part): Part => {
+  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
     onStop(name, () => part.close());
     return part;
   };
@@ -131,8 +131,8 @@ export async function openParts(
     return shared;
   };
   const storage = opened("storage", await openStorage(config, log));
-  const content: ContentStore = opened("content", await openContent(config, embedded, log));
-  const broker: Broker = opened("broker", await openBroker(config, embedded, log));
+  const content = opened("content", await openContent(config, embedded, log));
+  const broker = opened("broker", await openBroker(config, embedded, log));
   await Promise.all([broker.connect(), content.connect()]);
   return { database, storage, broker, content };
 }

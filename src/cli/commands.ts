@@ -14,7 +14,7 @@ export const print = (line: string) => process.stdout.write(`${line}\n`);
 
 export async function withDatabase<Result>(
   work: (database: Database, config: Config, log: Logger) => Promise<Result>,
-): Promise<Result> {
+) {
   const config = loadConfig();
   const log = createLogger({
     level: "warn",

@@ -44,7 +44,7 @@ export function insertAuditRow(q: Queryable, row: Recorded & { at: Date; epoch: 
 }
 
 /** `userId`: who acted, also when they have been deleted since. Without the instant `until`. */
-export interface AuditFilter {
+interface AuditFilter {
   action?: string | undefined;
   userId?: number | undefined;
   since?: Date | undefined;
@@ -63,16 +63,12 @@ function auditFilters(filter: AuditFilter) {
 }
 
 /** Newest first: by id, because DATETIME columns round to 3.33 ms. */
-export function listAuditRows(
-  q: Queryable,
-  filter: AuditFilter,
-  window: Window,
-): Promise<AuditRow[]> {
+export function listAuditRows(q: Queryable, filter: AuditFilter, window: Window) {
   const { where, params } = auditFilters(filter);
   return q.page<AuditRow>(`${SELECT_ROW} ${where} ORDER BY l.log_id DESC`, params, window);
 }
 
-export function countAuditRows(q: Queryable, filter: AuditFilter): Promise<number> {
+export function countAuditRows(q: Queryable, filter: AuditFilter) {
   const { where, params } = auditFilters(filter);
   return count(q, `FROM Logs l ${where}`, params);
 }
@@ -125,22 +121,22 @@ export async function findCopiedRow(q: Queryable) {
   return (await q.page<{ logId: number; original: number }>(sql, {}, FIRST))[0];
 }
 
-export function listHeads(q: Queryable): Promise<AuditHead[]> {
+export function listHeads(q: Queryable) {
   return q.all<AuditHead>(`${SELECT_HEAD} ORDER BY epoch`);
 }
 
-export function findHead(q: Queryable, epoch: number): Promise<AuditHead | undefined> {
+export function findHead(q: Queryable, epoch: number) {
   return q.first<AuditHead>(`${SELECT_HEAD} WHERE epoch = @epoch`, { epoch });
 }
 
 /** The head. Makes transactions that seal its epoch take turns. */
-export async function lockHead(tx: Queryable, epoch: number): Promise<AuditHead | undefined> {
+export async function lockHead(tx: Queryable, epoch: number) {
   await tx.run("UPDATE Audit_Heads SET length = length WHERE epoch = @epoch", { epoch });
   return findHead(tx, epoch);
 }
 
 /** Throws `UniqueViolation` when the epoch has begun already. */
-export function insertHead(q: Queryable, head: AuditHead): Promise<number> {
+export function insertHead(q: Queryable, head: AuditHead) {
   return q.run(
     `INSERT INTO Audit_Heads (epoch, wrapped_key, length, last_mac, head_mac)
      VALUES (@epoch, @wrappedKey, @length, @lastMac, @headMac)`,
@@ -148,7 +144,7 @@ export function insertHead(q: Queryable, head: AuditHead): Promise<number> {
   );
 }
 
-export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">): Promise<number> {
+export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">) {
   return tx.run(
     `UPDATE Audit_Heads SET length = @length, last_mac = @lastMac, head_mac = @headMac
      WHERE epoch = @epoch`,
@@ -156,7 +152,7 @@ export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">): 
   );
 }
 
-export function updateWrappedKey(q: Queryable, epoch: number, wrapped: string): Promise<number> {
+export function updateWrappedKey(q: Queryable, epoch: number, wrapped: string) {
   const sql = "UPDATE Audit_Heads SET wrapped_key = @wrapped WHERE epoch = @epoch";
   return q.run(sql, { epoch, wrapped });
 }

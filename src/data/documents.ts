@@ -46,8 +46,8 @@ const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.ful
   d.sha256 AS sha256, d.blob_key AS blobKey, COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
   ${FROM_DOCUMENTS}`;
 
-export function findDocument(q: Queryable, docId: number): Promise<Document | undefined> {
-  return q.first(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
+export function findDocument(q: Queryable, docId: number) {
+  return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
 }
 
 export interface DocumentFilter {
@@ -72,16 +72,12 @@ function documentFilters({ userId, status, path, q }: DocumentFilter) {
 }
 
 /** Newest first: by id, because DATETIME columns round to 3.33 ms. */
-export function listDocuments(
-  q: Queryable,
-  filter: DocumentFilter,
-  window: Window,
-): Promise<Document[]> {
+export function listDocuments(q: Queryable, filter: DocumentFilter, window: Window) {
   const { where, params } = documentFilters(filter);
-  return q.page(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
+  return q.page<Document>(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
 }
 
-export function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
+export function countDocuments(q: Queryable, filter: DocumentFilter) {
   const { where, params } = documentFilters(filter);
   return count(q, `${FROM_DOCUMENTS} ${where}`, params);
 }
@@ -97,8 +93,8 @@ export async function documentHasBytes(q: Queryable, filename: string, sha256: s
 }
 
 /** Oldest first. */
-export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
-  return q.all(
+export function listStages(q: Queryable, docId: number) {
+  return q.all<Stage>(
     `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
@@ -119,8 +115,8 @@ export interface OcrResult {
 }
 
 /** The newest one: a worker inserts a row each time. */
-export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
-  return q.first(
+export function findOcrResult(q: Queryable, docId: number) {
+  return q.first<OcrResult>(
     `SELECT page_count, word_count, avg_confidence, primary_language, category,
        classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
      FROM Ocr_Results WHERE result_id =
@@ -154,8 +150,8 @@ export async function insertDocument(
 }
 
 /** Keeps where the blobs without a key are, before their path, not the root, is renamed. */
-export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: string): Promise<void> {
-  await tx.run(
+export function keepBlobKeys(tx: Queryable, pathId: number, fullPath: string) {
+  return tx.run(
     `UPDATE Documents SET blob_key = CONCAT(@folder, filename)
      WHERE path_id = @pathId AND blob_key IS NULL`,
     { pathId, folder: `${fullPath}/` },

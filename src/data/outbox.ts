@@ -16,16 +16,12 @@ export interface OutboxMessage extends Omit<NewOutboxMessage, "doc_id"> {
 /** Nobody holds it, and its pause after a failure is over. */
 const DUE = "(claimed_until IS NULL OR claimed_until <= @now)";
 
-export async function addToOutbox(
-  tx: Queryable,
-  message: NewOutboxMessage,
-  now: Date,
-): Promise<void> {
+export async function addToOutbox(tx: Queryable, message: NewOutboxMessage, now: Date) {
   await tx.insert("Outbox", { ...message, createdAt: now }, "outbox_id");
 }
 
-export async function removeFromOutboxByDocument(tx: Queryable, docId: number): Promise<void> {
-  await tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
+export function removeFromOutboxByDocument(tx: Queryable, docId: number) {
+  return tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
 }
 
 /**
@@ -55,16 +51,16 @@ export async function claimFromOutbox(
   );
 }
 
-export async function confirmOutboxMessage(q: Queryable, outboxId: number): Promise<void> {
-  await q.run("DELETE FROM Outbox WHERE outbox_id = @outboxId", { outboxId });
+export function confirmOutboxMessage(q: Queryable, outboxId: number) {
+  return q.run("DELETE FROM Outbox WHERE outbox_id = @outboxId", { outboxId });
 }
 
 /** Gives back a message, due again at `due`, unless another process has claimed it since. */
-export async function releaseOutboxMessage(
+export function releaseOutboxMessage(
   q: Queryable,
   release: { outboxId: number; claimant: string; due: Date; error: string },
-): Promise<void> {
-  await q.run(
+) {
+  return q.run(
     `UPDATE Outbox SET claimed_by = NULL, claimed_until = @due,
        attempts = attempts + 1, last_error = @error
      WHERE outbox_id = @outboxId AND claimed_by = @claimant`,

@@ -12,15 +12,12 @@ export interface VirtualPath {
 const SELECT_PATH = `SELECT p.path_id AS pathId, p.full_path AS fullPath,
   p.description AS description, p.depth AS depth, p.created_at AS createdAt FROM Virtual_Paths p`;
 
-export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | undefined> {
-  return q.first(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
+export function findPath(q: Queryable, pathId: number) {
+  return q.first<VirtualPath>(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
 }
 
 /** Without case; compared again in code, as in `findUserByEmail`. */
-export async function findPathByName(
-  q: Queryable,
-  fullPath: string,
-): Promise<VirtualPath | undefined> {
+export async function findPathByName(q: Queryable, fullPath: string) {
   const sql = `${SELECT_PATH} WHERE p.full_path = @fullPath`;
   const path = await q.first<VirtualPath>(sql, { fullPath });
   return path && sameText(path.fullPath, fullPath) ? path : undefined;
@@ -32,14 +29,14 @@ const LIKE_PATTERN = "p.full_path LIKE @pattern ESCAPE '\\'";
 export function listPaths(
   q: Queryable,
   { prefix, ...depths }: { minDepth: number; maxDepth: number; prefix: string },
-): Promise<VirtualPath[]> {
+) {
   const sql = `${SELECT_PATH} WHERE p.depth >= @minDepth AND p.depth <= @maxDepth
     AND ${LIKE_PATTERN} ORDER BY p.full_path`;
-  return q.all(sql, { ...depths, pattern: `${escapeLike(prefix)}%` });
+  return q.all<VirtualPath>(sql, { ...depths, pattern: `${escapeLike(prefix)}%` });
 }
 
 /** Every path below `fullPath`, not itself. */
-export async function listPathsBelow(q: Queryable, fullPath: string): Promise<VirtualPath[]> {
+export async function listPathsBelow(q: Queryable, fullPath: string) {
   const prefix = `${fullPath}/`;
   const sql = `${SELECT_PATH} WHERE ${LIKE_PATTERN}`;
   const paths = await q.all<VirtualPath>(sql, { pattern: `${escapeLike(prefix)}%` });
@@ -47,7 +44,7 @@ export async function listPathsBelow(q: Queryable, fullPath: string): Promise<Vi
 }
 
 /** Returns the new path's id. Throws `UniqueViolation` when the name is taken. */
-export function insertPath(q: Queryable, path: Omit<VirtualPath, "pathId">): Promise<number> {
+export function insertPath(q: Queryable, path: Omit<VirtualPath, "pathId">) {
   return q.insert("Virtual_Paths", { ...path }, "path_id");
 }
 
@@ -62,11 +59,11 @@ export async function updatePath(
 }
 
 /** Throws `ForeignKeyViolation` while rows reference the path. False when it is gone already. */
-export async function deletePath(q: Queryable, pathId: number): Promise<boolean> {
+export async function deletePath(q: Queryable, pathId: number) {
   return (await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId })) === 1;
 }
 
 /** Makes transactions that rename paths take turns: two at once would tear a subtree apart. */
-export async function lockPaths(tx: Queryable, root: string): Promise<void> {
-  await tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
+export function lockPaths(tx: Queryable, root: string) {
+  return tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
 }

@@ -54,10 +54,7 @@ class Pool extends DriverPool {
 }
 
 /** Not connected yet. */
-export function createPool(
-  options: SqlServerOptions,
-  timeouts: typeof TIMEOUTS,
-): sql.ConnectionPool {
+export function createPool(options: SqlServerOptions, timeouts: typeof TIMEOUTS) {
   const { server, port, user, password, encrypt, trustServerCertificate } = options;
   const connectionTimeout = options.connectTimeoutSeconds * 1000;
   const pool = new Pool({

@@ -24,7 +24,7 @@ const TOKENS = /'[^']*'|@(?<name>\w+)/g;
 const IDENTIFIER = /^[A-Za-z_]\w*$/;
 
 export function queryable(dialect: Dialect, execute: Execute): Queryable {
-  async function all<Row>(text: string, params: Params = {}): Promise<Row[]> {
+  async function all<Row>(text: string, params: Params = {}) {
     return (await execute(text, valuesOf(text, params), true)).rows as Row[];
   }
   return {

@@ -77,7 +77,7 @@ export async function openEpochs(
     return last ? [...epochs, last, next] : [next];
   } catch (error) {
     if (!(error instanceof UniqueViolation)) throw error;
-    // Another process that starts at the same time was faster.
+    // Another process was faster.
     return openEpochs(database, secrets, log);
   }
 }

@@ -28,11 +28,7 @@ class Broken extends Error {}
  * Walks the trail. `lines` say of each epoch where it ends, or what breaks it first. With `anchor`
  * the trail must also contain that head, which a restored older copy does not.
  */
-export async function verifyTrail(
-  q: Queryable,
-  secrets: Secrets,
-  anchor?: Anchor,
-): Promise<{ isWhole: boolean; lines: string[] }> {
+export async function verifyTrail(q: Queryable, secrets: Secrets, anchor?: Anchor) {
   const lines: string[] = [];
   let isWhole = true;
   const broken = (what: string) => {

@@ -15,7 +15,7 @@ export function migrate(engine: Engine, exclusively: Exclusively): Promise<strin
   });
 }
 
-async function apply(engine: Engine, tx: Queryable, migration: Migration): Promise<void> {
+async function apply(engine: Engine, tx: Queryable, migration: Migration) {
   for (const step of [recordTable, ...migration.steps]) {
     const { sql, unless } = step[engine];
     if (unless === undefined || !(await tx.first(unless))) await tx.run(sql);
