@@ -4,7 +4,7 @@ import { count, filters } from "./filters.ts";
 export const OCR_STAGE = "OCR";
 
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
-export type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
+type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
 
 export interface StageState {
   status: ProcessingStatus;
@@ -13,7 +13,7 @@ export interface StageState {
   errorMessage: string | null;
 }
 
-export interface Stage extends StageState {
+interface Stage extends StageState {
   stageName: string;
 }
 

@@ -1,7 +1,7 @@
 import type { Queryable } from "./database.ts";
 
 /** Of the token only the SHA-256 is kept, in hex. */
-export interface PasswordReset {
+interface PasswordReset {
   resetId: number;
   userId: number;
   tokenHash: string;

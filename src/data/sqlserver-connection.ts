@@ -24,7 +24,7 @@ export interface SqlServerOptions {
 /** For a free connection, and for an answer, in ms. */
 export const TIMEOUTS = { acquire: 10_000, request: 30_000 };
 
-/** In ms. A connection in steady use is not checked each time: that doubles the round trips. */
+/** In ms. To check a connection in steady use each time would double the round trips. */
 const UNCHECKED_IDLE = 1_000;
 
 /** With what the typings lack. */
@@ -44,7 +44,7 @@ class Pool extends DriverPool {
     super.release(connection);
   }
 
-  /** Asks the server after a pause; else looks only whether the connection is still open. */
+  /** Asks the server after a pause; else looks only at the socket. */
   override _poolValidate(connection: object): unknown {
     const now = performance.now();
     const idle = now - (this.#releasedAt.get(connection) ?? now);

@@ -6,7 +6,7 @@ import { ForeignKeyViolation, UniqueViolation } from "./database.ts";
  * `undone`: the server says that the statement did nothing; `lost`: nobody knows whether it did;
  * `unconnected`: it was not sent, and may be later; `refused`: it was not sent, and won't be.
  */
-export type Failure = "undone" | "lost" | "unconnected" | "refused";
+type Failure = "undone" | "lost" | "unconnected" | "refused";
 
 /**
  * Transient numbers, and those of locks (1204, 1205, 1222). `LOST` ones break the connection.

@@ -7,7 +7,7 @@ import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connect
 import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
 import { type Dialect, queryable, runInTransaction, type Values } from "./statements.ts";
 
-/** After this many ms a failed statement is not repeated: the client has waited long enough. */
+/** After this many ms a failed statement is not repeated. */
 const REPEAT_WINDOW = 20_000;
 /** In ms. A migration may build an index on a large table. */
 const MIGRATION_TIMEOUT = 600_000;

@@ -13,7 +13,7 @@ type Execute = (
 export interface Dialect {
   /** Follows the ORDER BY; has the parameters `page_skip` and `page_limit`. */
   page: string;
-  /** An INSERT of one row that returns its identity as `id`. */
+  /** Returns the identity as `id`. */
   insert(parts: { table: string; columns: string; values: string; identity: string }): string;
   /** A SELECT of `name` and `nullable` (0 or 1) of the columns of the table `@table`. */
   columns: string;

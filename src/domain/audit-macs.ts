@@ -7,7 +7,6 @@ export interface Epoch {
   key: Buffer;
 }
 
-/** The end of a chain. */
 export type End = Pick<AuditHead, "length" | "lastMac">;
 
 export const START: End = { length: 0, lastMac: "0".repeat(64) };
@@ -29,7 +28,7 @@ export function rowMac(epoch: Epoch, row: Pick<AuditRow, "action" | "entityId" |
   return mac(epoch, "row", row.action, row.entityId, row.details);
 }
 
-/** The chain with one more row at its end: proves the row's place and all that is before it. */
+/** With one more row. Proves the row's place and all that is before it. */
 export function extend(epoch: Epoch, end: End, row: AuditRow): End {
   const length = end.length + 1;
   return { length, lastMac: mac(epoch, "chain", length, row.logId, row.rowMac, end.lastMac) };

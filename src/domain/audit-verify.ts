@@ -107,18 +107,17 @@ function placeFault(next: End, row: AuditRow) {
   return "is not where it was sealed: rows were reordered, removed or inserted";
 }
 
-/** How many rows wait for the sealer. */
-async function verifyUnsealed(q: Queryable, epoch: Epoch): Promise<number> {
+/** Their number. */
+async function verifyUnsealed(q: Queryable, epoch: Epoch) {
   let count = 0;
-  let after: number | undefined = 0;
-  while (after !== undefined) {
-    const rows = await listUnsealed(q, epoch.number, after, PAGE);
+  let rows: AuditRow[] = [];
+  do {
+    rows = await listUnsealed(q, epoch.number, rows.at(-1)?.logId ?? 0, PAGE);
     for (const row of rows) {
       const fault = rowFault(epoch, row);
       if (fault) throw new Broken(`row ${row.logId} (not sealed) ${fault}`);
     }
     count += rows.length;
-    after = rows.at(-1)?.logId;
-  }
+  } while (rows.length > 0);
   return count;
 }

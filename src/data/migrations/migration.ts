@@ -3,12 +3,12 @@ import { createHash } from "node:crypto";
 export type Engine = "sqlite" | "sqlserver";
 
 /** One statement; left out when the SELECT `unless` has a row, so that what exists stays. */
-export interface Step {
+interface Step {
   readonly sql: string;
   readonly unless?: string;
 }
 
-export type Steps = Readonly<Record<Engine, Step>>;
+type Steps = Readonly<Record<Engine, Step>>;
 
 /** A change of the schema. Once released it is never edited: its checksum is in databases. */
 export interface Migration {
@@ -21,7 +21,7 @@ export const NOW: Readonly<Record<Engine, string>> = {
   sqlserver: "SYSUTCDATETIME()",
 };
 
-/** SHA-256, in hex, of what a migration does on one engine. */
+/** SHA-256, in hex, of what it does on one engine. */
 export function checksum(migration: Migration, engine: Engine): string {
   const steps = migration.steps.map((step) => [step[engine].unless ?? "", step[engine].sql]);
   return createHash("sha256").update(JSON.stringify(steps)).digest("hex");
