@@ -95,8 +95,7 @@ async function serve(
   onStop("passwords", () => passwords.close());
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
-  const authority = createAuthority(database);
-  const core = { database, authority, audit: trail.audit, now };
+  const core = { database, authority: createAuthority(database), audit: trail.audit, now };
   const [secret, ...previous] = jwtSecrets(config);
   const sessions = createSessions(core, {
     jwt: createJwt({ secret, previous }),
@@ -149,15 +148,14 @@ async function serve(
   const isDev = config.ENVIRONMENT === "dev";
   const server: HttpServer = new HttpServer({
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
-    authorize: createGuard({ database, sessions, authority }),
+    authorize: createGuard({ ...core, sessions }),
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
   });
   const { host, port } = await server.listen(config.PORT, config.HOST);
-  const timeout = config.SHUTDOWN_TIMEOUT * 1000;
-  onStop("server", () => server.close(timeout));
+  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });

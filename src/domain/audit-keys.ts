@@ -48,8 +48,9 @@ export function openKey(wrapped: string, secrets: Secrets) {
 }
 
 /**
- * The epochs that `secrets` open; of one or more the last is written to. Every key is wrapped anew
- * under the first secret. A new epoch begins when there is none, or when the last one's key is lost.
+ * The epochs that `secrets` open, at least one. The last one is written to. Every key is wrapped
+ * anew under the first secret. A new epoch begins when there is none, or when the last one's key is
+ * lost.
  */
 export async function openEpochs(
   database: Database,

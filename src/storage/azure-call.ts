@@ -27,11 +27,16 @@ function toFailure(error: unknown): Error {
   return unavailable("The document storage", cause);
 }
 
-/** Runs one call of the SDK, `timeout` milliseconds at most. Throws the reason of `cancel`. */
+/**
+ * Runs one call of the SDK, which must be safe to repeat, `timeout` milliseconds at most, and once
+ * more when these run out. Throws the reason of `cancel`.
+ */
 export async function call<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
-  { timeout = CALL_TIMEOUT, cancel }: { timeout?: number; cancel?: AbortSignal } = {},
+  options: { timeout?: number; cancel?: AbortSignal } = {},
+  attempts = 2,
 ): Promise<Result> {
+  const { timeout = CALL_TIMEOUT, cancel } = options;
   const limit = new AbortController();
   const signal = cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal;
   try {
@@ -39,7 +44,8 @@ export async function call<Result>(
   } catch (error) {
     limit.abort();
     cancel?.throwIfAborted();
-    throw toFailure(error);
+    if (!(error instanceof TimedOut) || attempts === 1) throw toFailure(error);
+    return call(work, options, attempts - 1);
   }
 }
 

@@ -21,6 +21,7 @@ import { silent } from "../support/sqlserver.ts";
 import { until } from "../support/wait.ts";
 
 const CLI = join(import.meta.dirname, "../../src/cli/cli.ts");
+const WRITER = join(import.meta.dirname, "audit-writer.ts");
 const [A, B, C] = ["a", "b", "c"].map((letter) => letter.repeat(40)) as [string, string, string];
 
 /** A migrated database that several handles and processes can open. */
@@ -372,6 +373,20 @@ for (const engine of ENGINES) {
       await assertWhole(database, [A], 1000);
       const heads = await database.first("SELECT COUNT(*) AS heads FROM Audit_Heads");
       assert.deepEqual(heads, { heads: 1 });
+    });
+
+    test("is whole after 1,000 rows of four processes", async (t) => {
+      const { database, env } = await make(t, engine);
+      const exits = Array.from({ length: 4 }, async () => {
+        const writer = spawn(process.execPath, ["--import", "tsx", WRITER, "250"], {
+          env: { ...process.env, ...env, AUDIT_KEY: A },
+          stdio: ["ignore", "inherit", "inherit"],
+        });
+        t.after(() => writer.kill());
+        return (await once(writer, "exit"))[0];
+      });
+      assert.deepEqual(await Promise.all(exits), [0, 0, 0, 0]);
+      await assertWhole(database, [A], 1000);
     });
 
     test("can be verified while it grows", async (t) => {

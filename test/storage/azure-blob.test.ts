@@ -351,9 +351,12 @@ describe("AzureBlobStorage", () => {
     try {
       const storage = await open(connectionStringFor(port), "docs");
       const connected = once(mute, "connection");
+      const connectedAgain = connected.then(() => once(mute, "connection"));
       test.mock.timers.enable({ apis: ["setTimeout"] });
       const rejected = assert.rejects(storage.ping(), isUnavailable);
       await connected;
+      test.mock.timers.tick(10_000);
+      await connectedAgain;
       test.mock.timers.tick(10_000);
       await rejected;
     } finally {
@@ -390,6 +393,44 @@ describe("AzureBlobStorage", () => {
       await last;
       assert.ok(answered);
       if (!answered.closed) await once(answered, "close");
+    } finally {
+      test.mock.timers.reset();
+      await close();
+    }
+  });
+
+  it("repeats a call that has no answer in time, and sends one deletion at a time", async (test) => {
+    const swallowed = new Set<string>();
+    let swallow: (() => void) | undefined;
+    let inFlight = 0;
+    let peak = 0;
+    const { port, close } = await startProxy((incoming, _answer, forward) => {
+      const { method = "", url = "" } = incoming;
+      const kind = method === "DELETE" ? method : url.includes("comp=list") ? "LIST" : undefined;
+      if (kind !== undefined && !swallowed.has(kind)) {
+        swallowed.add(kind);
+        incoming.resume();
+        return swallow?.();
+      }
+      if (method !== "DELETE") return forward();
+      inFlight += 1;
+      peak = Math.max(peak, inFlight);
+      return forward(() => {
+        inFlight -= 1;
+        return true;
+      });
+    });
+    try {
+      const storage = await open(connectionStringFor(port), "bulk");
+      const keys = Array.from({ length: 40 }, (_, index) => `many/${index}`);
+      for (const key of keys) await storage.upload(Readable.from(["x"]), key);
+      test.mock.timers.enable({ apis: ["setTimeout"] });
+      swallow = () => setImmediate(() => test.mock.timers.tick(10_000));
+      await storage.deleteDir("many");
+      assert.deepEqual([...swallowed], ["LIST", "DELETE"]);
+      // And the one that the clock overtook.
+      assert.ok(peak <= 2, `${peak} deletions in flight at once`);
+      assert.deepEqual(await storage.list(""), []);
     } finally {
       test.mock.timers.reset();
       await close();
