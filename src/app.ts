@@ -19,7 +19,7 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { auditSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, jwtSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
@@ -31,13 +31,12 @@ import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
-import { readOrMakeSecret } from "./security/secret-file.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
 
 /** What tests replace. */
-export interface Substitutes {
+interface Substitutes {
   now?: () => Date;
   /** bcrypt's cost. */
   passwordCost?: number;
@@ -61,7 +60,7 @@ export async function startApp(
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: [part: string, close: () => Promise<void>][] = [];
+  const closers: Parameters<OnStop>[] = [];
   const onStop: OnStop = (part, close) => closers.unshift([part, close]);
   const stop = async () => {
     for (const [part, close] of closers.splice(0)) {
@@ -83,7 +82,7 @@ export async function startApp(
   }
 }
 
-/** Wires the parts and listens. Returns the address. */
+/** Returns the address. */
 async function serve(
   config: Config,
   log: Logger,
@@ -97,9 +96,9 @@ async function serve(
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
   const core = { database, authority: createAuthority(database), audit: trail.audit, now };
-  const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
+  const [secret, ...previous] = jwtSecrets(config);
   const sessions = createSessions(core, {
-    jwt: createJwt({ secret, previous: config.JWT_SECRET_KEY_PREVIOUS }),
+    jwt: createJwt({ secret, previous }),
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
@@ -111,7 +110,7 @@ async function serve(
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
-    await sweepAccounts(database, now());
+    await sweepAccounts(parts, now());
   }, log);
   onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
@@ -163,12 +162,12 @@ async function serve(
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts(database: Parts["database"], now: Date): Promise<void> {
+async function sweepAccounts({ database }: Parts, now: Date) {
   await deleteExpiredPasswordResets(database, now);
   await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
 
-/** Makes the first admin. A generated password is told here, once, and never in the log. */
+/** A generated password is told here, once, and never in the log. */
 async function makeFirstAdmin(config: Config, registration: Registration, log: Logger) {
   const { BOOTSTRAP_ADMIN_EMAIL: email, BOOTSTRAP_ADMIN_PASSWORD: password } = config;
   const credentials = email && password ? { email, password } : undefined;

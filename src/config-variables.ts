@@ -43,18 +43,18 @@ const yesOrNo = parsed("yes or no", (text) => {
 
 const notBlank = matching("more than white space", /\S/);
 
-const isHost = (name: string): boolean =>
+const isHost = (name: string) =>
   isIP(name) !== 0 || /^(?=.{1,253}$)[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?$/i.test(name);
-const host = parsed("a host name or an IP address", (name) => (isHost(name) ? name : undefined));
+const HOST = "a host name or an IP address";
+const host = parsed(HOST, (name) => (isHost(name) ? name : undefined));
 
-/** `parse` is for every other word than `embedded`. */
 function embeddedOr<Output>(description: string, parse: (text: string) => Output | undefined) {
   return parsed(`\`embedded\` or ${description}`, (text) =>
     text === "embedded" ? { kind: "embedded" as const } : parse(text),
   );
 }
 
-const mongoHost = embeddedOr("a host name or an IP address, without port", (value) =>
+const mongoHost = embeddedOr(`${HOST}, without port`, (value) =>
   isHost(value) ? { kind: "mongo" as const, host: value } : undefined,
 );
 
@@ -113,7 +113,7 @@ function registered(description: string, schema: v.GenericSchema<string, string>
   });
 }
 
-const inProduction = (env: Env): boolean => env.ENVIRONMENT === "production";
+const inProduction = (env: Env) => env.ENVIRONMENT === "production";
 const embedded = (env: Env) => (inProduction(env) ? undefined : "embedded");
 const DEV_ORIGINS = "http://localhost:8080,http://127.0.0.1:8080";
 

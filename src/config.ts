@@ -15,7 +15,7 @@ type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReado
 /** Checked and frozen to the leaves. A part that is not embedded has all that it requires. */
 export type Config = DeepReadonly<Settings>;
 
-/** All that is wrong with the configuration: a line for each variable at fault, never a value. */
+/** A line for each variable at fault, never a value. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
@@ -31,8 +31,8 @@ function textOf(name: Name, env: Env): string | undefined {
 }
 
 /**
- * Puts the variables of the file `path` into the environment. One that is already set wins, a
- * missing file is fine. Throws ConfigError when the file can't be read.
+ * Into the environment. A variable that is already set wins, a missing file is fine. Throws
+ * ConfigError when the file can't be read.
  */
 export function loadEnvFile(path: string): void {
   try {
@@ -45,7 +45,7 @@ export function loadEnvFile(path: string): void {
   }
 }
 
-/** Reads and checks every variable. Throws one ConfigError with a line for each at fault. */
+/** Throws ConfigError with all that is wrong. */
 export function loadConfig(env: Env = process.env): Config {
   const faults = new Map<Name, string>();
   const settings: Partial<Record<Name, unknown>> = {};
@@ -79,12 +79,13 @@ function checkTogether(settings: Partial<Settings>, faults: Map<Name, string>): 
   demand(hasSql, "for SQL Server", "SQL_DB_NAME", "SQL_USER", "SQL_PASS");
   const hasMongo = settings.MONGO_HOST?.kind !== "embedded";
   demand(hasMongo, "for MongoDB", "MONGO_USER", "MONGO_PASS");
-  const hasAzure = settings.BLOB_STORAGE_TYPE === "azure";
   const azure = "for Azure Blob Storage (or say BLOB_STORAGE_TYPE=local)";
+  const hasAzure = settings.BLOB_STORAGE_TYPE === "azure";
   demand(hasAzure, azure, "BLOB_CONNECTION_STR", "BLOB_STORAGE_CONTAINER_NAME");
+  const { BOOTSTRAP_ADMIN_EMAIL: email, BOOTSTRAP_ADMIN_PASSWORD: password } = settings;
   const both = "beside the other BOOTSTRAP_ADMIN_* variable";
-  demand(settings.BOOTSTRAP_ADMIN_PASSWORD !== undefined, both, "BOOTSTRAP_ADMIN_EMAIL");
-  demand(settings.BOOTSTRAP_ADMIN_EMAIL !== undefined, both, "BOOTSTRAP_ADMIN_PASSWORD");
+  const hasAdmin = email !== undefined || password !== undefined;
+  demand(hasAdmin, both, "BOOTSTRAP_ADMIN_EMAIL", "BOOTSTRAP_ADMIN_PASSWORD");
 
   for (const name of ["JWT_SECRET_KEY", "JWT_SECRET_KEY_PREVIOUS"] as const) {
     const keys = [settings[name] ?? []].flat();
@@ -94,7 +95,6 @@ function checkTogether(settings: Partial<Settings>, faults: Map<Name, string>): 
   }
 }
 
-/** Freezes a tree of plain objects and arrays. */
 function deepFreeze<Tree>(tree: Tree): Tree {
   if (typeof tree === "object" && tree !== null)
     Object.values(Object.freeze(tree)).forEach(deepFreeze);

@@ -39,12 +39,12 @@ export class AppError extends Error {
     detail: string | Issue[],
     options: { cause?: unknown; headers?: Record<string, string> } = {},
   ) {
-    super(typeof detail === "string" ? detail : detail.map((issue) => issue.msg).join("; "), {
-      cause: options.cause,
-    });
+    const { cause, headers = {} } = options;
+    const message = typeof detail === "string" ? detail : detail.map(({ msg }) => msg).join("; ");
+    super(message, { cause });
     this.code = code;
     this.detail = detail;
-    this.headers = options.headers ?? {};
+    this.headers = headers;
   }
 }
 

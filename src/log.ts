@@ -24,7 +24,9 @@ export function describeError(error: unknown, depth = 0): unknown {
   const { name, message, stack, cause } = error;
   const { code } = error as { code?: unknown };
   return {
-    ...{ name, message, code },
+    name,
+    message,
+    code,
     ...(depth === 0 ? { stack } : {}),
     ...(cause === undefined || depth === 4 ? {} : { cause: describeError(cause, depth + 1) }),
   };

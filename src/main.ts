@@ -23,8 +23,8 @@ function readConfig() {
   }
 }
 
-// V8's young generation doubles while it is busy, without counting the buffers that its garbage
-// holds, and never shrinks. Kept small, ten uploads at once take half the memory.
+// V8's young generation doubles while it is busy, whatever buffers its garbage holds, and never
+// shrinks. Kept small, ten uploads at once take half the memory.
 setFlagsFromString("--semi-space-growth-factor=1");
 const config = readConfig();
 // Nobody reads any more: no reason to stop serving.

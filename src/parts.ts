@@ -28,7 +28,7 @@ function openEmbedded(config: Config, file = join(config.DATA_DIR, "nassaq.db"))
   return openSqlite({ file });
 }
 
-/** The database of the configuration, not migrated. `file` replaces the embedded one's. */
+/** Not migrated. `file` replaces the embedded one's. */
 export async function openDatabase(config: Config, log: Logger, file?: string): Promise<Database> {
   const sql = config.SQL_SERVER;
   if (sql.kind === "embedded") return openEmbedded(config, file);
@@ -59,11 +59,18 @@ export async function prepareSchema(config: Config, database: Database) {
   throw new Error(`The database lacks migrations: ${pending.join(", ")}. ${advice}`);
 }
 
+type Secrets = [string, ...string[]];
+
+/** The first one signs. */
+export function jwtSecrets(config: Config): Secrets {
+  const secret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
+  return [secret, ...config.JWT_SECRET_KEY_PREVIOUS];
+}
+
 /** What opens the audit trail's keys; the first one keeps them. */
-export function auditSecrets(config: Config): [string, ...string[]] {
-  const jwtSecret = config.JWT_SECRET_KEY ?? readOrMakeSecret(config.DATA_DIR);
-  const jwtSecrets: [string, ...string[]] = [jwtSecret, ...config.JWT_SECRET_KEY_PREVIOUS];
-  return config.AUDIT_KEY === undefined ? jwtSecrets : [config.AUDIT_KEY, ...jwtSecrets];
+export function auditSecrets(config: Config): Secrets {
+  const secrets = jwtSecrets(config);
+  return config.AUDIT_KEY === undefined ? secrets : [config.AUDIT_KEY, ...secrets];
 }
 
 async function openStorage(config: Config, log: Logger): Promise<Storage> {
@@ -105,14 +112,13 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
   return new AzureServiceBusBroker({ connectionString: broker.connectionString });
 }
 
-/** Opens the parts that the configuration names, and migrates the database. */
 export async function openParts(
   config: Config,
   log: Logger,
   onStop: OnStop,
   databaseFile?: string,
 ): Promise<Parts> {
-  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part): Part => {
+  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
     onStop(name, () => part.close());
     return part;
   };
@@ -125,8 +131,8 @@ export async function openParts(
     return shared;
   };
   const storage = opened("storage", await openStorage(config, log));
-  const content: ContentStore = opened("content", await openContent(config, embedded, log));
-  const broker: Broker = opened("broker", await openBroker(config, embedded, log));
+  const content = opened("content", await openContent(config, embedded, log));
+  const broker = opened("broker", await openBroker(config, embedded, log));
   await Promise.all([broker.connect(), content.connect()]);
   return { database, storage, broker, content };
 }

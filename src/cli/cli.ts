@@ -49,10 +49,9 @@ async function run([command, ...args]: string[]): Promise<number> {
   loadEnvFile(".env");
   switch (command) {
     case "create-admin": {
-      const options = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
-      const { email } = options;
+      const { email, ...names } = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
       if (!email) throw new UsageError("'create-admin' needs --email.");
-      await createAdmin({ ...options, email });
+      await createAdmin({ email, ...names });
       return 0;
     }
     case "migrate":

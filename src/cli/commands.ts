@@ -14,7 +14,7 @@ export const print = (line: string) => process.stdout.write(`${line}\n`);
 
 export async function withDatabase<Result>(
   work: (database: Database, config: Config, log: Logger) => Promise<Result>,
-): Promise<Result> {
+) {
   const config = loadConfig();
   const log = createLogger({
     level: "warn",
@@ -29,7 +29,6 @@ export async function withDatabase<Result>(
   }
 }
 
-/** Brings the schema up to date. */
 export function migrate(): Promise<void> {
   return withDatabase(async (database) => {
     const applied = await database.migrate();
@@ -38,18 +37,14 @@ export function migrate(): Promise<void> {
   });
 }
 
-/**
- * Makes an active admin. Throws `validation_failed`, and `bad_request` when the address or the
- * name is taken.
- */
+/** Throws `validation_failed`, and `bad_request` when the address or the name is taken. */
 export async function createAdmin(options: {
   email: string;
-  username?: string | undefined;
-  "full-name"?: string | undefined;
+  username?: string;
+  "full-name"?: string;
 }): Promise<void> {
-  const { email, username, "full-name": full_name = "Administrator" } = options;
-  const named = username === undefined ? {} : { username };
-  const fields = { email, full_name, password: await readPassword(), ...named };
+  const { "full-name": full_name = "Administrator", ...named } = options;
+  const fields = { ...named, full_name, password: await readPassword() };
   const account = validate(newAccount, fields, "body");
   await withDatabase(async (database, config, log) => {
     await prepareSchema(config, database);
@@ -84,7 +79,7 @@ async function readPassword(): Promise<string> {
   }
 }
 
-/** Prints the configuration, secrets masked, then what is wrong with it. Whether it can be used. */
+/** Prints the configuration and what is wrong with it. Whether it can be used. */
 export function checkConfig(): boolean {
   for (const line of describeConfig()) print(line);
   try {

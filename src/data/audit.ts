@@ -1,7 +1,7 @@
 import { escapeLike, type Queryable, type Window } from "./database.ts";
-import { filters } from "./filters.ts";
+import { count, filters } from "./filters.ts";
 
-/** A row of the audit trail, the table `Logs`. */
+/** A row of `Logs`. */
 export interface AuditRow {
   logId: number;
   loggedAt: Date | null;
@@ -32,19 +32,10 @@ const SELECT_HEAD = `SELECT epoch AS epoch, wrapped_key AS wrappedKey, length AS
   last_mac AS lastMac, head_mac AS headMac FROM Audit_Heads`;
 const FIRST = { skip: 0, limit: 1 };
 
-export async function insertAuditRow(
-  q: Queryable,
-  row: {
-    at: Date;
-    action: string;
-    userId: number | null;
-    entityId: number | null;
-    details: string;
-    rowMac: string;
-    epoch: number;
-  },
-): Promise<void> {
-  await q.run(
+type Recorded = Pick<AuditRow, "action" | "userId" | "entityId" | "details" | "rowMac">;
+
+export function insertAuditRow(q: Queryable, row: Recorded & { at: Date; epoch: number }) {
+  return q.run(
     `INSERT INTO Logs
        (log_timestamp, action_type, user_id, entity_id, details, row_mac, chain_epoch)
      VALUES (@at, @action, @userId, @entityId, @details, @rowMac, @epoch)`,
@@ -53,7 +44,7 @@ export async function insertAuditRow(
 }
 
 /** `userId`: who acted, also when they have been deleted since. Without the instant `until`. */
-export interface AuditFilter {
+interface AuditFilter {
   action?: string | undefined;
   userId?: number | undefined;
   since?: Date | undefined;
@@ -72,22 +63,17 @@ function auditFilters(filter: AuditFilter) {
 }
 
 /** Newest first: by id, because DATETIME columns round to 3.33 ms. */
-export function listAuditRows(
-  q: Queryable,
-  filter: AuditFilter,
-  window: Window,
-): Promise<AuditRow[]> {
+export function listAuditRows(q: Queryable, filter: AuditFilter, window: Window) {
   const { where, params } = auditFilters(filter);
   return q.page<AuditRow>(`${SELECT_ROW} ${where} ORDER BY l.log_id DESC`, params, window);
 }
 
-export async function countAuditRows(q: Queryable, filter: AuditFilter): Promise<number> {
+export function countAuditRows(q: Queryable, filter: AuditFilter) {
   const { where, params } = auditFilters(filter);
-  const sql = `SELECT COUNT(*) AS total FROM Logs l ${where}`;
-  return (await q.first<{ total: number }>(sql, params))?.total ?? 0;
+  return count(q, `FROM Logs l ${where}`, params);
 }
 
-/** Rows of the epoch that are not sealed, after the row `after`, in the order of the index. */
+/** Rows of the epoch that are not sealed, after the row `after`, oldest first. */
 export function listUnsealed(q: Queryable, epoch: number, after: number, limit: number) {
   const sql = `${SELECT_ROW} WHERE l.chain_epoch = @epoch AND l.chain_sequence IS NULL
     AND l.log_id > @after ORDER BY l.log_id`;
@@ -112,7 +98,7 @@ export function sealRow(tx: Queryable, logId: number, sequence: number, chainMac
   );
 }
 
-/** The rows outside of every epoch: how many, and the newest. */
+/** Outside of every epoch. */
 export function findRowsOutside(q: Queryable) {
   return q.first<{ total: number; newest: number | null }>(
     "SELECT COUNT(*) AS total, MAX(log_id) AS newest FROM Logs WHERE chain_epoch IS NULL",
@@ -135,22 +121,22 @@ export async function findCopiedRow(q: Queryable) {
   return (await q.page<{ logId: number; original: number }>(sql, {}, FIRST))[0];
 }
 
-export function listHeads(q: Queryable): Promise<AuditHead[]> {
+export function listHeads(q: Queryable) {
   return q.all<AuditHead>(`${SELECT_HEAD} ORDER BY epoch`);
 }
 
-export function findHead(q: Queryable, epoch: number): Promise<AuditHead | undefined> {
+export function findHead(q: Queryable, epoch: number) {
   return q.first<AuditHead>(`${SELECT_HEAD} WHERE epoch = @epoch`, { epoch });
 }
 
-/** The head as `findHead`. Makes transactions that seal its epoch take turns. */
-export async function lockHead(tx: Queryable, epoch: number): Promise<AuditHead | undefined> {
+/** The head. Makes transactions that seal its epoch take turns. */
+export async function lockHead(tx: Queryable, epoch: number) {
   await tx.run("UPDATE Audit_Heads SET length = length WHERE epoch = @epoch", { epoch });
   return findHead(tx, epoch);
 }
 
 /** Throws `UniqueViolation` when the epoch has begun already. */
-export function insertHead(q: Queryable, head: AuditHead): Promise<number> {
+export function insertHead(q: Queryable, head: AuditHead) {
   return q.run(
     `INSERT INTO Audit_Heads (epoch, wrapped_key, length, last_mac, head_mac)
      VALUES (@epoch, @wrappedKey, @length, @lastMac, @headMac)`,
@@ -158,7 +144,7 @@ export function insertHead(q: Queryable, head: AuditHead): Promise<number> {
   );
 }
 
-export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">): Promise<number> {
+export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">) {
   return tx.run(
     `UPDATE Audit_Heads SET length = @length, last_mac = @lastMac, head_mac = @headMac
      WHERE epoch = @epoch`,
@@ -166,7 +152,7 @@ export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">): 
   );
 }
 
-export function updateWrappedKey(q: Queryable, epoch: number, wrapped: string): Promise<number> {
+export function updateWrappedKey(q: Queryable, epoch: number, wrapped: string) {
   const sql = "UPDATE Audit_Heads SET wrapped_key = @wrapped WHERE epoch = @epoch";
   return q.run(sql, { epoch, wrapped });
 }

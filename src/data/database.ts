@@ -1,4 +1,4 @@
-/** What goes into a statement and comes out of a row. Dates are in UTC, to the millisecond. */
+/** In a statement or a row. Dates are in UTC, to the millisecond. */
 export type Value = string | number | boolean | Date | null;
 export type Params = Readonly<Record<string, Value>>;
 
@@ -15,7 +15,6 @@ export interface Window {
  * engine can't be reached or has no connection free in time.
  */
 export interface Queryable {
-  /** All rows of a SELECT. */
   all<Row>(sql: string, params?: Params): Promise<Row[]>;
   /** The first row of a SELECT that finds few, or undefined. */
   first<Row>(sql: string, params?: Params): Promise<Row | undefined>;
@@ -23,7 +22,7 @@ export interface Queryable {
   page<Row>(sql: string, params: Params, window: Window): Promise<Row[]>;
   /** Runs an INSERT, UPDATE or DELETE; the number of rows it touched. */
   run(sql: string, params?: Params): Promise<number>;
-  /** Inserts a row; returns its new `identity`, a column. `docId` is the column `doc_id`. */
+  /** The new row's `identity`, a column. The value `docId` is the column `doc_id`. */
   insert(table: string, values: Params, identity: string): Promise<number>;
   /** A table's columns, each with whether it may be NULL; none when there is no such table. */
   columns(table: string): Promise<Map<string, boolean>>;
@@ -34,20 +33,18 @@ export interface Database extends Queryable {
   readonly description: string;
   /**
    * Commits when `work` returns, rolls back when it throws or a statement fails. After a transient
-   * failure `work` runs again, so all its effects go through `tx`; the database itself would wait
-   * for the transaction, and that for it.
+   * failure `work` runs again, so all its effects go through `tx`. A statement of the database
+   * itself would wait for the transaction, and that for it.
    */
   transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
   /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;
-  /** Names of the migrations that have not run yet. */
   pendingMigrations(): Promise<string[]>;
   /** One round trip; throws when the database does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A row with the same unique value exists. */
 export class UniqueViolation extends Error {
   override readonly name = "UniqueViolation";
 }

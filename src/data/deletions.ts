@@ -1,6 +1,6 @@
 import type { Queryable } from "./database.ts";
 
-/** A blob, and with `docId` the text of that document, to be removed. */
+/** Of a blob, and with `docId` of that document's text. */
 export interface Deletion {
   deletionId: number;
   docId: number | null;
@@ -9,7 +9,7 @@ export interface Deletion {
   sha256: string | null;
 }
 
-/** Notes a deletion that is to be carried out from `dueAt` on. */
+/** To be carried out from `dueAt` on. */
 export async function insertDeletion(
   q: Queryable,
   deletion: Omit<Deletion, "deletionId">,
@@ -23,8 +23,8 @@ export async function insertDeletion(
 export function listDueDeletions(
   q: Queryable,
   { now, afterId, limit }: { now: Date; afterId: number; limit: number },
-): Promise<Deletion[]> {
-  return q.page(
+) {
+  return q.page<Deletion>(
     `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
        x.sha256 AS sha256
      FROM Deletions x WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,
@@ -34,15 +34,11 @@ export function listDueDeletions(
 }
 
 /** Takes a deletion back that is due after `instant`; false when it is due sooner, or gone. */
-export async function cancelDeletion(
-  tx: Queryable,
-  deletionId: number,
-  instant: Date,
-): Promise<boolean> {
-  const statement = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant";
-  return (await tx.run(statement, { deletionId, instant })) === 1;
+export async function cancelDeletion(tx: Queryable, deletionId: number, instant: Date) {
+  const sql = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant";
+  return (await tx.run(sql, { deletionId, instant })) === 1;
 }
 
-export async function removeDeletion(q: Queryable, deletionId: number): Promise<void> {
-  await q.run("DELETE FROM Deletions WHERE deletion_id = @deletionId", { deletionId });
+export function removeDeletion(q: Queryable, deletionId: number) {
+  return q.run("DELETE FROM Deletions WHERE deletion_id = @deletionId", { deletionId });
 }

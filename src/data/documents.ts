@@ -1,11 +1,10 @@
 import { escapeLike, type Queryable, type Window } from "./database.ts";
-import { filters } from "./filters.ts";
+import { count, filters } from "./filters.ts";
 
-/** The stage whose state lists and status answers show. */
 export const OCR_STAGE = "OCR";
 
 export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
-export type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
+type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
 
 export interface StageState {
   status: ProcessingStatus;
@@ -14,12 +13,11 @@ export interface StageState {
   errorMessage: string | null;
 }
 
-/** A row of `Processing_Status`. */
-export interface Stage extends StageState {
+interface Stage extends StageState {
   stageName: string;
 }
 
-/** With the latest state of its OCR stage. */
+/** With the latest state of its stage `OCR`. */
 export interface Document extends StageState {
   docId: number;
   filename: string;
@@ -48,14 +46,13 @@ const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.ful
   d.sha256 AS sha256, d.blob_key AS blobKey, COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
   ${FROM_DOCUMENTS}`;
 
-export function findDocument(q: Queryable, docId: number): Promise<Document | undefined> {
-  return q.first(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
+export function findDocument(q: Queryable, docId: number) {
+  return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
 }
 
 export interface DocumentFilter {
   userId?: number | undefined;
   status?: ProcessingStatus | undefined;
-  /** Canonical virtual path. */
   path?: string | undefined;
   /** Part of the file name, literally. */
   q?: string | undefined;
@@ -74,20 +71,15 @@ function documentFilters({ userId, status, path, q }: DocumentFilter) {
   );
 }
 
-/** Newest first: by id, because the old DATETIME columns round to 3.33 ms. */
-export function listDocuments(
-  q: Queryable,
-  filter: DocumentFilter,
-  window: Window,
-): Promise<Document[]> {
+/** Newest first: by id, because DATETIME columns round to 3.33 ms. */
+export function listDocuments(q: Queryable, filter: DocumentFilter, window: Window) {
   const { where, params } = documentFilters(filter);
-  return q.page(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
+  return q.page<Document>(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
 }
 
-export async function countDocuments(q: Queryable, filter: DocumentFilter): Promise<number> {
+export function countDocuments(q: Queryable, filter: DocumentFilter) {
   const { where, params } = documentFilters(filter);
-  const count = `SELECT COUNT(*) AS total ${FROM_DOCUMENTS} ${where}`;
-  return (await q.first<{ total: number }>(count, params))?.total ?? 0;
+  return count(q, `${FROM_DOCUMENTS} ${where}`, params);
 }
 
 export async function documentNameTaken(q: Queryable, filename: string, pathId: number) {
@@ -95,15 +87,14 @@ export async function documentNameTaken(q: Queryable, filename: string, pathId: 
   return (await q.first(sql, { filename, pathId })) !== undefined;
 }
 
-/** Whether there is a document of this name with these bytes; `sha256` in hex. */
 export async function documentHasBytes(q: Queryable, filename: string, sha256: string) {
   const sql = "SELECT doc_id FROM Documents WHERE filename = @filename AND sha256 = @sha256";
   return (await q.first(sql, { filename, sha256 })) !== undefined;
 }
 
-/** Every stage of a document, oldest first. */
-export function listStages(q: Queryable, docId: number): Promise<Stage[]> {
-  return q.all(
+/** Oldest first. */
+export function listStages(q: Queryable, docId: number) {
+  return q.all<Stage>(
     `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
@@ -124,8 +115,8 @@ export interface OcrResult {
 }
 
 /** The newest one: a worker inserts a row each time. */
-export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | undefined> {
-  return q.first(
+export function findOcrResult(q: Queryable, docId: number) {
+  return q.first<OcrResult>(
     `SELECT page_count, word_count, avg_confidence, primary_language, category,
        classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
      FROM Ocr_Results WHERE result_id =
@@ -134,15 +125,12 @@ export function findOcrResult(q: Queryable, docId: number): Promise<OcrResult | 
   );
 }
 
-export type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
+type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
   pathId: number;
   fileType: string | null;
 };
 
-/**
- * Inserts the document and its `stages`, queued; returns its id. Throws `UniqueViolation` when name
- * and path are taken.
- */
+/** With its `stages`, queued; returns its id. `UniqueViolation` when name and path are taken. */
 export async function insertDocument(
   tx: Queryable,
   document: NewDocument,
@@ -162,8 +150,8 @@ export async function insertDocument(
 }
 
 /** Keeps where the blobs without a key are, before their path, not the root, is renamed. */
-export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: string): Promise<void> {
-  await tx.run(
+export function keepBlobKeys(tx: Queryable, pathId: number, fullPath: string) {
+  return tx.run(
     `UPDATE Documents SET blob_key = CONCAT(@folder, filename)
      WHERE path_id = @pathId AND blob_key IS NULL`,
     { pathId, folder: `${fullPath}/` },
@@ -172,14 +160,13 @@ export async function keepBlobKeys(tx: Queryable, pathId: number, fullPath: stri
 
 /** Follows a blob that was moved; false when the document has another key by now, or is gone. */
 export async function updateBlobKey(tx: Queryable, docId: number, from: string, to: string) {
-  const statement =
-    "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from";
-  return (await tx.run(statement, { docId, from, to })) === 1;
+  const sql = "UPDATE Documents SET blob_key = @to WHERE doc_id = @docId AND blob_key = @from";
+  return (await tx.run(sql, { docId, from, to })) === 1;
 }
 
 /**
- * Deletes the document and what the known tables hold of it, the outbox aside. False when it is
- * gone already. Throws `ForeignKeyViolation` while other rows reference it.
+ * Also what the known tables hold of it, the outbox aside. False when it is gone already. Throws
+ * `ForeignKeyViolation` while other rows reference it.
  */
 export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
   const tables = ["Processing_Status", "Ocr_Results"];

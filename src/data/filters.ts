@@ -1,4 +1,4 @@
-import type { Params } from "./database.ts";
+import type { Params, Queryable } from "./database.ts";
 
 /**
  * The WHERE of a list: of `conditions` those whose value is not undefined, joined by AND. Both go
@@ -12,4 +12,16 @@ export function filters<Values extends object>(
   const present = names.filter((name) => values[name] !== undefined);
   const where = present.map((name) => conditions[name]).join(" AND ");
   return { where: where && `WHERE ${where}`, params: { ...values } as Params };
+}
+
+/** How many rows `from` has, a FROM with its WHERE. */
+export async function count(q: Queryable, from: string, params: Params): Promise<number> {
+  const row = await q.first<{ total: number }>(`SELECT COUNT(*) AS total ${from}`, params);
+  return row?.total ?? 0;
+}
+
+/** The SET of an UPDATE, of at least one column. */
+export function assignments(changes: object): string {
+  const columns = Object.keys(changes).map((column) => `${column} = @${column}`);
+  return `SET ${columns.join(", ")}`;
 }

@@ -1,6 +1,6 @@
 import type { Queryable } from "./database.ts";
 
-export interface NewOutboxMessage {
+interface NewOutboxMessage {
   doc_id: number | null;
   queue: string;
   message_id: string;
@@ -16,18 +16,12 @@ export interface OutboxMessage extends Omit<NewOutboxMessage, "doc_id"> {
 /** Nobody holds it, and its pause after a failure is over. */
 const DUE = "(claimed_until IS NULL OR claimed_until <= @now)";
 
-/** Notes a message to be sent if, and only if, the transaction commits. */
-export async function addToOutbox(
-  tx: Queryable,
-  message: NewOutboxMessage,
-  now: Date,
-): Promise<void> {
-  await tx.insert("Outbox", { ...message, createdAt: now, attempts: 0 }, "outbox_id");
+export async function addToOutbox(tx: Queryable, message: NewOutboxMessage, now: Date) {
+  await tx.insert("Outbox", { ...message, createdAt: now }, "outbox_id");
 }
 
-/** Takes back what has not been sent yet for a document. */
-export async function removeFromOutboxByDocument(tx: Queryable, docId: number): Promise<void> {
-  await tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
+export function removeFromOutboxByDocument(tx: Queryable, docId: number) {
+  return tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
 }
 
 /**
@@ -41,8 +35,7 @@ export async function claimFromOutbox(
   const { claimant, now, until, limit } = claim;
   const sql = `SELECT outbox_id AS id FROM Outbox WHERE ${DUE} ORDER BY outbox_id`;
   const due = await q.page<{ id: number }>(sql, { now }, { skip: 0, limit });
-  const [first] = due;
-  const last = due.at(-1);
+  const [first, last] = [due.at(0), due.at(-1)];
   if (!first || !last) return [];
   const range = { first: first.id, last: last.id };
   await q.run(
@@ -58,17 +51,16 @@ export async function claimFromOutbox(
   );
 }
 
-/** Removes a message that the broker confirmed. */
-export async function confirmOutboxMessage(q: Queryable, outboxId: number): Promise<void> {
-  await q.run("DELETE FROM Outbox WHERE outbox_id = @outboxId", { outboxId });
+export function confirmOutboxMessage(q: Queryable, outboxId: number) {
+  return q.run("DELETE FROM Outbox WHERE outbox_id = @outboxId", { outboxId });
 }
 
 /** Gives back a message, due again at `due`, unless another process has claimed it since. */
-export async function releaseOutboxMessage(
+export function releaseOutboxMessage(
   q: Queryable,
   release: { outboxId: number; claimant: string; due: Date; error: string },
-): Promise<void> {
-  await q.run(
+) {
+  return q.run(
     `UPDATE Outbox SET claimed_by = NULL, claimed_until = @due,
        attempts = attempts + 1, last_error = @error
      WHERE outbox_id = @outboxId AND claimed_by = @claimant`,

@@ -1,7 +1,7 @@
 import type { Queryable } from "./database.ts";
 
 /** Of the token only the SHA-256 is kept, in hex. */
-export interface PasswordReset {
+interface PasswordReset {
   resetId: number;
   userId: number;
   tokenHash: string;
@@ -14,20 +14,13 @@ const IS_LIVE = `used_at IS NULL AND expires_at > @now AND reset_id =
   (SELECT MAX(x.reset_id) FROM Password_Resets x WHERE x.user_id = Password_Resets.user_id)`;
 
 /** Returns the new reset's id. The user's earlier ones are dead from now on. */
-export function insertPasswordReset(
-  q: Queryable,
-  reset: Omit<PasswordReset, "resetId">,
-): Promise<number> {
+export function insertPasswordReset(q: Queryable, reset: Omit<PasswordReset, "resetId">) {
   return q.insert("Password_Resets", { ...reset }, "reset_id");
 }
 
-/** The reset with this token, if it is neither used nor expired nor replaced. */
-export function findPasswordReset(
-  q: Queryable,
-  tokenHash: string,
-  now: Date,
-): Promise<PasswordReset | undefined> {
-  return q.first(
+/** If it is neither used nor expired nor replaced. */
+export function findPasswordReset(q: Queryable, tokenHash: string, now: Date) {
+  return q.first<PasswordReset>(
     `SELECT reset_id AS resetId, user_id AS userId, token_hash AS tokenHash,
        created_at AS createdAt, expires_at AS expiresAt
      FROM Password_Resets WHERE token_hash = @tokenHash AND ${IS_LIVE}`,
@@ -36,17 +29,17 @@ export function findPasswordReset(
 }
 
 /** Marks a live reset as used. Of several callers at once one gets true. */
-export async function usePasswordReset(q: Queryable, resetId: number, now: Date): Promise<boolean> {
+export async function usePasswordReset(q: Queryable, resetId: number, now: Date) {
   const sql = `UPDATE Password_Resets SET used_at = @now WHERE reset_id = @resetId AND ${IS_LIVE}`;
   return (await q.run(sql, { resetId, now })) === 1;
 }
 
-/** Removes the resets of a user, live or not. */
-export async function deletePasswordResets(q: Queryable, userId: number): Promise<void> {
-  await q.run("DELETE FROM Password_Resets WHERE user_id = @userId", { userId });
+/** Live or not. */
+export function deletePasswordResets(q: Queryable, userId: number) {
+  return q.run("DELETE FROM Password_Resets WHERE user_id = @userId", { userId });
 }
 
-/** Removes resets that expired before `before`, used or not; returns how many. */
-export function deleteExpiredPasswordResets(q: Queryable, before: Date): Promise<number> {
+/** Those that expired before `before`, used or not; returns how many. */
+export function deleteExpiredPasswordResets(q: Queryable, before: Date) {
   return q.run("DELETE FROM Password_Resets WHERE expires_at < @before", { before });
 }

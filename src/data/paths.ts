@@ -1,4 +1,5 @@
 import { escapeLike, type Params, type Queryable, sameText } from "./database.ts";
+import { assignments } from "./filters.ts";
 
 export interface VirtualPath {
   pathId: number;
@@ -11,15 +12,12 @@ export interface VirtualPath {
 const SELECT_PATH = `SELECT p.path_id AS pathId, p.full_path AS fullPath,
   p.description AS description, p.depth AS depth, p.created_at AS createdAt FROM Virtual_Paths p`;
 
-export function findPath(q: Queryable, pathId: number): Promise<VirtualPath | undefined> {
-  return q.first(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
+export function findPath(q: Queryable, pathId: number) {
+  return q.first<VirtualPath>(`${SELECT_PATH} WHERE p.path_id = @pathId`, { pathId });
 }
 
-/** The path of a canonical name, without case; compared again in code, as in `findUserByEmail`. */
-export async function findPathByName(
-  q: Queryable,
-  fullPath: string,
-): Promise<VirtualPath | undefined> {
+/** Without case; compared again in code, as in `findUserByEmail`. */
+export async function findPathByName(q: Queryable, fullPath: string) {
   const sql = `${SELECT_PATH} WHERE p.full_path = @fullPath`;
   const path = await q.first<VirtualPath>(sql, { fullPath });
   return path && sameText(path.fullPath, fullPath) ? path : undefined;
@@ -30,16 +28,15 @@ const LIKE_PATTERN = "p.full_path LIKE @pattern ESCAPE '\\'";
 /** Paths of these depths whose name begins with the literal text `prefix`, by name. */
 export function listPaths(
   q: Queryable,
-  filter: { minDepth: number; maxDepth: number; prefix: string },
-): Promise<VirtualPath[]> {
+  { prefix, ...depths }: { minDepth: number; maxDepth: number; prefix: string },
+) {
   const sql = `${SELECT_PATH} WHERE p.depth >= @minDepth AND p.depth <= @maxDepth
     AND ${LIKE_PATTERN} ORDER BY p.full_path`;
-  const { minDepth, maxDepth, prefix } = filter;
-  return q.all(sql, { minDepth, maxDepth, pattern: `${escapeLike(prefix)}%` });
+  return q.all<VirtualPath>(sql, { ...depths, pattern: `${escapeLike(prefix)}%` });
 }
 
 /** Every path below `fullPath`, not itself. */
-export async function listPathsBelow(q: Queryable, fullPath: string): Promise<VirtualPath[]> {
+export async function listPathsBelow(q: Queryable, fullPath: string) {
   const prefix = `${fullPath}/`;
   const sql = `${SELECT_PATH} WHERE ${LIKE_PATTERN}`;
   const paths = await q.all<VirtualPath>(sql, { pattern: `${escapeLike(prefix)}%` });
@@ -47,7 +44,7 @@ export async function listPathsBelow(q: Queryable, fullPath: string): Promise<Vi
 }
 
 /** Returns the new path's id. Throws `UniqueViolation` when the name is taken. */
-export function insertPath(q: Queryable, path: Omit<VirtualPath, "pathId">): Promise<number> {
+export function insertPath(q: Queryable, path: Omit<VirtualPath, "pathId">) {
   return q.insert("Virtual_Paths", { ...path }, "path_id");
 }
 
@@ -57,20 +54,16 @@ export async function updatePath(
   pathId: number,
   changes: { full_path?: string; depth?: number; description?: string | null },
 ): Promise<void> {
-  const columns = Object.keys(changes).map((column) => `${column} = @${column}`);
-  const params = { ...changes, pathId } as Params;
-  await q.run(`UPDATE Virtual_Paths SET ${columns.join(", ")} WHERE path_id = @pathId`, params);
+  const sql = `UPDATE Virtual_Paths ${assignments(changes)} WHERE path_id = @pathId`;
+  await q.run(sql, { ...changes, pathId } as Params);
 }
 
 /** Throws `ForeignKeyViolation` while rows reference the path. False when it is gone already. */
-export async function deletePath(q: Queryable, pathId: number): Promise<boolean> {
+export async function deletePath(q: Queryable, pathId: number) {
   return (await q.run("DELETE FROM Virtual_Paths WHERE path_id = @pathId", { pathId })) === 1;
 }
 
-/**
- * Makes transactions that rename paths take turns, by a write to the row that is always there: two
- * that overlap would tear a subtree apart.
- */
-export async function lockPaths(tx: Queryable, root: string): Promise<void> {
-  await tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
+/** Makes transactions that rename paths take turns: two at once would tear a subtree apart. */
+export function lockPaths(tx: Queryable, root: string) {
+  return tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
 }

@@ -9,10 +9,10 @@ export interface Role {
 const SELECT_ROLE =
   "SELECT r.role_id AS roleId, r.role_name AS roleName, r.description AS description FROM Roles r";
 
-export function listRoles(q: Queryable): Promise<Role[]> {
-  return q.all(`${SELECT_ROLE} ORDER BY r.role_id`);
+export function listRoles(q: Queryable) {
+  return q.all<Role>(`${SELECT_ROLE} ORDER BY r.role_id`);
 }
 
-export function findRole(q: Queryable, roleId: number): Promise<Role | undefined> {
-  return q.first(`${SELECT_ROLE} WHERE r.role_id = @roleId`, { roleId });
+export function findRole(q: Queryable, roleId: number) {
+  return q.first<Role>(`${SELECT_ROLE} WHERE r.role_id = @roleId`, { roleId });
 }

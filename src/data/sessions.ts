@@ -10,11 +10,11 @@ export interface Session {
   expiresAt: Date;
 }
 
-export async function insertSession(
+export function insertSession(
   q: Queryable,
   session: Omit<Session, "pendingTokenHash" | "pendingIssuedAt"> & { createdAt: Date },
-): Promise<void> {
-  await q.run(
+) {
+  return q.run(
     `INSERT INTO Sessions
        (session_id, user_id, current_token_hash, created_at, last_used_at, expires_at)
      VALUES (@sessionId, @userId, @currentTokenHash, @createdAt, @createdAt, @expiresAt)`,
@@ -23,12 +23,8 @@ export async function insertSession(
 }
 
 /** The user's session, if it was not revoked; it may have expired. */
-export function findSession(
-  q: Queryable,
-  sessionId: string,
-  userId: number,
-): Promise<Session | undefined> {
-  return q.first(
+export function findSession(q: Queryable, sessionId: string, userId: number) {
+  return q.first<Session>(
     `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
        pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
        expires_at AS expiresAt
@@ -77,7 +73,7 @@ export function revokeSessions(
   );
 }
 
-/** Removes sessions that expired before `before`, revoked or not; returns how many. */
-export function deleteExpiredSessions(q: Queryable, before: Date): Promise<number> {
+/** Those that expired before `before`, revoked or not; returns how many. */
+export function deleteExpiredSessions(q: Queryable, before: Date) {
   return q.run("DELETE FROM Sessions WHERE expires_at < @before", { before });
 }

@@ -22,7 +22,7 @@ const SQLITE_BUSY = 5;
 const UNIQUE_CODES = [1555, 2067, 2579];
 const FOREIGN_KEY_CODES = [787, 1811];
 /** BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. */
-const UNAVAILABLE_CODES = [5, 6, 7, 8, 10, 11, 13, 14, 15, 26];
+const UNAVAILABLE_CODES = [SQLITE_BUSY, 6, 7, 8, 10, 11, 13, 14, 15, 26];
 
 const DIALECT: Dialect = {
   page: "LIMIT @page_limit OFFSET @page_skip",
@@ -147,13 +147,8 @@ function toSqlite(value: Value): string | bigint | null {
   return typeof value === "number" ? BigInt(value) : value;
 }
 
-interface SqliteError {
-  errcode?: number;
-  code?: string;
-}
-
 function typedError(error: unknown): unknown {
-  const { errcode = 0, code } = error as SqliteError;
+  const { errcode = 0, code } = error as { errcode?: number; code?: string };
   if (UNIQUE_CODES.includes(errcode))
     return new UniqueViolation("A row with this value exists", { cause: error });
   if (FOREIGN_KEY_CODES.includes(errcode))
@@ -165,5 +160,5 @@ function typedError(error: unknown): unknown {
 
 /** The low byte of an extended code. */
 function primaryCode(error: unknown): number {
-  return ((error as SqliteError).errcode ?? 0) & 0xff;
+  return ((error as { errcode?: number }).errcode ?? 0) & 0xff;
 }

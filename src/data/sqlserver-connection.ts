@@ -24,7 +24,7 @@ export interface SqlServerOptions {
 /** For a free connection, and for an answer, in ms. */
 export const TIMEOUTS = { acquire: 10_000, request: 30_000 };
 
-/** In ms. A connection in steady use is not checked each time: that doubles the round trips. */
+/** In ms. To check a connection in steady use each time would double the round trips. */
 const UNCHECKED_IDLE = 1_000;
 
 /** With what the typings lack. */
@@ -44,7 +44,7 @@ class Pool extends DriverPool {
     super.release(connection);
   }
 
-  /** Asks the server after a pause; else looks only whether the connection is still open. */
+  /** Asks the server after a pause; else looks only at the socket. */
   override _poolValidate(connection: object): unknown {
     const now = performance.now();
     const idle = now - (this.#releasedAt.get(connection) ?? now);
@@ -53,20 +53,13 @@ class Pool extends DriverPool {
   }
 }
 
-/** A pool, not yet connected, that checks idle connections and replaces old ones. */
-export function createPool(
-  options: SqlServerOptions,
-  timeouts: typeof TIMEOUTS,
-): sql.ConnectionPool {
-  const { server, port, user, password, name: database } = options;
+/** Not connected yet. */
+export function createPool(options: SqlServerOptions, timeouts: typeof TIMEOUTS) {
+  const { server, port, user, password, encrypt, trustServerCertificate } = options;
   const connectionTimeout = options.connectTimeoutSeconds * 1000;
   const pool = new Pool({
-    server,
-    port,
-    user,
-    password,
-    database,
-    connectionTimeout,
+    ...{ server, port, user, password, connectionTimeout },
+    database: options.name,
     requestTimeout: timeouts.request,
     pool: {
       max: options.poolMax,
@@ -76,8 +69,8 @@ export function createPool(
     },
     options: {
       instanceName: options.instance,
-      encrypt: options.encrypt,
-      trustServerCertificate: options.trustServerCertificate,
+      encrypt,
+      trustServerCertificate,
       // The driver would try again by itself, without a line in the log.
       maxRetriesOnTransientErrors: 0,
       appName: "nassaq-server",
@@ -106,7 +99,7 @@ function keepErrorNumber(connection: Connection): void {
   connection.once("connect", (error) => error && Object.assign(error, { number: first }));
 }
 
-/** Marks an aged connection as the driver marks a broken one. A query under way still ends. */
+/** Marks it then as the driver marks a broken one. A query under way still ends. */
 function retireAfter(connection: Connection, seconds: number): void {
   const timer = setTimeout(() => Object.assign(connection, { hasError: true }), seconds * 1000);
   connection.once("end", () => clearTimeout(timer));

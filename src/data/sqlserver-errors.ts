@@ -6,7 +6,7 @@ import { ForeignKeyViolation, UniqueViolation } from "./database.ts";
  * `undone`: the server says that the statement did nothing; `lost`: nobody knows whether it did;
  * `unconnected`: it was not sent, and may be later; `refused`: it was not sent, and won't be.
  */
-export type Failure = "undone" | "lost" | "unconnected" | "refused";
+type Failure = "undone" | "lost" | "unconnected" | "refused";
 
 /**
  * Transient numbers, and those of locks (1204, 1205, 1222). `LOST` ones break the connection.
@@ -21,7 +21,6 @@ const REFUSED_CODES = ["ELOGIN", "EENCRYPT", "ETDS", "EINTERFACENOTSUPP"];
 /** Mistakes in the use of the driver: nothing was sent. */
 const MISUSE_CODES = ["EPARAM", "EARGS", "EINJECT", "ENOTBEGUN", "EALREADYBEGUN", "EREQINPROG"];
 
-/** The error of the Database port for what the driver threw. */
 export function typedError(error: unknown): unknown {
   const numbers = errorNumbers(error);
   if (numbers.includes(2627) || numbers.includes(2601))
@@ -33,7 +32,7 @@ export function typedError(error: unknown): unknown {
   return isUnavailable ? unavailable("The database", error) : error;
 }
 
-/** What a typed error says about trying again; undefined when that would fail again. */
+/** Of a typed error; undefined when another attempt would fail again. */
 export function failureOf(error: unknown): Failure | undefined {
   return error instanceof AppError ? classify(error.cause) : undefined;
 }

@@ -7,7 +7,7 @@ import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connect
 import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
 import { type Dialect, queryable, runInTransaction, type Values } from "./statements.ts";
 
-/** After this many ms a failed statement is not repeated: the client has waited long enough. */
+/** After this many ms a failed statement is not repeated. */
 const REPEAT_WINDOW = 20_000;
 /** In ms. A migration may build an index on a large table. */
 const MIGRATION_TIMEOUT = 600_000;
@@ -98,7 +98,7 @@ export async function openSqlServer(
   };
 }
 
-/** Names codes only: no message of the driver, no setting. */
+/** Codes only: no message of the driver, no setting. */
 function logWait(options: SqlServerOptions, attempt: number, seconds: number, error: unknown) {
   const { cause } = error as { cause: sql.MSSQLError };
   options.log.warn("The database can't be reached, trying again", {
@@ -120,7 +120,7 @@ async function send(source: { request(): sql.Request }, text: string, values: Va
   const request = source.request();
   for (const [name, value] of values) {
     const isPattern = typeof value === "string" && text.includes(`LIKE @${name} ESCAPE`);
-    // Both say the same, but some compatible servers find nothing with `\[`.
+    // Some compatible servers find nothing with `\[`.
     request.input(name, typeOf(value), isPattern ? value.replaceAll("\\[", "[[]") : value);
   }
   const { recordset, rowsAffected } = await typed(request.query<Record<string, unknown>>(text));

@@ -1,10 +1,9 @@
 import type { Params, Queryable, Value } from "./database.ts";
 
-/** The parameters of a statement. */
 export type Values = [name: string, value: Value][];
 
 /** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
-export type Execute = (
+type Execute = (
   text: string,
   values: Values,
   isRead: boolean,
@@ -14,7 +13,7 @@ export type Execute = (
 export interface Dialect {
   /** Follows the ORDER BY; has the parameters `page_skip` and `page_limit`. */
   page: string;
-  /** An INSERT of one row that returns its identity as `id`. */
+  /** Returns the identity as `id`. */
   insert(parts: { table: string; columns: string; values: string; identity: string }): string;
   /** A SELECT of `name` and `nullable` (0 or 1) of the columns of the table `@table`. */
   columns: string;
@@ -24,9 +23,8 @@ export interface Dialect {
 const TOKENS = /'[^']*'|@(?<name>\w+)/g;
 const IDENTIFIER = /^[A-Za-z_]\w*$/;
 
-/** The methods that every engine has, on its way to run a statement. */
 export function queryable(dialect: Dialect, execute: Execute): Queryable {
-  async function all<Row>(text: string, params: Params = {}): Promise<Row[]> {
+  async function all<Row>(text: string, params: Params = {}) {
     return (await execute(text, valuesOf(text, params), true)).rows as Row[];
   }
   return {
@@ -88,7 +86,7 @@ export async function runInTransaction<Result>(
   }
 }
 
-/** A TypeError for a parameter without a value that every engine gives back as it was. */
+/** Throws TypeError for a value that not every engine gives back as it was. */
 function valuesOf(text: string, params: Params): Values {
   const names = new Set(Array.from(text.matchAll(TOKENS), (token) => token.groups?.name ?? ""));
   names.delete("");

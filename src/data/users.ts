@@ -1,5 +1,5 @@
 import { type Params, type Queryable, sameText, type Window } from "./database.ts";
-import { filters } from "./filters.ts";
+import { assignments, count, filters } from "./filters.ts";
 
 export interface User {
   userId: number;
@@ -18,31 +18,31 @@ const SELECT_USER = `SELECT u.user_id AS userId, u.full_name AS fullName, u.emai
   u.is_active AS isActive, u.role_id AS roleId, r.role_name AS roleName
   FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id`;
 
-export function findUser(q: Queryable, userId: number): Promise<User | undefined> {
-  return q.first(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
+export function findUser(q: Queryable, userId: number) {
+  return q.first<User>(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
 }
 
 /**
- * The user of an address, without case. Compared again in code: SQL Server's older collations hold
- * different texts equal (trailing spaces, some emoji).
+ * Without case. Compared again in code: SQL Server's older collations hold different texts equal
+ * (trailing spaces, some emoji).
  */
-export async function findUserByEmail(q: Queryable, email: string): Promise<User | undefined> {
+export async function findUserByEmail(q: Queryable, email: string) {
   const user = await q.first<User>(`${SELECT_USER} WHERE u.email = @email`, { email });
   return user && sameText(user.email, email) ? user : undefined;
 }
 
 /**
- * The user of a name, compared as `sameText` does. SQLite's NOCASE folds ASCII only, so other names
- * are folded, which no index serves.
+ * Compared as `sameText` does. SQLite's NOCASE folds ASCII only, so other names are folded, which
+ * no index serves.
  */
-export async function findUserByUsername(q: Queryable, name: string): Promise<User | undefined> {
+export async function findUserByUsername(q: Queryable, name: string) {
   const folded = name.normalize("NFKC").toLowerCase();
   const column = /^[\x20-\x7e]*$/.test(folded) ? "u.username" : "LOWER(u.username)";
   const users = await q.all<User>(`${SELECT_USER} WHERE ${column} = @folded`, { folded });
   return users.find(({ username }) => sameText(username, name));
 }
 
-export interface UserFilter {
+interface UserFilter {
   isActive?: boolean | undefined;
   roleId?: number;
   exceptUserId?: number;
@@ -56,15 +56,14 @@ const userFilters = (filter: UserFilter) =>
   });
 
 /** Oldest first. */
-export function listUsers(q: Queryable, filter: UserFilter, window: Window): Promise<User[]> {
+export function listUsers(q: Queryable, filter: UserFilter, window: Window) {
   const { where, params } = userFilters(filter);
-  return q.page(`${SELECT_USER} ${where} ORDER BY u.user_id`, params, window);
+  return q.page<User>(`${SELECT_USER} ${where} ORDER BY u.user_id`, params, window);
 }
 
-export async function countUsers(q: Queryable, filter: UserFilter = {}): Promise<number> {
+export function countUsers(q: Queryable, filter: UserFilter = {}) {
   const { where, params } = userFilters(filter);
-  const sql = `SELECT COUNT(*) AS total FROM Users u ${where}`;
-  return (await q.first<{ total: number }>(sql, params))?.total ?? 0;
+  return count(q, `FROM Users u ${where}`, params);
 }
 
 /** What stands for "no role": NULL, but 1 in the oldest databases, whose column takes no NULL. */
@@ -73,10 +72,7 @@ async function noRole(q: Queryable): Promise<number | null> {
 }
 
 /** Returns the new user's id. Throws `UniqueViolation` when name or address are taken. */
-export async function insertUser(
-  q: Queryable,
-  user: Omit<User, "userId" | "roleName">,
-): Promise<number> {
+export async function insertUser(q: Queryable, user: Omit<User, "userId" | "roleName">) {
   return q.insert("Users", { ...user, roleId: user.roleId ?? (await noRole(q)) }, "user_id");
 }
 
@@ -97,20 +93,19 @@ export async function updateUser(
 ): Promise<void> {
   const role = changes.role_id === null ? { role_id: await noRole(q) } : {};
   const values = { ...changes, ...role };
-  const columns = Object.keys(values).map((column) => `${column} = @${column}`);
-  const params = { ...values, userId } as Params;
-  await q.run(`UPDATE Users SET ${columns.join(", ")} WHERE user_id = @userId`, params);
+  const sql = `UPDATE Users ${assignments(values)} WHERE user_id = @userId`;
+  await q.run(sql, { ...values, userId } as Params);
 }
 
-/** The user, whom nobody else changes before the transaction ends: a write locks their row. */
-export async function lockUser(tx: Queryable, userId: number): Promise<User | undefined> {
+/** The user, whom nobody else changes before the transaction ends. */
+export async function lockUser(tx: Queryable, userId: number) {
   await tx.run("UPDATE Users SET is_active = is_active WHERE user_id = @userId", { userId });
   return findUser(tx, userId);
 }
 
 /**
- * Deletes the user, their permissions, resets and sessions; their audit rows stay, without the
- * reference. Throws `ForeignKeyViolation` while other rows reference them.
+ * Also their permissions, resets and sessions; their audit rows stay, without the reference. Throws
+ * `ForeignKeyViolation` while other rows reference them.
  */
 export async function deleteUser(q: Queryable, userId: number): Promise<void> {
   await q.run("UPDATE Logs SET user_id = NULL WHERE user_id = @userId", { userId });
@@ -120,9 +115,9 @@ export async function deleteUser(q: Queryable, userId: number): Promise<void> {
 }
 
 /**
- * Makes transactions that may take an admin away take turns: a write locks its row until they end.
- * It comes before what they read to decide. Without a role of that number nobody can have it.
+ * Makes transactions that may take an admin away take turns. It comes before what they read to
+ * decide. Without a role of that number nobody can have it.
  */
-export async function lockAdmins(tx: Queryable, roleId: number): Promise<void> {
-  await tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
+export function lockAdmins(tx: Queryable, roleId: number) {
+  return tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
 }

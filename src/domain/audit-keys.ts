@@ -48,14 +48,15 @@ export function openKey(wrapped: string, secrets: Secrets) {
 }
 
 /**
- * The epochs that `secrets` open; the last one is written to. Every key is wrapped anew under the
- * first secret. A new epoch begins when there is none, or when the last one's key is lost.
+ * The epochs that `secrets` open, at least one. The last one is written to. Every key is wrapped
+ * anew under the first secret. A new epoch begins when there is none, or when the last one's key is
+ * lost.
  */
 export async function openEpochs(
   database: Database,
   secrets: Secrets,
   log: Logger,
-): Promise<[...Epoch[], Epoch]> {
+): Promise<Epoch[]> {
   const heads = await listHeads(database);
   const epochs: Epoch[] = [];
   for (const { epoch: number, wrappedKey } of heads) {
@@ -65,19 +66,18 @@ export async function openEpochs(
     if (opened.index > 0) await updateWrappedKey(database, number, wrap(opened.key, secrets[0]));
   }
   const newest = heads.at(-1)?.epoch ?? 0;
-  const last = epochs.pop();
-  if (last?.number === newest) return [...epochs, last];
+  if (epochs.at(-1)?.number === newest) return epochs;
   const lost = "no key opens the audit trail: a new epoch begins, the old one can't be proven";
   if (newest > 0) log.error(lost, { epoch: newest });
   try {
     const next = { number: newest + 1, key: randomBytes(KEY_BYTES) };
     const wrappedKey = wrap(next.key, secrets[0]);
-    const headOfNext = { ...START, headMac: headMac(next, START) };
-    await insertHead(database, { epoch: next.number, wrappedKey, ...headOfNext });
-    return last ? [...epochs, last, next] : [next];
+    const head = { epoch: next.number, wrappedKey, ...START, headMac: headMac(next, START) };
+    await insertHead(database, head);
+    return [...epochs, next];
   } catch (error) {
     if (!(error instanceof UniqueViolation)) throw error;
-    // Another process that starts at the same time was faster.
+    // Another process was faster.
     return openEpochs(database, secrets, log);
   }
 }

@@ -7,7 +7,6 @@ export interface Epoch {
   key: Buffer;
 }
 
-/** The end of a chain. */
 export type End = Pick<AuditHead, "length" | "lastMac">;
 
 export const START: End = { length: 0, lastMac: "0".repeat(64) };
@@ -15,7 +14,7 @@ export const START: End = { length: 0, lastMac: "0".repeat(64) };
 /** DATETIME rounds to 3.33 ms. */
 const ROUNDING = 10;
 
-/** HMAC-SHA256, in hex, over JSON that tells the three kinds and the epochs apart. */
+/** HMAC-SHA256 in hex. The JSON tells the three kinds and the epochs apart. */
 function mac({ number, key }: Epoch, kind: string, ...content: (string | number | null)[]) {
   const text = JSON.stringify([kind, number, ...content]);
   return createHmac("sha256", key).update(text).digest("hex");
@@ -29,14 +28,12 @@ export function rowMac(epoch: Epoch, row: Pick<AuditRow, "action" | "entityId" |
   return mac(epoch, "row", row.action, row.entityId, row.details);
 }
 
-/** The chain with one more row at its end: proves the row's place and all that is before it. */
+/** With one more row. Proves the row's place and all that is before it. */
 export function extend(epoch: Epoch, end: End, row: AuditRow): End {
   const length = end.length + 1;
-  const lastMac = mac(epoch, "chain", length, row.logId, row.rowMac, end.lastMac);
-  return { length, lastMac };
+  return { length, lastMac: mac(epoch, "chain", length, row.logId, row.rowMac, end.lastMac) };
 }
 
-/** Proves how long the chain is. */
 export function headMac(epoch: Epoch, { length, lastMac }: End): string {
   return mac(epoch, "head", length, lastMac);
 }

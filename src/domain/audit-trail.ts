@@ -12,7 +12,7 @@ const BATCH = 200;
 /** Milliseconds. */
 const CLOSING = 5000;
 
-export interface Trail {
+interface Trail {
   audit: Audit;
   /** Seals what has been recorded. Rejects with `TimedOut` when the database is slow. */
   close(): Promise<void>;
@@ -51,7 +51,7 @@ export async function sealEpoch(database: Database, epoch: Epoch): Promise<void>
 }
 
 /** Goes on after the row `after`; returns the last row that it saw. */
-async function sealBatch(tx: Queryable, epoch: Epoch, after: number): Promise<number> {
+async function sealBatch(tx: Queryable, epoch: Epoch, after: number) {
   const head = await lockHead(tx, epoch.number);
   if (!head || head.headMac !== headMac(epoch, head))
     throw new Error(`The head of epoch ${epoch.number} of the audit trail was tampered with`);

@@ -10,7 +10,7 @@ import {
 } from "../data/audit.ts";
 import type { Queryable } from "../data/database.ts";
 import { openKey, type Secrets } from "./audit-keys.ts";
-import { type Epoch, extend, headMac, rowFault, START } from "./audit-macs.ts";
+import { type End, type Epoch, extend, headMac, rowFault, START } from "./audit-macs.ts";
 
 /** Rows in memory at a time. */
 const PAGE = 500;
@@ -28,11 +28,7 @@ class Broken extends Error {}
  * Walks the trail. `lines` say of each epoch where it ends, or what breaks it first. With `anchor`
  * the trail must also contain that head, which a restored older copy does not.
  */
-export async function verifyTrail(
-  q: Queryable,
-  secrets: Secrets,
-  anchor?: Anchor,
-): Promise<{ isWhole: boolean; lines: string[] }> {
+export async function verifyTrail(q: Queryable, secrets: Secrets, anchor?: Anchor) {
   const lines: string[] = [];
   let isWhole = true;
   const broken = (what: string) => {
@@ -66,7 +62,7 @@ export async function verifyTrail(
   return { isWhole, lines };
 }
 
-/** What there is to say of an epoch that is whole. Throws Broken with what is wrong first. */
+/** What there is to say of a whole epoch. Throws Broken with what is wrong first. */
 async function verifyEpoch(q: Queryable, epoch: Epoch, anchor?: Anchor): Promise<string> {
   let end = START;
   let last: AuditRow | undefined;
@@ -106,23 +102,22 @@ function sequenceFault(sequence: number, last: AuditRow | undefined, row: AuditR
   return `does not follow: the row of sequence ${sequence}, ${after}, was removed`;
 }
 
-function placeFault(next: typeof START, row: AuditRow) {
+function placeFault(next: End, row: AuditRow) {
   if (row.chainMac === next.lastMac) return undefined;
   return "is not where it was sealed: rows were reordered, removed or inserted";
 }
 
-/** How many rows wait for the sealer. */
-async function verifyUnsealed(q: Queryable, epoch: Epoch): Promise<number> {
+/** Their number. */
+async function verifyUnsealed(q: Queryable, epoch: Epoch) {
   let count = 0;
-  let after: number | undefined = 0;
-  while (after !== undefined) {
-    const rows = await listUnsealed(q, epoch.number, after, PAGE);
+  let rows: AuditRow[] = [];
+  do {
+    rows = await listUnsealed(q, epoch.number, rows.at(-1)?.logId ?? 0, PAGE);
     for (const row of rows) {
       const fault = rowFault(epoch, row);
       if (fault) throw new Broken(`row ${row.logId} (not sealed) ${fault}`);
     }
     count += rows.length;
-    after = rows.at(-1)?.logId;
-  }
+  } while (rows.length > 0);
   return count;
 }

@@ -59,7 +59,7 @@ export function createAudit(parts: {
       const at = now();
       // The actor stays known when the user is deleted. The event's id tells a row from its copy.
       const own = { actor_id: userId, address, request_id: requestId, at, event_id: randomUUID() };
-      // None of the details takes the place of these.
+      // First, as the list's filter expects, and never replaced by one of the details.
       const row = { action, entityId, details: JSON.stringify({ ...own, ...details, ...own }) };
       const mac = rowMac(epoch, row);
       await insertAuditRow(tx, { ...row, at, userId, epoch: epoch.number, rowMac: mac });

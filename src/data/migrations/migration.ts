@@ -3,12 +3,12 @@ import { createHash } from "node:crypto";
 export type Engine = "sqlite" | "sqlserver";
 
 /** One statement; left out when the SELECT `unless` has a row, so that what exists stays. */
-export interface Step {
+interface Step {
   readonly sql: string;
   readonly unless?: string;
 }
 
-export type Steps = Readonly<Record<Engine, Step>>;
+type Steps = Readonly<Record<Engine, Step>>;
 
 /** A change of the schema. Once released it is never edited: its checksum is in databases. */
 export interface Migration {
@@ -16,13 +16,12 @@ export interface Migration {
   readonly steps: readonly Steps[];
 }
 
-/** The present instant. */
 export const NOW: Readonly<Record<Engine, string>> = {
   sqlite: "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
   sqlserver: "SYSUTCDATETIME()",
 };
 
-/** SHA-256, in hex, of what a migration does on one engine. */
+/** SHA-256, in hex, of what it does on one engine. */
 export function checksum(migration: Migration, engine: Engine): string {
   const steps = migration.steps.map((step) => [step[engine].unless ?? "", step[engine].sql]);
   return createHash("sha256").update(JSON.stringify(steps)).digest("hex");
@@ -49,7 +48,7 @@ export function tableExists(name: string): Readonly<Record<Engine, string>> {
   };
 }
 
-/** A table, where it is missing. `columns` are T-SQL. */
+/** Where it is missing. `columns` are T-SQL. */
 export function createTable(name: string, columns: readonly string[]): Steps {
   const table = `${name} (\n${columns.map((column) => `  ${column}`).join(",\n")}\n)`;
   return {
@@ -58,7 +57,7 @@ export function createTable(name: string, columns: readonly string[]): Steps {
   };
 }
 
-/** A column, where it is missing. */
+/** Where it is missing. */
 export function addColumn(table: string, column: string, type: string): Steps {
   return {
     sqlite: {

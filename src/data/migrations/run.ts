@@ -15,7 +15,7 @@ export function migrate(engine: Engine, exclusively: Exclusively): Promise<strin
   });
 }
 
-async function apply(engine: Engine, tx: Queryable, migration: Migration): Promise<void> {
+async function apply(engine: Engine, tx: Queryable, migration: Migration) {
   for (const step of [recordTable, ...migration.steps]) {
     const { sql, unless } = step[engine];
     if (unless === undefined || !(await tx.first(unless))) await tx.run(sql);
@@ -26,7 +26,7 @@ async function apply(engine: Engine, tx: Queryable, migration: Migration): Promi
   );
 }
 
-/** Names of what has not run. Throws when a newer or an altered version made the database. */
+/** Names. Throws when a newer or an altered version made the database. */
 export async function pendingMigrations(engine: Engine, database: Queryable): Promise<string[]> {
   const names = migrations.map(({ name }) => name);
   if (!(await database.first(tableExists("Schema_Migrations")[engine]))) return names;
