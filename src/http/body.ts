@@ -6,7 +6,7 @@ import { invalid, type Schema, validate } from "./validate.ts";
 
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** A JSON body, checked. 408, 413 beyond 64 KiB, 415, 422 for what the schema does not take. */
+/** A JSON body. 408, 413 beyond 64 KiB, 415, 422 for what the schema does not take. */
 export async function readJson<T>(request: Request, schema: Schema<T>): Promise<T> {
   const text = await readText(request, "application/json", "json_invalid");
   return validate(schema, parseJson(text), "body");
@@ -18,12 +18,11 @@ export async function readForm<T>(request: Request, schema: Schema<T>): Promise<
   return validate(schema, uniqueValues(new URLSearchParams(text), "body"), "body");
 }
 
-/** The query's parameters, checked. One given twice is a 422. */
+/** The query. A parameter given twice is a 422. */
 export function readQuery<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, uniqueValues(request.query, "query"), "query");
 }
 
-/** The path's parameters, checked. */
 export function readParams<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, request.params, "path");
 }
@@ -36,7 +35,7 @@ export async function refuseBody(request: Request, detail: string): Promise<void
   for await (const _chunk of readSmallBody(request)) throw refusal;
 }
 
-/** The parameters of the body's type. 415 for another type or charset, or a compressed body. */
+/** The parameters of the type. 415 for another one, another charset or a compressed body. */
 export function requireMediaType({ headers }: Request, type: string): ReadonlyMap<string, string> {
   const refusal = (detail: string) => new AppError("unsupported_media_type", detail);
   const coding = headers["content-encoding"] ?? "identity";

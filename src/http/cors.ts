@@ -16,7 +16,7 @@ export function corsHeaders(
   methods?: string,
 ): Headers {
   if (origins.length === 0) return {};
-  // Caches must know that the answer depends on the origin, also when there was none.
+  // For caches, also when there was no origin.
   if (!origins.includes(origin)) return { Vary: "Origin" };
   return {
     Vary: "Origin",

@@ -29,12 +29,12 @@ export function clientAddress(
   return isIPv4(mapped) ? mapped : address;
 }
 
-/** The announced length of the body in bytes; 0 when it is chunked. */
+/** Bytes of the body; 0 when it is chunked. */
 export function announcedLength(headers: IncomingHttpHeaders): number {
   return Number(headers["content-length"] ?? 0);
 }
 
-/** Whether the headers announce a body; a chunked one may still turn out empty. */
+/** A chunked body may still turn out empty. */
 export function announcesBody(headers: IncomingHttpHeaders): boolean {
   return headers["transfer-encoding"] !== undefined || announcedLength(headers) > 0;
 }
@@ -44,7 +44,7 @@ export interface ParameterisedValue {
   parameters: ReadonlyMap<string, string>;
 }
 
-/** Without quotes it may be more than a token: clients send names with blanks. */
+/** Without quotes it may have blanks: clients send such names. */
 const PARAMETER =
   /[ \t]*;[ \t]*(?:$|([!#$%&'*+.^_`|~\w-]+)=(?:"((?:[^"\\]|\\.)*)"[ \t]*|([^;"\s][^;"]*)))/sy;
 const MEDIA_TYPE = /^[!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+$/;
