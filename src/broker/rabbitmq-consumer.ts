@@ -6,10 +6,10 @@ import type { Received } from "./consumer.ts";
 
 /** Header that counts failed deliveries: a classic queue does not. */
 const DELIVERIES = "x-deliveries";
-/** Milliseconds for the broker's answer to one operation. */
-export const REPLY_TIMEOUT = 5_000;
-/** Milliseconds before a message that could not be copied is given back. */
-const COPY_PAUSE = 5_000;
+/** For the broker's answer to one operation. */
+export const REPLY_TIMEOUT_MS = 5_000;
+/** Before a message that could not be copied is given back. */
+const COPY_PAUSE_MS = 5_000;
 const TAG = "nassaq-server";
 
 export interface Link {
@@ -35,9 +35,9 @@ export async function* receive(
   const arrive = (message: ConsumeMessage | null) =>
     message ? inbox.emit("message", message) : end();
   try {
-    await within(channel.prefetch(prefetch), REPLY_TIMEOUT, "RabbitMQ set no prefetch");
+    await within(channel.prefetch(prefetch), REPLY_TIMEOUT_MS, "RabbitMQ set no prefetch");
     const consuming = channel.consume(queue, arrive, { consumerTag: TAG });
-    await within(consuming, REPLY_TIMEOUT, "RabbitMQ started no consumer");
+    await within(consuming, REPLY_TIMEOUT_MS, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
       const received = toReceived(link, channel, queue, message, signal);
@@ -69,7 +69,7 @@ function toReceived(
     try {
       await link.send(target, message.content, { messageId, contentType, headers: added });
     } catch (error) {
-      await pause(COPY_PAUSE, signal);
+      await pause(COPY_PAUSE_MS, signal);
       channel.nack(message);
       throw error;
     }
@@ -87,5 +87,5 @@ function toReceived(
 
 /** Waits for an answer that may fail or stay away. */
 async function quietly(answer: Promise<unknown>): Promise<void> {
-  await within(answer, REPLY_TIMEOUT, "RabbitMQ did not answer").catch(() => {});
+  await within(answer, REPLY_TIMEOUT_MS, "RabbitMQ did not answer").catch(() => {});
 }
