@@ -34,13 +34,36 @@ export async function* receive(
   // Null: the queue was deleted.
   const arrive = (message: ConsumeMessage | null) =>
     message ? inbox.emit("message", message) : end();
+  const toReceived = (message: ConsumeMessage): Received => {
+    const { messageId, contentType, headers } = message.properties;
+    const deliveries = 1 + (Number(headers?.[DELIVERIES]) || 0);
+    /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
+    const replaceBy = async (target: string, added: Record<string, unknown>) => {
+      try {
+        await link.send(target, message.content, { messageId, contentType, headers: added });
+      } catch (error) {
+        await pause(COPY_PAUSE_MS, signal);
+        channel.nack(message);
+        throw error;
+      }
+      channel.ack(message);
+    };
+    return {
+      id: messageId ?? "",
+      body: message.content.toString(),
+      deliveries,
+      ack: async () => channel.ack(message),
+      retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
+      park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),
+    };
+  };
   try {
     await within(channel.prefetch(prefetch), REPLY_TIMEOUT_MS, "RabbitMQ set no prefetch");
     const consuming = channel.consume(queue, arrive, { consumerTag: TAG });
     await within(consuming, REPLY_TIMEOUT_MS, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
-      const received = toReceived(link, channel, queue, message, signal);
+      const received = toReceived(message);
       // Counted before it is tried again, or a message that kills its consumer comes for ever.
       if (message.fields.redelivered) await received.retry();
       else yield received;
@@ -53,36 +76,6 @@ export async function* receive(
     }
     await quietly(channel.close());
   }
-}
-
-function toReceived(
-  link: Link,
-  channel: Channel,
-  queue: string,
-  message: ConsumeMessage,
-  signal: AbortSignal,
-): Received {
-  const { messageId, contentType, headers } = message.properties;
-  const deliveries = 1 + (Number(headers?.[DELIVERIES]) || 0);
-  /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
-  const replaceBy = async (target: string, added: Record<string, unknown>) => {
-    try {
-      await link.send(target, message.content, { messageId, contentType, headers: added });
-    } catch (error) {
-      await pause(COPY_PAUSE_MS, signal);
-      channel.nack(message);
-      throw error;
-    }
-    channel.ack(message);
-  };
-  return {
-    id: messageId ?? "",
-    body: message.content.toString(),
-    deliveries,
-    ack: async () => channel.ack(message),
-    retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
-    park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),
-  };
 }
 
 /** Waits for an answer that may fail or stay away. */

@@ -80,10 +80,8 @@ async function exchange(url: string, init: RequestInit): Promise<number> {
  * `UseDevelopmentEmulator=true` HTTP is spoken without TLS. Errors repeat no value.
  */
 function parseConnectionString(connectionString: string) {
-  const field = (name: string) => {
-    const found = new RegExp(`(?:^|;)\\s*${name}=([^;]*)`, "i").exec(connectionString);
-    return found?.[1]?.trim() ?? "";
-  };
+  const field = (name: string) =>
+    new RegExp(`(?:^|;)\\s*${name}=([^;]*)`, "i").exec(connectionString)?.[1]?.trim() ?? "";
   const scheme = /^true$/i.test(field("UseDevelopmentEmulator")) ? "http" : "https";
   const endpoint = field("Endpoint");
   const address = endpoint.replace(/^sb/i, scheme);

@@ -63,11 +63,9 @@ export class MongoContentStore implements ContentStore {
   }
 
   async connect(): Promise<void> {
-    try {
-      await this.ping();
-    } catch (error) {
-      this.#log.warn("MongoDB is not reachable; every use tries again", { error });
-    }
+    await this.ping().catch((error: unknown) =>
+      this.#log.warn("MongoDB is not reachable; every use tries again", { error }),
+    );
   }
 
   async put(text: ExtractedText): Promise<string> {
@@ -116,8 +114,7 @@ export class MongoContentStore implements ContentStore {
 
   /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeIndex(): Promise<void> {
-    const key = { doc_id: 1 } as const;
-    const make = () => this.#texts.createIndex(key);
+    const make = () => this.#texts.createIndex({ doc_id: 1 });
     const replace = async (error: MongoServerError) => {
       if (!INDEX_CONFLICTS.includes(error.code)) throw error;
       await this.#texts.dropIndex("doc_id_1");

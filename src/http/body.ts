@@ -1,6 +1,6 @@
 import { AppError } from "../errors.ts";
 import { announcedLength, announcesBody, parseMediaType } from "./headers.ts";
-import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
+import { readBody, readUtf8 } from "./incoming.ts";
 import type { Request } from "./request.ts";
 import { invalid, type Schema, validate } from "./validate.ts";
 
@@ -46,9 +46,8 @@ export function requireMediaType({ headers }: Request, type: string): ReadonlyMa
   throw refusal(`The body must be ${type} in UTF-8`);
 }
 
-function readSmallBody(request: Request): AsyncGenerator<Buffer> {
-  return readBody(request, request.signal, request.bodyTimeoutMs);
-}
+const readSmallBody = (request: Request) =>
+  readBody(request, request.signal, request.bodyTimeoutMs);
 
 async function readText(request: Request, type: string, fault: string): Promise<string> {
   const missing = () => invalid("missing", ["body"], "A request body is required");
@@ -56,9 +55,8 @@ async function readText(request: Request, type: string, fault: string): Promise<
   requireMediaType(request, type);
   const tooLarge = () => new AppError("content_too_large", "Request body too large");
   if (announcedLength(request.headers) > MAX_BODY_BYTES) throw tooLarge();
-  const bytes = await collect(atMost(readSmallBody(request), MAX_BODY_BYTES, tooLarge));
-  if (bytes.length === 0) throw missing();
-  const text = decodeUtf8(bytes);
+  const text = await readUtf8(readSmallBody(request), MAX_BODY_BYTES, tooLarge);
+  if (text === "") throw missing();
   if (text === undefined) throw invalid(fault, ["body"], "The body is not valid UTF-8");
   return text;
 }

@@ -58,7 +58,12 @@ export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(all);
 }
 
-/** The text, with its byte order mark; undefined when the bytes are no UTF-8. */
-export function decodeUtf8(bytes: Buffer): string | undefined {
+/** The text of `atMost`, with its byte order mark; undefined when it is no UTF-8. */
+export async function readUtf8(
+  chunks: AsyncIterable<Buffer>,
+  maxBytes: number,
+  excess: () => AppError,
+): Promise<string | undefined> {
+  const bytes = await collect(atMost(chunks, maxBytes, excess));
   return isUtf8(bytes) ? bytes.toString() : undefined;
 }

@@ -1,6 +1,6 @@
 import type { AppError } from "../errors.ts";
 import { parseMediaType, parseParameterised } from "./headers.ts";
-import { atMost, collect, decodeUtf8 } from "./incoming.ts";
+import { readUtf8 } from "./incoming.ts";
 import { invalid } from "./validate.ts";
 
 export interface PartHeaders {
@@ -39,8 +39,8 @@ export class MultipartParser {
       return undefined;
     }
     const tooLong = () => malformed("A part of the form has too long headers");
-    const lines = atMost(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
-    const headers = parsePartHeaders(await collect(lines));
+    const block = await readUtf8(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
+    const headers = parsePartHeaders(block);
     if (!headers) throw malformed("A part of the form has malformed headers");
     this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
     return headers;
@@ -84,9 +84,9 @@ function malformed(msg: string): AppError {
 }
 
 /** What a part says of itself (RFC 7578 §4), or undefined when that is malformed. */
-function parsePartHeaders(block: Buffer): PartHeaders | undefined {
+function parsePartHeaders(block = ""): PartHeaders | undefined {
   // The delimiter may be padded (RFC 2046 §5.1.1).
-  const [padding, ...lines] = decodeUtf8(block)?.split("\r\n") ?? [];
+  const [padding, ...lines] = block.split("\r\n");
   if (padding?.trim() !== "") return undefined;
   const headers = new Map<string, string>();
   for (const line of lines) {

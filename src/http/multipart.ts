@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { AppError } from "../errors.ts";
 import { requireMediaType } from "./body.ts";
 import { announcedLength } from "./headers.ts";
-import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
+import { atMost, readBody, readUtf8 } from "./incoming.ts";
 import { MultipartParser, type PartHeaders } from "./multipart-parser.ts";
 import type { Request } from "./request.ts";
 import { invalid } from "./validate.ts";
@@ -111,7 +111,7 @@ async function readUpToFile(
 async function readText(content: AsyncIterable<Buffer>, name: string): Promise<string> {
   const tooLong = () =>
     invalid("too_long", ["body", name], `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
-  const text = decodeUtf8(await collect(atMost(content, MAX_TEXT_BYTES, tooLong)));
+  const text = await readUtf8(content, MAX_TEXT_BYTES, tooLong);
   if (text === undefined) throw invalid("text_encoding", ["body", name], "Must be text in UTF-8");
   return text;
 }

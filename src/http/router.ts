@@ -41,11 +41,7 @@ export function createRouter(table: readonly Route[]) {
   };
 }
 
-function isParameter(segment: string): boolean {
-  return segment.startsWith(":");
-}
+const isParameter = (segment: string) => segment.startsWith(":");
 
-/** The segments of a path; a slash at its end does not count. */
-function split(path: string): string[] {
-  return path.replace(/\/$/, "").split("/").slice(1);
-}
+/** A slash at the end does not count. */
+const split = (path: string) => path.replace(/\/$/, "").split("/").slice(1);
