@@ -1,13 +1,13 @@
 import type { Headers } from "./replies.ts";
 
-/** What a `Range` header asks for; undefined is the whole, as without the header. */
-export type RangeRequest = { start: number; end: number } | "unsatisfiable" | undefined;
-
 /**
- * One range of `size` bytes, `end` included (RFC 9110 §14.1.2). Other units, malformed values and
- * several ranges are ignored (§14.2).
+ * The range of `size` bytes that `Range` asks for, `end` included (RFC 9110 §14.1.2); undefined is
+ * the whole. Other units, malformed values and several ranges are ignored (§14.2).
  */
-export function parseRange(header: string | undefined, size: number): RangeRequest {
+export function parseRange(
+  header: string | undefined,
+  size: number,
+): { start: number; end: number } | "unsatisfiable" | undefined {
   const [, first = "", last = ""] = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? "") ?? [];
   if (first === "" && last === "") return undefined;
   if (first === "") {

@@ -78,8 +78,8 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
 
   return {
     /**
-     * 503 when the queue is full, the thread dies or the pool is closed; the reason of `signal` when
-     * that is aborted while the job waits.
+     * 503 when the queue is full, the thread dies or the pool is closed; the reason of `signal`
+     * when that is aborted while the job waits.
      */
     run(job: Job, signal?: AbortSignal): Promise<Answer["result"]> {
       const task = { job, startedAt: 0, ...Promise.withResolvers<Answer["result"]>() };
