@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** `body` is JSON text, sent byte for byte as it is; `id` becomes the broker's message id. */
+/** `body` is JSON text, sent byte for byte; `id` becomes the broker's message id. */
 export interface Message {
   id: string;
   body: string;
@@ -8,22 +8,22 @@ export interface Message {
 
 /** A durable message queue: at least once, never lost. */
 export interface Broker {
-  /** What this is, for the `ready` line, without secrets. */
+  /** For the `ready` line, without secrets. */
   readonly description: string;
-  /** Returns within seconds whether or not the broker answered; it keeps trying by itself. */
+  /** Returns within seconds whatever answers; it keeps trying by itself. */
   connect(): Promise<void>;
   /**
-   * Resolves once the broker has taken responsibility for the message. Rejects with the
-   * `unavailable` AppError when the broker can't be reached, says nothing for some seconds or takes
-   * nothing now, with another error when it refuses this message or this queue.
+   * Resolves once the broker answers for the message. Rejects with the `unavailable` AppError when
+   * it says nothing for some seconds or takes nothing now, with another error when it refuses this
+   * message or this queue.
    */
   publish(queue: string, message: Message): Promise<void>;
-  /** Throws, within a few seconds, when messages can't be published now. */
+  /** Throws within seconds when messages can't be published now. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A message being worked on; `deliveries` counts from 1. */
+/** `deliveries` counts from 1. */
 export interface Delivery extends Message {
   deliveries: number;
 }
@@ -44,7 +44,6 @@ export interface ConsumingBroker extends Broker {
   consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer>;
 }
 
-/** How often a message is delivered at most. */
 export const MAX_DELIVERIES = 5;
 
 /** Waits, but no longer once `signal` is aborted. */

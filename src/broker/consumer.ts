@@ -2,18 +2,18 @@ import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Consumer, type Delivery, type Handler, MAX_DELIVERIES, pause } from "./broker.ts";
 
-/** Milliseconds before the first redelivery, doubled for each after it. */
-const RETRY_DELAY = 250;
-/** Milliseconds before a source that failed or ended is asked again. */
-const SOURCE_PAUSE = 1_000;
-const HANDLERS_TIMEOUT = 10_000;
+/** Before the first redelivery, doubled for each after it. */
+const RETRY_MS = 250;
+/** Before a source that failed or ended is asked again. */
+const SOURCE_PAUSE_MS = 1_000;
+const HANDLERS_TIMEOUT_MS = 10_000;
 
-/** A message from a source. One that is not settled comes again by itself. */
+/** A message that is not settled comes again by itself. */
 export interface Received extends Delivery {
   ack(): Promise<void>;
-  /** Has it delivered again, with `deliveries` one higher. */
+  /** The next delivery has `deliveries` one higher. */
   retry(): Promise<void>;
-  /** Moves it to `<queue>.failed`. `reason` has at most 400 characters. */
+  /** Moves it to `<queue>.failed`; `reason` has 400 characters at most. */
   park(reason: string): Promise<void>;
 }
 
@@ -27,81 +27,71 @@ export type Source = (
 ) => AsyncIterable<Received>;
 
 /** Bounded concurrency, attempts, parking and draining, for every consuming broker. */
-export class QueueConsumer implements Consumer {
-  readonly #queue: string;
-  readonly #handler: Handler;
-  readonly #log: Logger;
-  readonly #cancelled = new AbortController();
-  readonly #underWay = new Set<Promise<void>>();
-  readonly #running: Promise<void>;
+export function startConsumer(
+  source: Source,
+  options: { queue: string; handler: Handler; prefetch: number; log: Logger },
+): Consumer {
+  const { queue, handler, prefetch, log } = options;
+  const cancelled = new AbortController();
+  const { signal } = cancelled;
+  const underWay = new Set<Promise<void>>();
+  const drained = () => Promise.all(underWay);
 
-  constructor(
-    source: Source,
-    options: { queue: string; handler: Handler; prefetch: number; log: Logger },
-  ) {
-    this.#queue = options.queue;
-    this.#handler = options.handler;
-    this.#log = options.log;
-    this.#running = this.#run(source, options.prefetch);
-  }
-
-  async cancel(): Promise<void> {
-    this.#cancelled.abort();
-    const ended = this.#running.then(() => this.#drained());
-    await within(ended, HANDLERS_TIMEOUT, "Handlers did not end").catch((error: unknown) =>
-      this.#log.warn("A consumer ends while handlers are running", { error }),
-    );
-  }
-
-  async #run(source: Source, prefetch: number): Promise<void> {
-    const { signal } = this.#cancelled;
+  async function run(): Promise<void> {
     let isFailing = false;
     while (!signal.aborted) {
       try {
-        for await (const received of source(signal, () => this.#drained())) {
+        for await (const received of source(signal, drained)) {
           isFailing = false;
-          this.#start(received);
-          if (this.#underWay.size >= prefetch) await Promise.race(this.#underWay);
+          start(received);
+          if (underWay.size >= prefetch) await Promise.race(underWay);
         }
       } catch (error) {
         const level = isFailing || signal.aborted ? "debug" : "warn";
-        this.#log[level]("A consumer waits for its queue", { queue: this.#queue, error });
+        log[level]("A consumer waits for its queue", { queue, error });
         isFailing = true;
       }
-      await pause(SOURCE_PAUSE, signal);
+      await pause(SOURCE_PAUSE_MS, signal);
     }
   }
 
-  #start(received: Received): void {
-    const work = this.#handle(received)
+  function start(received: Received): void {
+    const work = handle(received)
       .catch((error: unknown) =>
-        this.#log.error("A message is not settled", { message_id: received.id, error }),
+        log.error("A message is not settled", { message_id: received.id, error }),
       )
-      .finally(() => this.#underWay.delete(work));
-    this.#underWay.add(work);
+      .finally(() => underWay.delete(work));
+    underWay.add(work);
   }
 
-  async #handle(received: Received): Promise<void> {
+  async function handle(received: Received): Promise<void> {
     const { id, body, deliveries } = received;
     if (deliveries > MAX_DELIVERIES)
-      return this.#park(received, "The consumer ended before it answered.");
+      return park(received, "The consumer ended before it answered.");
     try {
-      await this.#handler({ id, body, deliveries });
+      await handler({ id, body, deliveries });
     } catch (error) {
-      this.#log.warn("A message was not handled", { message_id: id, deliveries, error });
-      if (deliveries === MAX_DELIVERIES) return this.#park(received, String(error).slice(0, 400));
-      await pause(RETRY_DELAY * 2 ** (deliveries - 1), this.#cancelled.signal);
+      log.warn("A message was not handled", { message_id: id, deliveries, error });
+      if (deliveries === MAX_DELIVERIES) return park(received, String(error).slice(0, 400));
+      await pause(RETRY_MS * 2 ** (deliveries - 1), signal);
       return received.retry();
     }
     await received.ack();
   }
 
-  async #park(received: Received, reason: string): Promise<void> {
+  async function park(received: Received, reason: string): Promise<void> {
     await received.park(reason);
-    this.#log.error("A message is parked", { message_id: received.id, reason });
+    log.error("A message is parked", { message_id: received.id, reason });
   }
 
-  #drained(): Promise<unknown> {
-    return Promise.all(this.#underWay);
-  }
+  const running = run();
+  return {
+    async cancel() {
+      cancelled.abort();
+      const ended = running.then(drained);
+      await within(ended, HANDLERS_TIMEOUT_MS, "Handlers did not end").catch((error: unknown) =>
+        log.warn("A consumer ends while handlers are running", { error }),
+      );
+    },
+  };
 }

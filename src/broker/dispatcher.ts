@@ -12,14 +12,14 @@ import { type Broker, pause } from "./broker.ts";
 
 /** Messages published at once. */
 const BATCH = 20;
-/** Milliseconds, longer than a publish: then another process sends what a dead one claimed. */
-const CLAIM = 30_000;
-/** Milliseconds between looks at the outbox, unless notified, and after a fault. */
-const PAUSE = 2_000;
-/** Milliseconds before a failed message is due again, doubled for each failure after it. */
-const FIRST_DELAY = 1_000;
-const LONGEST_DELAY = 30_000;
-const STOP_TIMEOUT = 12_000;
+/** Longer than a publish: then another process sends what a dead one claimed. */
+const CLAIM_MS = 30_000;
+/** Between looks at the outbox, unless notified, and after a fault. */
+const PAUSE_MS = 2_000;
+/** Before a failed message is due again, doubled for each failure after it. */
+const FIRST_DELAY_MS = 1_000;
+const LONGEST_DELAY_MS = 30_000;
+const STOP_TIMEOUT_MS = 12_000;
 
 interface Parts {
   database: Database;
@@ -29,8 +29,8 @@ interface Parts {
 }
 
 /**
- * Sends what is in the outbox, oldest first, and removes it once the broker confirmed it. While the
- * broker is away, one message in each pause is tried. A refused message holds up no other.
+ * Sends what is in the outbox, oldest first, and removes it once it is confirmed. While the broker
+ * is away, one message in each pause is tried. A refused message holds up no other.
  */
 export class Dispatcher {
   readonly #parts: Parts;
@@ -56,8 +56,9 @@ export class Dispatcher {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#news.abort();
-    await within(this.#running ?? Promise.resolve(), STOP_TIMEOUT, "Publishes did not end").catch(
-      (error: unknown) => this.#parts.log.warn("Messages are left in the outbox", { error }),
+    const ended = this.#running ?? Promise.resolve();
+    await within(ended, STOP_TIMEOUT_MS, "Publishes did not end").catch((error: unknown) =>
+      this.#parts.log.warn("Messages are left in the outbox", { error }),
     );
   }
 
@@ -66,11 +67,11 @@ export class Dispatcher {
       this.#news = new AbortController(); // what is notified during the look counts
       try {
         const isEmpty = await this.#sendBatch();
-        if (isEmpty) await pause(PAUSE, this.#news.signal);
+        if (isEmpty) await pause(PAUSE_MS, this.#news.signal);
       } catch (error) {
         this.#parts.log[this.#isAway ? "debug" : "warn"]("The outbox waits", { error });
         this.#isAway = true;
-        await pause(PAUSE, this.#stopping.signal);
+        await pause(PAUSE_MS, this.#stopping.signal);
       }
     }
   }
@@ -81,7 +82,7 @@ export class Dispatcher {
     const claim = {
       claimant: randomUUID(),
       now: now(),
-      until: new Date(now().getTime() + CLAIM),
+      until: new Date(now().getTime() + CLAIM_MS),
       limit: this.#isAway ? 1 : BATCH,
     };
     const messages = await claimFromOutbox(database, claim);
@@ -100,7 +101,7 @@ export class Dispatcher {
     try {
       await broker.publish(queue, { id: message_id, body });
     } catch (error) {
-      const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempts);
+      const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempts);
       const due = new Date(now().getTime() + delay);
       const isAway = error instanceof AppError && error.code === "unavailable";
       const reason = String(isAway ? (error.cause ?? error) : error).slice(0, 400);

@@ -8,14 +8,13 @@ import {
   type Message,
   pause,
 } from "./broker.ts";
-import { QueueConsumer, type Received } from "./consumer.ts";
+import { type Received, startConsumer } from "./consumer.ts";
 
-/** Milliseconds without a renewal after which a message is delivered again. */
-const LEASE = 30_000;
-/** Milliseconds between looks at an empty queue. */
-const POLL_PAUSE = 250;
+/** Without a renewal a message is delivered again. */
+const LEASE_MS = 30_000;
+const POLL_MS = 250;
 
-/** A row is invisible until `visible_at` while it is leased. */
+/** A leased row is invisible until `visible_at`. */
 const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   broker_message_id INTEGER PRIMARY KEY AUTOINCREMENT,
   queue VARCHAR(260) NOT NULL,
@@ -61,7 +60,7 @@ export class EmbeddedBroker implements ConsumingBroker {
 
   async consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer> {
     const source = (signal: AbortSignal) => this.#messages(queue, signal);
-    const consumer = new QueueConsumer(source, { queue, handler, ...options, log: this.#log });
+    const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
     return consumer;
   }
@@ -81,7 +80,7 @@ export class EmbeddedBroker implements ConsumingBroker {
       const lease = randomUUID();
       const row = await this.#take(queue, lease);
       if (row) yield this.#leased(row, queue, lease);
-      else await pause(POLL_PAUSE, signal);
+      else await pause(POLL_MS, signal);
     }
   }
 
@@ -93,7 +92,7 @@ export class EmbeddedBroker implements ConsumingBroker {
        WHERE broker_message_id = (SELECT MIN(broker_message_id) FROM Broker_Messages
          WHERE queue = @queue AND visible_at <= @now)
        RETURNING broker_message_id AS row, message_id AS id, body, deliveries`,
-      { queue, lease, now, until: new Date(now.getTime() + LEASE) },
+      { queue, lease, now, until: new Date(now.getTime() + LEASE_MS) },
     );
   }
 
@@ -104,26 +103,25 @@ export class EmbeddedBroker implements ConsumingBroker {
       await this.#database.run(sql, { row, lease, ...params });
     };
     const renewal = setInterval(() => {
-      const until = new Date(Date.now() + LEASE);
+      const until = new Date(Date.now() + LEASE_MS);
       settle("UPDATE Broker_Messages SET visible_at = @until", { until }).catch((error: unknown) =>
         this.#log.warn("A lease was not renewed", { queue, error }),
       );
-    }, LEASE / 3);
+    }, LEASE_MS / 3);
     const finish = (change: string, params = {}) => {
       clearInterval(renewal);
-      return settle(change, params);
+      return settle(change, { now: new Date(), ...params });
     };
+    const release = "UPDATE Broker_Messages SET visible_at = @now, lease = NULL";
     return {
       ...delivery,
       ack: () => finish("DELETE FROM Broker_Messages"),
-      retry: () =>
-        finish("UPDATE Broker_Messages SET visible_at = @now, lease = NULL", { now: new Date() }),
+      retry: () => finish(release),
       park: (reason) =>
-        finish(
-          `UPDATE Broker_Messages SET queue = @failed, reason = @reason, visible_at = @now,
-             deliveries = 0, lease = NULL`,
-          { failed: `${queue}.failed`, reason, now: new Date() },
-        ),
+        finish(`${release}, queue = @failed, reason = @reason, deliveries = 0`, {
+          failed: `${queue}.failed`,
+          reason,
+        }),
     };
   }
 }

@@ -6,10 +6,10 @@ import type { Received } from "./consumer.ts";
 
 /** Header that counts failed deliveries: a classic queue does not. */
 const DELIVERIES = "x-deliveries";
-/** Milliseconds for the broker's answer to one operation. */
-export const REPLY_TIMEOUT = 5_000;
-/** Milliseconds before a message that could not be copied is given back. */
-const COPY_PAUSE = 5_000;
+/** For the broker's answer to one operation. */
+export const REPLY_TIMEOUT_MS = 5_000;
+/** Before a message that could not be copied is given back. */
+const COPY_PAUSE_MS = 5_000;
 const TAG = "nassaq-server";
 
 export interface Link {
@@ -34,13 +34,36 @@ export async function* receive(
   // Null: the queue was deleted.
   const arrive = (message: ConsumeMessage | null) =>
     message ? inbox.emit("message", message) : end();
+  const toReceived = (message: ConsumeMessage): Received => {
+    const { messageId, contentType, headers } = message.properties;
+    const deliveries = 1 + (Number(headers?.[DELIVERIES]) || 0);
+    /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
+    const replaceBy = async (target: string, added: Record<string, unknown>) => {
+      try {
+        await link.send(target, message.content, { messageId, contentType, headers: added });
+      } catch (error) {
+        await pause(COPY_PAUSE_MS, signal);
+        channel.nack(message);
+        throw error;
+      }
+      channel.ack(message);
+    };
+    return {
+      id: messageId ?? "",
+      body: message.content.toString(),
+      deliveries,
+      ack: async () => channel.ack(message),
+      retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
+      park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),
+    };
+  };
   try {
-    await within(channel.prefetch(prefetch), REPLY_TIMEOUT, "RabbitMQ set no prefetch");
+    await within(channel.prefetch(prefetch), REPLY_TIMEOUT_MS, "RabbitMQ set no prefetch");
     const consuming = channel.consume(queue, arrive, { consumerTag: TAG });
-    await within(consuming, REPLY_TIMEOUT, "RabbitMQ started no consumer");
+    await within(consuming, REPLY_TIMEOUT_MS, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
-      const received = toReceived(link, channel, queue, message, signal);
+      const received = toReceived(message);
       // Counted before it is tried again, or a message that kills its consumer comes for ever.
       if (message.fields.redelivered) await received.retry();
       else yield received;
@@ -55,37 +78,7 @@ export async function* receive(
   }
 }
 
-function toReceived(
-  link: Link,
-  channel: Channel,
-  queue: string,
-  message: ConsumeMessage,
-  signal: AbortSignal,
-): Received {
-  const { messageId, contentType, headers } = message.properties;
-  const deliveries = 1 + (Number(headers?.[DELIVERIES]) || 0);
-  /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
-  const replaceBy = async (target: string, added: Record<string, unknown>) => {
-    try {
-      await link.send(target, message.content, { messageId, contentType, headers: added });
-    } catch (error) {
-      await pause(COPY_PAUSE, signal);
-      channel.nack(message);
-      throw error;
-    }
-    channel.ack(message);
-  };
-  return {
-    id: messageId ?? "",
-    body: message.content.toString(),
-    deliveries,
-    ack: async () => channel.ack(message),
-    retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
-    park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),
-  };
-}
-
 /** Waits for an answer that may fail or stay away. */
 async function quietly(answer: Promise<unknown>): Promise<void> {
-  await within(answer, REPLY_TIMEOUT, "RabbitMQ did not answer").catch(() => {});
+  await within(answer, REPLY_TIMEOUT_MS, "RabbitMQ did not answer").catch(() => {});
 }

@@ -11,15 +11,14 @@ import {
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Consumer, ConsumingBroker, Handler, Message } from "./broker.ts";
-import { QueueConsumer, type Source } from "./consumer.ts";
-import { REPLY_TIMEOUT, receive } from "./rabbitmq-consumer.ts";
+import { type Source, startConsumer } from "./consumer.ts";
+import { REPLY_TIMEOUT_MS, receive } from "./rabbitmq-consumer.ts";
 
-/** Milliseconds. */
-const CONNECT_WAIT = 3_000;
-const HANDSHAKE_TIMEOUT = 10_000;
-const CONFIRM_TIMEOUT = 10_000;
-/** Seconds; two or three of them without a sign mean that the peer is dead. */
-const HEARTBEAT = 10;
+const CONNECT_WAIT_MS = 3_000;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const CONFIRM_TIMEOUT_MS = 10_000;
+/** After two or three without a sign the peer is dead. */
+const HEARTBEAT_SECONDS = 10;
 
 const ignore = () => {};
 
@@ -48,7 +47,7 @@ export class RabbitMQBroker implements ConsumingBroker {
   async connect(): Promise<void> {
     const recovering = await connect(this.#address.url, {
       credentials: this.#address.login,
-      timeout: HANDSHAKE_TIMEOUT,
+      timeout: HANDSHAKE_TIMEOUT_MS,
       noDelay: true,
       clientProperties: { connection_name: "nassaq-server" },
       recovery: { waitForConnect: false, initialDelay: 500, maxDelay: 2_000 },
@@ -56,7 +55,7 @@ export class RabbitMQBroker implements ConsumingBroker {
     this.#recovering = recovering;
     this.#listen(recovering);
     const ready = recovering.waitForConnect().then(() => this.#openPublisher());
-    await within(ready, CONNECT_WAIT, "RabbitMQ did not answer").catch((error: unknown) =>
+    await within(ready, CONNECT_WAIT_MS, "RabbitMQ did not answer").catch((error: unknown) =>
       this.#log.warn("RabbitMQ can't be reached", { error: this.#fault ?? error }),
     );
   }
@@ -69,12 +68,11 @@ export class RabbitMQBroker implements ConsumingBroker {
   async consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer> {
     const link = { openChannel: this.#openChannel.bind(this), send: this.#send.bind(this) };
     const source: Source = (...ends) => receive(link, { queue, ...options }, ...ends);
-    const consumer = new QueueConsumer(source, { queue, handler, ...options, log: this.#log });
+    const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
     return consumer;
   }
 
-  /** A declaration shows that connection, channel and queue are there. */
   async ping(): Promise<void> {
     const channel = await this.#openPublisher();
     await declare(channel, this.#queue);
@@ -83,7 +81,7 @@ export class RabbitMQBroker implements ConsumingBroker {
   async close(): Promise<void> {
     await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
     const closing = this.#recovering?.close() ?? Promise.resolve();
-    await within(closing, REPLY_TIMEOUT, "RabbitMQ did not close").catch(ignore);
+    await within(closing, REPLY_TIMEOUT_MS, "RabbitMQ did not close").catch(ignore);
   }
 
   #listen(recovering: RecoveringChannelModel): void {
@@ -92,7 +90,7 @@ export class RabbitMQBroker implements ConsumingBroker {
       this.#log.info("RabbitMQ is connected");
       this.#openPublisher().catch((error: Error) => {
         this.#log.warn("RabbitMQ takes no messages", { error });
-        // Recovery does not see a connection that ended in its handshake: it is told here.
+        // Recovery does not see a connection end in its handshake.
         if (error.cause instanceof IllegalOperationError) model.emit("close", error.cause);
       });
     });
@@ -111,7 +109,7 @@ export class RabbitMQBroker implements ConsumingBroker {
     if (this.#fault || !this.#recovering) throw unavailable("The message broker", this.#fault);
     const opening = this.#recovering.createConfirmChannel();
     try {
-      const channel = await answered(opening, REPLY_TIMEOUT, "RabbitMQ opened no channel");
+      const channel = await answered(opening, REPLY_TIMEOUT_MS, "RabbitMQ opened no channel");
       channel.on("close", onClose);
       channel.on("error", (error) => this.#log.warn("RabbitMQ closed a channel", { error }));
       for (const queue of queues) await declare(channel, queue);
@@ -136,24 +134,24 @@ export class RabbitMQBroker implements ConsumingBroker {
     return opening;
   }
 
-  /** Waits for this message's own confirm. The return of an unroutable one comes before it. */
+  /** The return of an unroutable message comes before its confirm. */
   async #send(queue: string, content: Buffer, properties: Options.Publish): Promise<void> {
     const channel = await this.#openPublisher();
     const confirmed = new Promise<void>((resolve, reject) => {
       const options = { ...properties, persistent: true, mandatory: true };
       channel.publish("", queue, content, options, (error) => (error ? reject(error) : resolve()));
     });
-    await answered(confirmed, CONFIRM_TIMEOUT, "RabbitMQ did not confirm the message");
+    await answered(confirmed, CONFIRM_TIMEOUT_MS, "RabbitMQ did not confirm the message");
     if (!this.#returned.delete(properties.messageId)) return;
     await declare(channel, queue); // the next attempt finds it
     throw new Error(`RabbitMQ could not route the message: it had no queue ${queue}.`);
   }
 }
 
-/** As all other parties declare it: any other argument would be refused (406). */
+/** As the other parties do: any other argument would be refused (406). */
 async function declare(channel: Channel, queue: string): Promise<void> {
   const declared = channel.assertQueue(queue, { durable: true });
-  await answered(declared, REPLY_TIMEOUT, `RabbitMQ did not declare the queue ${queue}`);
+  await answered(declared, REPLY_TIMEOUT_MS, `RabbitMQ did not declare the queue ${queue}`);
 }
 
 /** Rejects with the `unavailable` AppError when RabbitMQ says no or nothing. */
@@ -163,7 +161,7 @@ function answered<Reply>(answer: Promise<Reply>, limit: number, what: string): P
   });
 }
 
-/** The address without its credentials, and these as UTF-8: amqplib would read them as Latin-1. */
+/** The credentials are UTF-8: amqplib would read those of a URL as Latin-1. */
 function parseAddress(url: string) {
   const address = new URL(url);
   const login = credentials.plain(
@@ -172,6 +170,6 @@ function parseAddress(url: string) {
   );
   address.username = "";
   address.password = "";
-  address.searchParams.append("heartbeat", String(HEARTBEAT)); // amqplib takes the first one
+  address.searchParams.append("heartbeat", String(HEARTBEAT_SECONDS)); // the first one counts
   return { url: address.href, login, description: `RabbitMQ at ${address.host}` };
 }

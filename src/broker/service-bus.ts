@@ -2,11 +2,10 @@ import { createHmac } from "node:crypto";
 import { unavailable } from "../errors.ts";
 import type { Broker, Message } from "./broker.ts";
 
-/** Milliseconds. */
-const REQUEST_TIMEOUT = 10_000;
-const PING_TIMEOUT = 3_000;
-/** Seconds. Each request has a token of its own; clocks differ. */
-const TOKEN_LIFETIME = 3_600;
+const REQUEST_TIMEOUT_MS = 10_000;
+const PING_TIMEOUT_MS = 3_000;
+/** Each request has a token of its own; clocks differ. */
+const TOKEN_SECONDS = 3_600;
 
 /** Publishes to existing queues of Azure Service Bus, over its HTTPS API. */
 export class AzureServiceBusBroker implements Broker {
@@ -34,7 +33,7 @@ export class AzureServiceBusBroker implements Broker {
         BrokerProperties: JSON.stringify({ MessageId: message.id }),
       },
       body: message.body,
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
     const refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
     this.#refusal = status === 201 ? undefined : refusal;
@@ -43,7 +42,7 @@ export class AzureServiceBusBroker implements Broker {
 
   /** Any answer will do: a key that may only send may ask nothing else. */
   async ping(): Promise<void> {
-    const signal = AbortSignal.timeout(PING_TIMEOUT);
+    const signal = AbortSignal.timeout(PING_TIMEOUT_MS);
     await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
     if (this.#refusal) throw this.#refusal;
   }
@@ -54,7 +53,7 @@ export class AzureServiceBusBroker implements Broker {
   #token(url: string): string {
     const { keyName, key } = this.#access;
     const resource = encodeURIComponent(url);
-    const expiry = Math.floor(Date.now() / 1_000) + TOKEN_LIFETIME;
+    const expiry = Math.floor(Date.now() / 1_000) + TOKEN_SECONDS;
     const signature = createHmac("sha256", key).update(`${resource}\n${expiry}`).digest("base64");
     return (
       `SharedAccessSignature sr=${resource}&sig=${encodeURIComponent(signature)}` +
@@ -63,7 +62,7 @@ export class AzureServiceBusBroker implements Broker {
   }
 }
 
-/** The status of the answer; `unavailable` when there is none, or one of a service that is busy. */
+/** The status of the answer; `unavailable` when there is none, or the service is busy. */
 async function exchange(url: string, init: RequestInit): Promise<number> {
   try {
     const response = await fetch(url, { ...init, redirect: "error" });
@@ -81,10 +80,8 @@ async function exchange(url: string, init: RequestInit): Promise<number> {
  * `UseDevelopmentEmulator=true` HTTP is spoken without TLS. Errors repeat no value.
  */
 function parseConnectionString(connectionString: string) {
-  const field = (name: string) => {
-    const found = new RegExp(`(?:^|;)\\s*${name}=([^;]*)`, "i").exec(connectionString);
-    return found?.[1]?.trim() ?? "";
-  };
+  const field = (name: string) =>
+    new RegExp(`(?:^|;)\\s*${name}=([^;]*)`, "i").exec(connectionString)?.[1]?.trim() ?? "";
   const scheme = /^true$/i.test(field("UseDevelopmentEmulator")) ? "http" : "https";
   const endpoint = field("Endpoint");
   const address = endpoint.replace(/^sb/i, scheme);

@@ -16,13 +16,13 @@ export interface ExtractedText {
   processed_at: Date;
 }
 
-/** Extracted texts, one a document. Unreachable: the `unavailable` AppError. */
+/** One text a document. Unreachable: the `unavailable` AppError. */
 export interface ContentStore {
-  /** What this is, for the `ready` line, without secrets. */
+  /** For the `ready` line, without secrets. */
   readonly description: string;
   /** Returns within seconds whatever answers; it keeps trying by itself. */
   connect(): Promise<void>;
-  /** Writes or replaces the text of `doc_id`; returns its id there, 36 characters at most. */
+  /** Writes or replaces a text; returns its id there, 36 characters at most. */
   put(text: ExtractedText): Promise<string>;
   get(docId: number): Promise<ExtractedText | undefined>;
   /** Deleting what is not there is fine. */

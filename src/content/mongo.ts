@@ -4,11 +4,11 @@ import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { ContentStore, ExtractedText } from "./content-store.ts";
 
-/** Milliseconds to find and reach a server, or to close; and for one answer. */
-const CONNECT_TIMEOUT = 5_000;
-const ANSWER_TIMEOUT = 10_000;
+/** To find and reach a server, or to close. */
+const CONNECT_TIMEOUT_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 10_000;
 
-/** There is an index of this name with other options (mongodb.com, error codes). */
+/** An index of this name has other options (mongodb.com, error codes). */
 const INDEX_CONFLICTS: unknown[] = [85, 86];
 
 /** The connection string, a secret; any character in user and password survives. */
@@ -46,16 +46,16 @@ export class MongoContentStore implements ContentStore {
   constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
     try {
       this.#client = new MongoClient(url, {
-        serverSelectionTimeoutMS: CONNECT_TIMEOUT,
-        connectTimeoutMS: CONNECT_TIMEOUT,
-        waitQueueTimeoutMS: CONNECT_TIMEOUT,
-        socketTimeoutMS: ANSWER_TIMEOUT,
+        serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
+        connectTimeoutMS: CONNECT_TIMEOUT_MS,
+        waitQueueTimeoutMS: CONNECT_TIMEOUT_MS,
+        socketTimeoutMS: ANSWER_TIMEOUT_MS,
       });
     } catch {
       // The driver's own message may quote parts of the URL.
       throw new Error("The MongoDB connection string is malformed");
     }
-    // An incompatible server is told by this event; unheard it would end the process.
+    // Unheard, the event of an incompatible server would end the process.
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<ExtractedText>("ocr_results");
     this.#log = log;
@@ -63,11 +63,9 @@ export class MongoContentStore implements ContentStore {
   }
 
   async connect(): Promise<void> {
-    try {
-      await this.ping();
-    } catch (error) {
-      this.#log.warn("MongoDB is not reachable; every use tries again", { error });
-    }
+    await this.ping().catch((error: unknown) =>
+      this.#log.warn("MongoDB is not reachable; every use tries again", { error }),
+    );
   }
 
   async put(text: ExtractedText): Promise<string> {
@@ -99,7 +97,7 @@ export class MongoContentStore implements ContentStore {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await within(this.#client.close(), CONNECT_TIMEOUT, "MongoDB did not close");
+    await within(this.#client.close(), CONNECT_TIMEOUT_MS, "MongoDB did not close");
   }
 
   async #call<Result>(operation: () => Promise<Result>): Promise<Result> {
@@ -114,13 +112,9 @@ export class MongoContentStore implements ContentStore {
     }
   }
 
-  /**
-   * A plain index instead of the unique one of older versions: workers insert a second text. All
-   * works without it.
-   */
+  /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeIndex(): Promise<void> {
-    const key = { doc_id: 1 } as const;
-    const make = () => this.#texts.createIndex(key);
+    const make = () => this.#texts.createIndex({ doc_id: 1 });
     const replace = async (error: MongoServerError) => {
       if (!INDEX_CONFLICTS.includes(error.code)) throw error;
       await this.#texts.dropIndex("doc_id_1");

@@ -25,6 +25,9 @@ const TAKEN = { email: "Email already registered", username: "Username already t
 /** Names made of one address that the database may refuse before the person has to choose. */
 const MAX_REFUSALS = 20;
 
+/** Names of one address that are counted up; then a drawn number is free sooner than the next. */
+const MAX_COUNTED = 20;
+
 export type Registration = ReturnType<typeof createRegistration>;
 
 export function createRegistration({ database, audit, now }: Core, passwords: Passwords) {
@@ -43,8 +46,10 @@ export function createRegistration({ database, audit, now }: Core, passwords: Pa
         return await database.transaction(async (tx) => {
           await refuseTaken(tx, input, TAKEN);
           let name = input.username ?? usernameFromEmail(input.email, number);
-          while (input.username === undefined && (await findUserByUsername(tx, name)))
-            name = usernameFromEmail(input.email, ++number);
+          while (input.username === undefined && (await findUserByUsername(tx, name))) {
+            number = number < MAX_COUNTED ? number + 1 : randomInt(1_000, 1_000_000);
+            name = usernameFromEmail(input.email, number);
+          }
           const userId = await insertUser(tx, {
             fullName: input.full_name,
             email: input.email,

@@ -1,12 +1,12 @@
 import { AppError } from "../errors.ts";
 import { announcedLength, announcesBody, parseMediaType } from "./headers.ts";
-import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
+import { readBody, readUtf8 } from "./incoming.ts";
 import type { Request } from "./request.ts";
 import { invalid, type Schema, validate } from "./validate.ts";
 
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** A JSON body, checked. 408, 413 beyond 64 KiB, 415, 422 for what the schema does not take. */
+/** A JSON body. 408, 413 beyond 64 KiB, 415, 422 for what the schema does not take. */
 export async function readJson<T>(request: Request, schema: Schema<T>): Promise<T> {
   const text = await readText(request, "application/json", "json_invalid");
   return validate(schema, parseJson(text), "body");
@@ -18,12 +18,11 @@ export async function readForm<T>(request: Request, schema: Schema<T>): Promise<
   return validate(schema, uniqueValues(new URLSearchParams(text), "body"), "body");
 }
 
-/** The query's parameters, checked. One given twice is a 422. */
+/** The query. A parameter given twice is a 422. */
 export function readQuery<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, uniqueValues(request.query, "query"), "query");
 }
 
-/** The path's parameters, checked. */
 export function readParams<T>(request: Request, schema: Schema<T>): T {
   return validate(schema, request.params, "path");
 }
@@ -36,7 +35,7 @@ export async function refuseBody(request: Request, detail: string): Promise<void
   for await (const _chunk of readSmallBody(request)) throw refusal;
 }
 
-/** The parameters of the body's type. 415 for another type or charset, or a compressed body. */
+/** The parameters of the type. 415 for another one, another charset or a compressed body. */
 export function requireMediaType({ headers }: Request, type: string): ReadonlyMap<string, string> {
   const refusal = (detail: string) => new AppError("unsupported_media_type", detail);
   const coding = headers["content-encoding"] ?? "identity";
@@ -47,9 +46,8 @@ export function requireMediaType({ headers }: Request, type: string): ReadonlyMa
   throw refusal(`The body must be ${type} in UTF-8`);
 }
 
-function readSmallBody(request: Request): AsyncGenerator<Buffer> {
-  return readBody(request, request.signal, request.bodyTimeoutMs);
-}
+const readSmallBody = (request: Request) =>
+  readBody(request, request.signal, request.bodyTimeoutMs);
 
 async function readText(request: Request, type: string, fault: string): Promise<string> {
   const missing = () => invalid("missing", ["body"], "A request body is required");
@@ -57,9 +55,8 @@ async function readText(request: Request, type: string, fault: string): Promise<
   requireMediaType(request, type);
   const tooLarge = () => new AppError("content_too_large", "Request body too large");
   if (announcedLength(request.headers) > MAX_BODY_BYTES) throw tooLarge();
-  const bytes = await collect(atMost(readSmallBody(request), MAX_BODY_BYTES, tooLarge));
-  if (bytes.length === 0) throw missing();
-  const text = decodeUtf8(bytes);
+  const text = await readUtf8(readSmallBody(request), MAX_BODY_BYTES, tooLarge);
+  if (text === "") throw missing();
   if (text === undefined) throw invalid(fault, ["body"], "The body is not valid UTF-8");
   return text;
 }

@@ -4,7 +4,7 @@ import type { Headers } from "./replies.ts";
 const EXPOSED_HEADERS =
   "X-Request-Id, X-Total-Count, Location, Content-Disposition, Content-Length, Content-Range, " +
   "Accept-Ranges, ETag, Retry-After";
-const ALLOWED_HEADERS = "Authorization, Content-Type, X-Request-Id, Range, If-None-Match";
+const ALLOWED_HEADERS = "Authorization, Content-Type, X-Request-Id, Range, If-Range, If-None-Match";
 
 /**
  * The CORS headers of an answer (Fetch standard §3.2), by exact origin: none for a stranger.
@@ -16,7 +16,7 @@ export function corsHeaders(
   methods?: string,
 ): Headers {
   if (origins.length === 0) return {};
-  // Caches must know that the answer depends on the origin, also when there was none.
+  // For caches, also when there was no origin.
   if (!origins.includes(origin)) return { Vary: "Origin" };
   return {
     Vary: "Origin",

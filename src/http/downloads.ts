@@ -1,18 +1,18 @@
 import type { Headers } from "./replies.ts";
 
-/** What a `Range` header asks for; undefined is the whole, as without the header. */
-export type RangeRequest = { start: number; end: number } | "unsatisfiable" | undefined;
-
 /**
- * One byte range of `size` bytes, `end` included (RFC 9110 §14.1.2), of a GET. Other units,
- * malformed values and several ranges are ignored, as §14.2 allows.
+ * The range of `size` bytes that `Range` asks for, `end` included (RFC 9110 §14.1.2); undefined is
+ * the whole. Other units, malformed values and several ranges are ignored (§14.2).
  */
-export function parseRange(header: string | undefined, size: number): RangeRequest {
+export function parseRange(
+  header: string | undefined,
+  size: number,
+): { start: number; end: number } | "unsatisfiable" | undefined {
   const [, first = "", last = ""] = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? "") ?? [];
   if (first === "" && last === "") return undefined;
   if (first === "") {
     if (Number(last) === 0) return "unsatisfiable";
-    // No Content-Range can tell the last bytes of nothing; the whole can.
+    // No Content-Range can tell the last bytes of nothing.
     return size === 0 ? undefined : { start: Math.max(0, size - Number(last)), end: size - 1 };
   }
   const start = Number(first);
@@ -33,8 +33,8 @@ export function rangeApplies(ifRange: string | undefined, etag: string): boolean
 }
 
 /**
- * What makes an answer a download under this name, in ASCII and in UTF-8 (RFC 6266 §4.3, RFC 8187
- * §3.2). In a browser that shows it all the same it runs nothing.
+ * Makes an answer a download under this name (RFC 6266 §4.3, RFC 8187 §3.2). In a browser that
+ * shows it all the same it runs nothing.
  */
 export function attachment(filename: string): Headers {
   const name = filename.toWellFormed();

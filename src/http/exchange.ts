@@ -13,7 +13,7 @@ const CLIENT_CLOSED_REQUEST = 499;
 
 export interface ServerContext {
   readonly router: Router;
-  /** Says who calls, or throws, before any byte of a body is read. */
+  /** Who calls; or throws, before a byte of the body is read. */
   authorize(level: string, request: Request): Promise<unknown>;
   readonly log: Logger;
   readonly corsOrigins: readonly string[];
@@ -24,7 +24,7 @@ export interface ServerContext {
   readonly isClosing: () => boolean;
 }
 
-/** Answers one request, whatever happens, and writes its log line. */
+/** Answers and logs one request, whatever happens. */
 export async function serve(
   context: ServerContext,
   raw: IncomingMessage,

@@ -29,22 +29,17 @@ export function clientAddress(
   return isIPv4(mapped) ? mapped : address;
 }
 
-/** The announced length of the body in bytes; 0 when it is chunked. */
+/** Bytes of the body; 0 when it is chunked. */
 export function announcedLength(headers: IncomingHttpHeaders): number {
   return Number(headers["content-length"] ?? 0);
 }
 
-/** Whether the headers announce a body; a chunked one may still turn out empty. */
+/** A chunked body may still turn out empty. */
 export function announcesBody(headers: IncomingHttpHeaders): boolean {
   return headers["transfer-encoding"] !== undefined || announcedLength(headers) > 0;
 }
 
-export interface ParameterisedValue {
-  value: string;
-  parameters: ReadonlyMap<string, string>;
-}
-
-/** Without quotes it may be more than a token: clients send names with blanks. */
+/** Without quotes it may have blanks: clients send such names. */
 const PARAMETER =
   /[ \t]*;[ \t]*(?:$|([!#$%&'*+.^_`|~\w-]+)=(?:"((?:[^"\\]|\\.)*)"[ \t]*|([^;"\s][^;"]*)))/sy;
 const MEDIA_TYPE = /^[!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+$/;
@@ -53,7 +48,7 @@ const MEDIA_TYPE = /^[!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+$/;
  * Splits `value; name=parameter; name="parameter"`, value and names in lower case. Undefined when
  * it is malformed or names a parameter twice.
  */
-export function parseParameterised(text: string): ParameterisedValue | undefined {
+export function parseParameterised(text: string) {
   const [value = ""] = text.split(";", 1);
   const parameters = new Map<string, string>();
   PARAMETER.lastIndex = value.length;
@@ -71,7 +66,7 @@ export function parseParameterised(text: string): ParameterisedValue | undefined
 }
 
 /** A media type (RFC 9110 §8.3.1), or undefined when there is no well-formed one. */
-export function parseMediaType(header = ""): ParameterisedValue | undefined {
+export function parseMediaType(header = "") {
   const parsed = parseParameterised(header);
-  return parsed && MEDIA_TYPE.test(parsed.value) ? parsed : undefined;
+  return MEDIA_TYPE.test(parsed?.value ?? "") ? parsed : undefined;
 }

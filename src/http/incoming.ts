@@ -1,12 +1,12 @@
+import { isUtf8 } from "node:buffer";
 import { on } from "node:events";
 import { AppError, TimedOut, within } from "../errors.ts";
 import { ClientGone, type Incoming } from "./request.ts";
 
 /**
- * The request's body as it arrives, at most a few chunks ahead of the reader. Throws `ClientGone`,
- * 400 when it is malformed, 408 when nothing arrives for the idle time or it is not whole after
- * `totalMs`, or the reason of `signal`. What a reader that stops early leaves stays unread. Sends
- * the `100 Continue` that is waited for.
+ * The body as it arrives, at most a few chunks ahead of the reader, after the `100 Continue` that
+ * is waited for. Throws `ClientGone`, 408 when nothing arrives for the idle time or it is not whole
+ * after `totalMs`, or the reason of `signal`. What a reader that stops early leaves stays unread.
  */
 export async function* readBody(
   { raw, response, headers, bodyIdleTimeoutMs, ...request }: Incoming,
@@ -58,11 +58,12 @@ export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(all);
 }
 
-/** The text, with its byte order mark; undefined when the bytes are no UTF-8. */
-export function decodeUtf8(bytes: Buffer): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
+/** The text of `atMost`, with its byte order mark; undefined when it is no UTF-8. */
+export async function readUtf8(
+  chunks: AsyncIterable<Buffer>,
+  maxBytes: number,
+  excess: () => AppError,
+): Promise<string | undefined> {
+  const bytes = await collect(atMost(chunks, maxBytes, excess));
+  return isUtf8(bytes) ? bytes.toString() : undefined;
 }

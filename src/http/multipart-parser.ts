@@ -1,11 +1,11 @@
 import type { AppError } from "../errors.ts";
 import { parseMediaType, parseParameterised } from "./headers.ts";
-import { atMost, collect, decodeUtf8 } from "./incoming.ts";
+import { readUtf8 } from "./incoming.ts";
 import { invalid } from "./validate.ts";
 
 export interface PartHeaders {
   name: string;
-  /** As the client sent it; undefined when the part is no file. */
+  /** Undefined when the part is no file. */
   filename: string | undefined;
   contentType: string;
 }
@@ -19,7 +19,7 @@ const MAX_TYPE_LENGTH = 100;
 export class MultipartParser {
   readonly #chunks: AsyncIterator<Buffer>;
   readonly #delimiter: Buffer;
-  /** Received and not handed on. The line break of the first delimiter may be missing. */
+  /** Not handed on yet. The line break of the first delimiter may be missing. */
   #rest: Buffer = Buffer.from("\r\n");
 
   constructor(chunks: AsyncGenerator<Buffer>, boundary: string) {
@@ -39,8 +39,8 @@ export class MultipartParser {
       return undefined;
     }
     const tooLong = () => malformed("A part of the form has too long headers");
-    const lines = atMost(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
-    const headers = parsePartHeaders(await collect(lines));
+    const block = await readUtf8(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
+    const headers = parsePartHeaders(block);
     if (!headers) throw malformed("A part of the form has malformed headers");
     this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
     return headers;
@@ -51,7 +51,7 @@ export class MultipartParser {
     return this.#until(this.#delimiter);
   }
 
-  /** Hands on all that comes before `pattern`, which stays at the beginning of the rest. */
+  /** All that comes before `pattern`, with which the rest then begins. */
   async *#until(pattern: Buffer): AsyncGenerator<Buffer> {
     for (;;) {
       const found = this.#rest.indexOf(pattern);
@@ -64,7 +64,7 @@ export class MultipartParser {
     }
   }
 
-  /** Where the rest may end with the beginning of `pattern`; its length when nowhere. */
+  /** Where the rest ends with the beginning of `pattern`; its length when nowhere. */
   #partialMatch(pattern: Buffer): number {
     const rest = this.#rest;
     let start = Math.max(0, rest.length - pattern.length + 1);
@@ -84,9 +84,9 @@ function malformed(msg: string): AppError {
 }
 
 /** What a part says of itself (RFC 7578 §4), or undefined when that is malformed. */
-function parsePartHeaders(block: Buffer): PartHeaders | undefined {
+function parsePartHeaders(block = ""): PartHeaders | undefined {
   // The delimiter may be padded (RFC 2046 §5.1.1).
-  const [padding, ...lines] = decodeUtf8(block)?.split("\r\n") ?? [];
+  const [padding, ...lines] = block.split("\r\n");
   if (padding?.trim() !== "") return undefined;
   const headers = new Map<string, string>();
   for (const line of lines) {
@@ -112,7 +112,7 @@ function parsePartHeaders(block: Buffer): PartHeaders | undefined {
   };
 }
 
-/** The name as RFC 8187 encodes it: .NET sends that beside a `filename` which is not readable. */
+/** A name by RFC 8187: .NET sends it beside an unreadable `filename`. */
 function extendedName(value = ""): string | undefined {
   const [, encoded] = /^utf-8'[^']*'(.*)$/i.exec(value) ?? [];
   try {
@@ -122,7 +122,7 @@ function extendedName(value = ""): string | undefined {
   }
 }
 
-/** Undoes the escapes of browsers (HTML standard, §4.10.21.7). */
+/** Undoes browsers' escapes (HTML standard, §4.10.21.7). */
 function unescapeName(text: string): string {
   return text.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
 }

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { AppError } from "../errors.ts";
 import { requireMediaType } from "./body.ts";
 import { announcedLength } from "./headers.ts";
-import { atMost, collect, decodeUtf8, readBody } from "./incoming.ts";
+import { atMost, readBody, readUtf8 } from "./incoming.ts";
 import { MultipartParser, type PartHeaders } from "./multipart-parser.ts";
 import type { Request } from "./request.ts";
 import { invalid } from "./validate.ts";
@@ -14,8 +14,8 @@ export interface MultipartOptions<Fields, Result> {
   /** The public message of the 413. */
   tooLarge: string;
   /**
-   * Reads the file to its end, or rejects, which stops the reading at once. The stream ends only
-   * when the whole form was received and found good; else it is destroyed.
+   * Reads the file to its end, or rejects, which stops the reading. The stream ends only when the
+   * whole form was received and found good; else it is destroyed.
    */
   onFile: (
     file: { name: string; contentType: string; stream: Readable },
@@ -25,15 +25,15 @@ export interface MultipartOptions<Fields, Result> {
   parseFields: (fields: Readonly<Record<string, string>>) => Fields;
 }
 
-/** Room for everything in the body that is not the file. */
+/** For all that is not the file. */
 const OVERHEAD_BYTES = 64 * 1024;
 const MAX_TEXT_BYTES = 16 * 1024;
 
 const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
 
 /**
- * Reads a form (RFC 7578) with one file and some text fields, in constant memory. 415, 413 or 422
- * for what breaks the rules. Rejects with what ended it first, after `onFile` has settled.
+ * Reads a form (RFC 7578) with one file and some text fields, in constant memory. 413, 415 or 422;
+ * rejects with what ended it first, after `onFile` has settled.
  */
 export async function readMultipart<Fields, Result>(
   request: Request,
@@ -52,7 +52,7 @@ export async function readMultipart<Fields, Result>(
   const parser = new MultipartParser(body, boundary);
   const texts: Record<string, string> = Object.create(null);
   let fields: Fields | undefined;
-  /** The file and, before its end is told, the rest of the form. */
+  /** Reads the rest of the form before the file's end is told. */
   async function* fileAndRest() {
     yield* atMost(parser.content(), options.maxFileBytes, tooLarge);
     if (await readUpToFile(parser, texts, options))
@@ -91,7 +91,7 @@ export async function readMultipart<Fields, Result>(
 async function readUpToFile(
   parser: MultipartParser,
   fields: Record<string, string>,
-  { fileField, textFields }: Pick<MultipartOptions<unknown, unknown>, "fileField" | "textFields">,
+  { fileField, textFields }: { fileField: string; textFields: readonly string[] },
 ): Promise<PartHeaders | undefined> {
   for (;;) {
     const headers = await parser.nextPart();
@@ -111,7 +111,7 @@ async function readUpToFile(
 async function readText(content: AsyncIterable<Buffer>, name: string): Promise<string> {
   const tooLong = () =>
     invalid("too_long", ["body", name], `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
-  const text = decodeUtf8(await collect(atMost(content, MAX_TEXT_BYTES, tooLong)));
+  const text = await readUtf8(content, MAX_TEXT_BYTES, tooLong);
   if (text === undefined) throw invalid("text_encoding", ["body", name], "Must be text in UTF-8");
   return text;
 }

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { AppError } from "../errors.ts";
 import { defaultHeaders, errorReply } from "./replies.ts";
 
-/** How long what still arrives after the refusal is thrown away. */
+/** How long what follows the refusal is thrown away. */
 const LINGER_MS = 5_000;
 
 /**
@@ -26,7 +26,7 @@ export function protocolError({ code = "" }: NodeJS.ErrnoException): AppError | 
     : undefined;
 }
 
-/** Answers on a bare socket, where there is no response object, and ends it. The status. */
+/** Answers on a bare socket and ends it. Returns the status. */
 export function answerRaw(socket: Duplex, error: AppError, requestId: string): number {
   const { status, headers, body } = errorReply(error);
   const text = String(body);

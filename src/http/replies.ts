@@ -3,7 +3,7 @@ import { AppError, STATUS } from "../errors.ts";
 
 export type Headers = Readonly<Record<string, string>>;
 
-/** What a handler answers. A stream is destroyed by the server when it is not sent to its end. */
+/** What a handler answers. A stream is destroyed when it is not sent to its end. */
 export interface Reply {
   readonly status: number;
   readonly headers: Headers;
@@ -12,11 +12,8 @@ export interface Reply {
 
 /** A JSON answer, in UTF-8. Dates come out as RFC 3339 in UTC with a `Z`. */
 export function json(value: unknown, status = 200, headers: Headers = {}): Reply {
-  return {
-    status,
-    headers: { "Content-Type": "application/json; charset=utf-8", ...headers },
-    body: JSON.stringify(value),
-  };
+  const type = { "Content-Type": "application/json; charset=utf-8" };
+  return { status, headers: { ...type, ...headers }, body: JSON.stringify(value) };
 }
 
 /** 201 with the address of what was made. */
@@ -28,7 +25,7 @@ export function noContent(): Reply {
   return { status: 204, headers: {} };
 }
 
-/** The one place where a failure becomes an answer; of what is no AppError nothing is told. */
+/** The answer to a failure; of what is no AppError nothing is told. */
 export function errorReply(error: unknown): Reply {
   if (!(error instanceof AppError)) return json({ detail: "Internal Server Error" }, 500);
   const status = STATUS[error.code];

@@ -11,14 +11,14 @@ export interface Request {
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
   readonly address: string;
-  /** Aborted when the client goes away before the answer is complete, or its body is malformed. */
+  /** Aborted when the client goes away before its whole answer, or its body is malformed. */
   readonly signal: AbortSignal;
-  /** Put on the request's log line. */
+  /** For the request's log line. */
   readonly logFields: Record<string, unknown>;
-  /** What is below; only `http/` touches it. */
+  // What is below only `http/` touches.
   readonly raw: IncomingMessage;
   readonly response: ServerResponse;
-  /** A body that brings nothing for so long while it is being read ends in 408. */
+  /** A body that brings nothing for so long while it is read ends in 408. */
   readonly bodyIdleTimeoutMs: number;
   /** A JSON or form body that is not whole after so long ends in 408. */
   readonly bodyTimeoutMs: number;
@@ -37,7 +37,7 @@ export interface Route<Level extends string = string, Caller = unknown> {
   handler(request: Request, caller: Caller): Reply | Promise<Reply>;
 }
 
-/** Why a request ends whose client closed or lost its connection. */
+/** The client closed or lost its connection. */
 export class ClientGone extends Error {
   override readonly name = "ClientGone";
 }

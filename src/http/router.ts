@@ -4,9 +4,8 @@ import type { Route } from "./request.ts";
 export type Router = ReturnType<typeof createRouter>;
 
 /**
- * A router of exact segments and `:parameters`. The first row whose path matches decides, so exact
- * paths stand before parameters. It takes a percent-encoded path that decodes; 404 when nothing
- * lives there.
+ * A router of exact segments and `:parameters`; the first row whose path matches decides. It takes
+ * a percent-encoded path that decodes; 404 when nothing lives there.
  */
 export function createRouter(table: readonly Route[]) {
   const rows = table.map((route) => ({ route, segments: split(route.path) }));
@@ -42,11 +41,7 @@ export function createRouter(table: readonly Route[]) {
   };
 }
 
-function isParameter(segment: string): boolean {
-  return segment.startsWith(":");
-}
+const isParameter = (segment: string) => segment.startsWith(":");
 
-/** The segments of a path; a slash at its end does not count. */
-function split(path: string): string[] {
-  return path.replace(/\/$/, "").split("/").slice(1);
-}
+/** A slash at the end does not count. */
+const split = (path: string) => path.replace(/\/$/, "").split("/").slice(1);

@@ -16,8 +16,8 @@ export function bodyIsUnderWay(raw: IncomingMessage): boolean {
 }
 
 /**
- * Sends a reply, with its own headers over the `defaults`. What fails before `headersSent` can be
- * answered otherwise. Where the request's body is under way `linger` ends the response.
+ * Sends a reply, its headers over the `defaults`. Where the request's body is under way `linger`
+ * ends the response.
  */
 export async function send(
   { raw, response, signal, logFields }: Incoming,
@@ -35,7 +35,7 @@ export async function send(
     const mayHaveBody = status !== 204 && status !== 304;
     if (!(body instanceof Readable) && mayHaveBody && !response.hasHeader("Content-Length"))
       response.setHeader("Content-Length", Buffer.byteLength(body));
-    // A stream that is not as long as was announced is a failure.
+    // A stream that is not of the announced length fails.
     response.strictContentLength = true;
     // Without a listener the socket's time-out destroys it.
     response.setTimeout(STALLED_READER_MS);
@@ -62,15 +62,13 @@ export async function send(
 }
 
 /**
- * Reads on until the client is quiet or gone or has sent for long enough. Closing at once would
- * reset the connection under a client that still sends: it would lose the answer (RFC 9112 §9.6).
+ * Reads on until the client is quiet, gone or late. Closing at once would reset the connection
+ * under a client that still sends: it would lose the answer (RFC 9112 §9.6).
  */
 export async function linger(request: Incoming): Promise<void> {
   const late = AbortSignal.timeout(LINGER_TOTAL_MS);
   try {
     for await (const _rest of readBody({ ...request, bodyIdleTimeoutMs: LINGER_QUIET_MS }, late));
-  } catch {
-    // Quiet, gone or late: all the same.
-  }
+  } catch {}
   request.response.end();
 }

@@ -10,18 +10,12 @@ import { answerRaw, protocolError } from "./protocol-errors.ts";
 import { ClientGone, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
 
-const MAX_HEADER_BYTES = 16 * 1024;
-const HEADERS_TIMEOUT_MS = 30_000;
-const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-const BODY_IDLE_TIMEOUT_MS = 30_000;
-const BODY_TIMEOUT_MS = 10_000;
 const DROP_LOG_INTERVAL_MS = 60_000;
-/** How long requests that were cut off may take to undo what they began. */
+/** For requests that were cut off, to undo what they began. */
 const CLEAN_UP_MS = 5_000;
 
-/** A connection's requests are served one after the other. */
 interface Connection {
-  /** Settles when every request that was read is answered. */
+  /** Settles when every request that was read is answered, one after the other. */
   answered: Promise<void>;
   unanswered: number;
   newest?: { raw: IncomingMessage; abort: AbortController };
@@ -31,13 +25,13 @@ export class HttpServer {
   readonly #context: ServerContext;
   readonly #connections = new Map<Socket, Connection>();
   readonly #server = createServer({
-    maxHeaderSize: MAX_HEADER_BYTES,
-    headersTimeout: HEADERS_TIMEOUT_MS,
+    maxHeaderSize: 16 * 1024,
+    headersTimeout: 30_000,
+    // How often node looks for late headers.
+    connectionsCheckingInterval: 5_000,
     // Bodies have time-outs of their own.
     requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    // How often node looks for requests whose headers are late.
-    connectionsCheckingInterval: 5_000,
+    keepAliveTimeout: 65_000,
     // strictness.ts looks at it.
     requireHostHeader: false,
   });
@@ -55,14 +49,14 @@ export class HttpServer {
     bodyTimeoutMs?: number;
   }) {
     this.#context = {
-      bodyIdleTimeoutMs: BODY_IDLE_TIMEOUT_MS,
-      bodyTimeoutMs: BODY_TIMEOUT_MS,
+      bodyIdleTimeoutMs: 30_000,
+      bodyTimeoutMs: 10_000,
       ...options,
       router: createRouter(routes),
       isClosing: () => this.closing,
     };
     const server = this.#server;
-    // Headers beyond a count would be dropped without a word; their size is bounded.
+    // Node would drop headers beyond a count; their size is bounded.
     server.maxHeadersCount = 0;
     server.maxConnections = maxConnections;
     let nextLog = 0;
@@ -72,7 +66,7 @@ export class HttpServer {
       options.log.warn("too many connections: new ones are dropped", { maxConnections });
     });
     server.on("connection", (socket) => this.#connectionOf(socket));
-    // An expectation but `100-continue` is ignored, as RFC 9110 §10.1.1 allows.
+    // Expectations but `100-continue` are ignored (RFC 9110 §10.1.1).
     for (const event of ["request", "checkContinue", "checkExpectation"])
       server.on(event, (raw, response) => this.#receive(raw, response));
     server.on("clientError", (error, socket) => this.#onClientError(error, socket as Socket));
@@ -85,8 +79,9 @@ export class HttpServer {
   /** Rejects when the address can't be had. Port 0 takes a free one. */
   async listen(port: number, host: string): Promise<{ port: number; host: string }> {
     await once(this.#server.listen(port, host), "listening");
-    const { log } = this.#context;
-    this.#server.on("error", (error) => log.error("the listening socket failed", { error }));
+    this.#server.on("error", (error) =>
+      this.#context.log.error("the listening socket failed", { error }),
+    );
     const bound = this.#server.address() as AddressInfo;
     return { port: bound.port, host: bound.address };
   }
@@ -99,14 +94,13 @@ export class HttpServer {
 
   async #close(timeoutMs: number): Promise<void> {
     const closed = once(this.#server.close(), "close");
-    // Node's own closeIdleConnections leaves those that never sent anything.
+    // closeIdleConnections leaves those that never sent anything.
     for (const [socket, { unanswered }] of this.#connections)
       if (unanswered === 0) socket.destroy();
     await within(closed, timeoutMs, "Connections did not end").catch(() => {
       for (const socket of this.#connections.keys()) socket.destroy();
     });
     await closed;
-    // What was cut off still cleans up after itself.
     const served = Array.from(this.#connections.values(), ({ answered }) => answered);
     await within(Promise.all(served), CLEAN_UP_MS, "Requests did not end").catch(() => {});
   }
@@ -150,7 +144,7 @@ export class HttpServer {
     });
   }
 
-  /** Answers what is no request when all before it is answered, and ends the connection. */
+  /** What is no request is answered after all before it, and ends the connection. */
   async #onClientError(error: Error, socket: Socket): Promise<void> {
     const refusal = protocolError(error);
     const { newest, answered } = this.#connectionOf(socket);

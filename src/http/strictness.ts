@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { AppError, type Code } from "../errors.ts";
 
-/** Fields of which RFC 9110 §5.3 allows one line: a proxy could read another than this server. */
+/** Fields of one line (RFC 9110 §5.3): a proxy could read another one than this server. */
 const SINGLE = ["host", "authorization", "content-length", "content-type"];
 const HOST = /^[A-Za-z0-9._~!$&'()*+,;=%:[\]-]*$/;
 
@@ -21,7 +21,7 @@ export function checkRequest(raw: IncomingMessage): { path: string; query: URLSe
   if (coding !== undefined) {
     if (coding.trim().toLowerCase() !== "chunked")
       throw refusal("Only the chunked transfer coding is supported", "not_implemented");
-    // RFC 9112 §6.1: the framing of such a message is faulty.
+    // RFC 9112 §6.1.
     if (httpVersion === "1.0" || length !== undefined) throw refusal("Bad message framing");
   }
   if (!/^\/(?!\/)[\x21-\x22\x24-\x7e]*$/.test(url))

@@ -13,7 +13,7 @@ const MARGIN_MS = 0.001;
 
 /**
  * Token buckets of `perMinute` tokens that refill at that rate; 0 turns the throttle off. `now` is
- * a monotonic clock in milliseconds; `maxKeys` bounds the memory to some ten megabytes.
+ * a monotonic clock in milliseconds; `maxKeys` takes some ten megabytes.
  */
 export function createThrottle({
   perMinute,
@@ -34,9 +34,9 @@ export function createThrottle({
       const full = Math.max(fullAt.get(bucket) ?? 0, instant) + MINUTE_MS / perMinute;
       const wait = full - instant - MINUTE_MS - MARGIN_MS;
       if (wait > 0) {
-        throw new AppError("too_many_requests", "Too many requests. Please try again later.", {
-          headers: { "Retry-After": String(Math.ceil(wait / 1000)) },
-        });
+        const headers = { "Retry-After": String(Math.ceil(wait / 1000)) };
+        const detail = "Too many requests. Please try again later.";
+        throw new AppError("too_many_requests", detail, { headers });
       }
       if (fullAt.size >= maxKeys && !fullAt.has(bucket)) makeRoom(fullAt, instant);
       fullAt.set(bucket, full);
@@ -62,14 +62,11 @@ export function networkOf(address: string): string {
   const mapped = short.replace(/^::ffff:/, "");
   if (isIPv4(mapped)) return mapped;
   const missing = 8 - short.split(":").filter(Boolean).length;
-  const groups = short
-    .replace("::", `:${"0:".repeat(missing)}`)
-    .split(":")
-    .filter(Boolean);
-  return groups.slice(0, 4).join(":");
+  const whole = short.replace("::", `:${"0:".repeat(missing)}`);
+  return whole.split(":").filter(Boolean).slice(0, 4).join(":");
 }
 
-/** Networks that are kept of an account. */
+/** Of one account. */
 const NETWORKS = 8;
 
 /** From where accounts signed in: the last networks of the last `maxAccounts`. */

@@ -5,8 +5,8 @@ import { AppError, type Issue } from "../errors.ts";
 export type Schema<T> = v.GenericSchema<unknown, T>;
 
 /**
- * What the schema makes of `input`, or 422 with its issues. Messages are the schema's own or made
- * of its requirements: valibot's would repeat the received value.
+ * What the schema makes of `input`, or 422 with its issues. Without a message of its own an issue
+ * has one of its requirement: valibot's repeats the received value.
  */
 export function validate<T>(
   schema: Schema<T>,
@@ -34,7 +34,7 @@ function typeOf({ type, expected, path }: v.BaseIssue<unknown>): string {
     if (expected === "never") return "extra_forbidden";
     return path?.at(-1)?.origin === "key" ? "missing" : "object";
   }
-  // A length is one in characters to clients, however it is counted.
+  // To clients a length is in characters.
   return type.replace(/_code_points$/, "_length");
 }
 
@@ -51,7 +51,6 @@ const MESSAGES: Record<string, string> = {
 
 const UNITS: Record<string, string> = { length: " characters", bytes: " bytes in UTF-8" };
 
-/** The message for an issue whose schema has none of its own. */
 function message(issue: v.BaseIssue<unknown>): string {
   const type = typeOf(issue);
   const [bound, quantity = ""] = type.split("_");

@@ -1,4 +1,4 @@
-/** Why a token was refused. For logs and tests, never for the wire. */
+/** Why a token was refused; never for the wire. */
 export type Refusal =
   | "too_long"
   | "malformed"
@@ -49,19 +49,16 @@ export type Claims = AccessClaims | RefreshClaims;
 
 /** Seconds that another server's clock may be ahead. */
 const MAX_SKEW = 60;
-
-/** The largest SQL INT. */
+/** SQL's INT. */
 const MAX_USER_ID = 2_147_483_647;
 
 const isTime = (value: unknown): value is number => Number.isFinite(value);
 const isId = (value: unknown): value is string =>
   typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
-const isUserId = (value: unknown): value is string =>
-  typeof value === "string" && /^[1-9]\d{0,9}$/.test(value) && Number(value) <= MAX_USER_ID;
 const isRole = (value: unknown): value is number | null =>
   value === null || Number.isSafeInteger(value);
 
-/** The known claims of a signed payload. Throws `InvalidToken` (RFC 7519 §4.1, RFC 8725 §3.11). */
+/** The known claims of a payload, or `InvalidToken` (RFC 7519 §4.1, RFC 8725 §3.11). */
 export function parseClaims(payload: Readonly<Record<string, unknown>>, now: Date): Claims {
   const { sub, rid = null, type, iat, exp, nbf = iat, sid, jti } = payload;
   const seconds = now.getTime() / 1000;
@@ -69,7 +66,8 @@ export function parseClaims(payload: Readonly<Record<string, unknown>>, now: Dat
   ensure(exp > seconds, "expired");
   ensure(Math.max(iat, nbf) <= seconds + MAX_SKEW, "not_yet_valid");
   ensure(type === "access" || type === "refresh", "type");
-  ensure(isUserId(sub), "claims");
+  ensure(typeof sub === "string" && /^[1-9]\d{0,9}$/.test(sub), "claims");
+  ensure(Number(sub) <= MAX_USER_ID, "claims");
   if (type === "refresh") {
     ensure(isId(sid) && isId(jti), "claims");
     return { sub, type, iat, exp, sid, jti };

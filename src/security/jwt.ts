@@ -1,12 +1,11 @@
+import { isUtf8 } from "node:buffer";
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import { type Claims, ensure, InvalidToken, parseClaims } from "./claims.ts";
 
 export { type Claims, InvalidToken };
 
-/** Characters. Ours have some 350. */
+/** Ours have some 350 characters. */
 const MAX_TOKEN_LENGTH = 4096;
-
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const hmac = (key: KeyObject, text: string) => createHmac("sha256", key).update(text).digest();
 
@@ -28,9 +27,10 @@ function decode(segment: string): Buffer {
 
 function decodeObject(segment: string): Record<string, unknown> {
   const bytes = decode(segment);
+  ensure(isUtf8(bytes), "malformed");
   let value: unknown;
   try {
-    value = JSON.parse(utf8.decode(bytes));
+    value = JSON.parse(bytes.toString());
   } catch {
     throw new InvalidToken("malformed");
   }

@@ -3,22 +3,19 @@ import { Worker } from "node:worker_threads";
 import { unavailable } from "../errors.ts";
 import type { Answer, Job } from "./password-worker.ts";
 
-interface Task {
+interface Task extends PromiseWithResolvers<Answer["result"]> {
   job: Job;
   startedAt: number;
-  resolve: (result: Answer["result"]) => void;
-  reject: (error: unknown) => void;
 }
 
-/** `.ts` or, compiled, `.js`. */
 const WORKER = new URL(`password-worker${extname(import.meta.url)}`, import.meta.url);
 
-/** What a job is thought to take, in milliseconds, before one was measured. */
-const FIRST_ESTIMATE = 300;
+/** For a job, before one was measured. */
+const FIRST_ESTIMATE_MS = 300;
 
 const failed = (cause?: unknown) => unavailable("The password service", cause, 1);
 
-/** A task that a thread works on is in no queue, and stays. */
+/** A task that a thread works on has left the queue, and stays. */
 function leave(queue: Task[], task: Task, reason: unknown): void {
   const place = queue.indexOf(task);
   if (place === -1) return;
@@ -27,15 +24,14 @@ function leave(queue: Task[], task: Task, reason: unknown): void {
 }
 
 /**
- * Runs bcrypt jobs in at most `threads` worker threads, in order, while at most `queueLimit` wait,
- * and no longer than `queueMs`. Threads start when first needed. Idle ones do not keep the process
- * alive.
+ * Runs bcrypt jobs in order in at most `threads` worker threads, while at most `queueLimit` wait,
+ * and no longer than `queueMs`. Threads start when first needed; idle ones let the process end.
  */
 export function createPasswordPool(threads: number, queueLimit: number, queueMs: number) {
   const tasks = new Map<Worker, Task | undefined>();
   const queue: Task[] = [];
   let closed = false;
-  let duration = FIRST_ESTIMATE;
+  let duration = FIRST_ESTIMATE_MS;
 
   function startThread(): Worker {
     // Some flags of the process (--input-type) keep a thread from starting. It needs no secrets.
@@ -74,7 +70,7 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
         worker.ref();
         worker.postMessage(task.job);
       } catch (error) {
-        // A throw from an event handler would end the process.
+        // Thrown in an event handler it would end the process.
         task.reject(failed(error));
       }
     }
@@ -82,12 +78,11 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
 
   return {
     /**
-     * Rejects with 503 when the queue is full, the thread dies or the pool is closed. A job that
-     * waits leaves the queue when `signal` is aborted, and rejects with its reason.
+     * 503 when the queue is full, the thread dies or the pool is closed; the reason of `signal`
+     * when that is aborted while the job waits.
      */
     run(job: Job, signal?: AbortSignal): Promise<Answer["result"]> {
-      const { promise, resolve, reject } = Promise.withResolvers<Answer["result"]>();
-      const task = { job, startedAt: 0, resolve, reject };
+      const task = { job, startedAt: 0, ...Promise.withResolvers<Answer["result"]>() };
       queue.push(task);
       if (closed) leave(queue, task, failed());
       if (signal?.aborted) leave(queue, task, signal.reason);
@@ -95,7 +90,7 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
       dispatch();
       const isLate = (queue.length * duration) / threads > queueMs;
       if (queue.length > queueLimit || isLate) leave(queue, task, failed());
-      return promise;
+      return task.promise;
     },
 
     /** Rejects what runs and what waits. */

@@ -12,8 +12,8 @@ const isUsable = (password: string) =>
 export type Passwords = ReturnType<typeof createPasswords>;
 
 /**
- * bcrypt in worker threads; 503 when too many wait or one fails. `cost` is log2 of the rounds.
- * What waits for a thread is given up when `signal` is aborted.
+ * bcrypt in worker threads; 503 when too many wait or one fails. `cost` is log2 of the rounds. An
+ * aborted `signal` gives up what waits.
  */
 export function createPasswords({
   cost = 12,
@@ -35,8 +35,8 @@ export function createPasswords({
     },
 
     /**
-     * Whether `password` made `hash` (`$2a$`, `$2b$` or `$2y$`). Any other text and none cost a
-     * comparison too: time does not tell whether there is such a user.
+     * Whether `password` made `hash` (`$2a$`, `$2b$` or `$2y$`). Without a hash it takes as long:
+     * time does not tell whether there is such a user.
      */
     async verify(password: string, hash = "", signal?: AbortSignal): Promise<boolean> {
       const [usable, wellFormed] = [isUsable(password), HASH.test(hash)];

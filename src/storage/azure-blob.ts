@@ -8,10 +8,10 @@ import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
 import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
 import { consume } from "./streaming.ts";
 
-/** Bytes. An upload holds one block. A blob has 50,000 at most: 195 GiB. */
-const BLOCK_SIZE = 4 * 1024 * 1024;
-/** Milliseconds for one block: 140 KB/s are enough. */
-const BLOCK_TIMEOUT = 30_000;
+/** An upload holds one block. A blob has 50,000 at most: 195 GiB. */
+const BLOCK_BYTES = 4 * 1024 * 1024;
+/** 140 KB/s are enough. */
+const BLOCK_TIMEOUT_MS = 30_000;
 
 /** Blobs in a container of Azure Blob Storage, which is created when missing. */
 export class AzureBlobStorage implements Storage {
@@ -27,7 +27,7 @@ export class AzureBlobStorage implements Storage {
     this.description = `Azure Blob Storage ${this.#base}`;
   }
 
-  /** Connects to nothing yet. Throws for a malformed connection string, without repeating it. */
+  /** Connects to nothing yet. Throws for a malformed connection string. */
   static async open(options: { connectionString: string; container: string; log: Logger }) {
     const { connectionString, container, log } = options;
     try {
@@ -51,15 +51,15 @@ export class AzureBlobStorage implements Storage {
         const id = btoa(`${upload}-${String(ids.length).padStart(6, "0")}`);
         const stage = (abortSignal: AbortSignal) =>
           blob.stageBlock(id, block, block.length, { abortSignal });
-        await this.#inContainer(() => call(stage, { timeout: BLOCK_TIMEOUT, cancel }));
+        await this.#inContainer(() => call(stage, { timeoutMs: BLOCK_TIMEOUT_MS, cancel }));
         ids.push(id);
       }
-      const options = {
-        conditions: { ifNoneMatch: "*" },
-        blobHTTPHeaders: contentType ? { blobContentType: contentType } : {},
-      };
       const commit = (abortSignal: AbortSignal) =>
-        blob.commitBlockList(ids, { ...options, abortSignal });
+        blob.commitBlockList(ids, {
+          abortSignal,
+          conditions: { ifNoneMatch: "*" },
+          blobHTTPHeaders: contentType ? { blobContentType: contentType } : {},
+        });
       await this.#inContainer(() => call(commit));
       return withoutQuery(blob.url);
     });
@@ -168,7 +168,7 @@ export class AzureBlobStorage implements Storage {
 
 /** The bytes of `source` in blocks, all in one buffer: each must be done with before the next. */
 async function* inBlocks(source: Readable): AsyncGenerator<Buffer> {
-  const block = Buffer.allocUnsafeSlow(BLOCK_SIZE);
+  const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
   let used = 0;
   for await (const piece of source) {
     let rest: Buffer = typeof piece === "string" ? Buffer.from(piece) : piece;
@@ -176,7 +176,7 @@ async function* inBlocks(source: Readable): AsyncGenerator<Buffer> {
       const taken = rest.copy(block, used);
       rest = rest.subarray(taken);
       used += taken;
-      if (used < BLOCK_SIZE) continue;
+      if (used < BLOCK_BYTES) continue;
       yield block;
       used = 0;
     }

@@ -3,14 +3,13 @@ import type { RestError } from "@azure/storage-blob";
 import { TimedOut, unavailable, within } from "../errors.ts";
 import { BlobExists, BlobNotFound } from "./storage.ts";
 
-/** Milliseconds for a call. */
-const CALL_TIMEOUT = 10_000;
-/** Milliseconds that a reader waits for the next bytes of a download. */
-const READ_TIMEOUT = 30_000;
+const CALL_TIMEOUT_MS = 10_000;
+/** For the next bytes of a download. */
+const READ_TIMEOUT_MS = 30_000;
 
 /**
- * The port's error for one of the SDK. That one holds the request with its signature, and perhaps a
- * SAS in its URL: nothing of it is kept but its code, its status and its message up to a `?`.
+ * The port's error for one of the SDK. That one holds the request with its signature, perhaps a SAS
+ * too: only its code, its status and its message up to a `?` are kept.
  */
 function toFailure(error: unknown): Error {
   if (error instanceof TimedOut) return unavailable("The document storage", error);
@@ -20,27 +19,26 @@ function toFailure(error: unknown): Error {
     code: response?.headers.get("x-ms-error-code") ?? code ?? name,
     status,
   });
-  if (cause.code === "BlobAlreadyExists") {
+  if (cause.code === "BlobAlreadyExists")
     return new BlobExists("A blob with this key exists", { cause });
-  }
   if (status === 404) return new BlobNotFound("No blob has this key", { cause });
   return unavailable("The document storage", cause);
 }
 
 /**
- * Runs one call of the SDK, which must be safe to repeat, `timeout` milliseconds at most, and once
- * more when these run out. Throws the reason of `cancel`.
+ * Runs one call of the SDK, which must be safe to repeat, and once more when its time runs out.
+ * Throws the reason of `cancel`.
  */
 export async function call<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
-  options: { timeout?: number; cancel?: AbortSignal } = {},
+  options: { timeoutMs?: number; cancel?: AbortSignal } = {},
   attempts = 2,
 ): Promise<Result> {
-  const { timeout = CALL_TIMEOUT, cancel } = options;
+  const { timeoutMs = CALL_TIMEOUT_MS, cancel } = options;
   const limit = new AbortController();
   const signal = cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal;
   try {
-    return await within(work(signal), timeout, "The storage did not answer");
+    return await within(work(signal), timeoutMs, "The storage did not answer");
   } catch (error) {
     limit.abort();
     cancel?.throwIfAborted();
@@ -49,12 +47,12 @@ export async function call<Result>(
   }
 }
 
-/** The bytes of a download, with failures as above and the time limit for reading. */
+/** The bytes of a download, with its failures and time limit as above. */
 export function guarded(source: Readable): Readable {
   const chunks: AsyncIterator<Buffer> = source[Symbol.asyncIterator]();
   return new Readable({
     read() {
-      within(chunks.next(), READ_TIMEOUT, "The storage sent nothing").then(
+      within(chunks.next(), READ_TIMEOUT_MS, "The storage sent nothing").then(
         (next) => this.push(next.done ? null : next.value),
         (error: unknown) => this.destroy(toFailure(error)),
       );

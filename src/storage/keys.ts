@@ -1,14 +1,14 @@
 /** Characters (learn.microsoft.com, "Naming and referencing containers, blobs"). */
 const MAX_KEY_LENGTH = 1024;
 
-/** For what is no key, or a URL that is not this store's; neither is repeated. */
+/** For what is no key, nor a URL of this store; it is not repeated. */
 export class InvalidBlobKey extends Error {
   override readonly name = "InvalidBlobKey";
 }
 
 /**
- * Whether `text` may be a key: 1 to 1024 characters in segments joined by `/`, none of them empty,
- * `.` or `..`, of characters that XML, and so Azure's lists, can carry; no control characters.
+ * Whether `text` may be a key: 1 to 1024 characters that Azure's XML can carry, none of control, in
+ * segments joined by `/`, none of them empty, `.` or `..`.
  */
 export function isKey(text: string): boolean {
   return (

@@ -16,11 +16,11 @@ import {
 } from "./storage.ts";
 import { consume } from "./streaming.ts";
 
-/** Where files are until they are whole. No path of a key begins so. */
+/** Holds files until they are whole. No path of a key begins so. */
 const UNFINISHED = ".uploads";
 
-/** Milliseconds without a write before an unfinished file counts as left by a crash. */
-const STALE_AFTER = 60 * 60 * 1000;
+/** Without a write for so long an unfinished file counts as left by a crash. */
+const STALE_MS = 60 * 60 * 1000;
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
@@ -37,14 +37,14 @@ export class LocalFolderStorage implements Storage {
     this.#folder = folder;
   }
 
-  /** Makes the folder if it is missing, or throws the system's error. */
+  /** Makes the folder where it is missing. */
   static async open(options: { folder: string }): Promise<LocalFolderStorage> {
     const unfinished = join(options.folder, UNFINISHED);
     await fs.mkdir(unfinished, { recursive: true });
     for (const name of await fs.readdir(unfinished)) {
       const path = join(unfinished, name);
       const found = await fs.stat(path).catch(ignoreAbsent);
-      if (found && found.mtimeMs < Date.now() - STALE_AFTER) await fs.rm(path, { force: true });
+      if (found && found.mtimeMs < Date.now() - STALE_MS) await fs.rm(path, { force: true });
     }
     return new LocalFolderStorage(await fs.realpath(options.folder));
   }
@@ -69,7 +69,8 @@ export class LocalFolderStorage implements Storage {
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
     await this.properties(keyOrUrl); // throws BlobNotFound
-    const file = await fs.open(this.#path(keyOrUrl));
+    const file = await fs.open(this.#path(keyOrUrl)).catch(ignoreAbsent);
+    if (!file) throw new BlobNotFound("No blob has this key");
     return file.createReadStream({ ...range });
   }
 

@@ -1,7 +1,6 @@
 import { isKey } from "./keys.ts";
 
-/** Bytes. */
-const NAME_MAX = 255;
+const NAME_BYTES = 255;
 /** Ends a folder's name whose segment goes on below it. Percent-encoding never makes it. */
 const CONTINUED = "%+";
 
@@ -13,11 +12,11 @@ function escaped(text: string): string {
 }
 
 function toNames(segment: string): string[] {
-  if (Buffer.byteLength(escaped(segment)) <= NAME_MAX) return [escaped(segment)];
+  if (Buffer.byteLength(escaped(segment)) <= NAME_BYTES) return [escaped(segment)];
   const names: string[] = [];
   let part = "";
   for (const character of segment) {
-    if (Buffer.byteLength(escaped(part + character) + CONTINUED) > NAME_MAX) {
+    if (Buffer.byteLength(escaped(part + character) + CONTINUED) > NAME_BYTES) {
       names.push(escaped(part) + CONTINUED);
       part = "";
     }
@@ -34,7 +33,7 @@ export function toPath(key: string): string {
   return key.split("/").flatMap(toNames).join("/");
 }
 
-/** The key whose path this is, or undefined when there is none: a file that is no blob. */
+/** The key whose path this is; undefined for a file that is no blob. */
 export function toKey(path: string): string | undefined {
   try {
     const key = decodeURIComponent(path.replaceAll(`${CONTINUED}/`, ""));

@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 export interface BlobProperties {
   /** Bytes. */
   size: number;
-  /** The media type given at upload; undefined where the store keeps none. */
+  /** As given at upload; undefined where the store keeps none. */
   contentType: string | undefined;
   lastModified: Date;
   etag: string;
@@ -21,11 +21,11 @@ export interface ByteRange {
  * it is fine. Other failures are the `unavailable` AppError or the store's own error.
  */
 export interface Storage {
-  /** What this is, for the `ready` line, without secrets. */
+  /** For the `ready` line, without secrets. */
   readonly description: string;
   /**
    * Stores `stream` in constant memory; returns the blob's URL. Throws `BlobExists` rather than
-   * overwrite. A stream that fails leaves no blob. On any failure the stream is destroyed.
+   * overwrite. A failure leaves no blob, and destroys the stream.
    */
   upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string>;
   download(keyOrUrl: string): Promise<Buffer>;
@@ -38,7 +38,7 @@ export interface Storage {
   properties(keyOrUrl: string): Promise<BlobProperties>;
   /** Keys that start with `prefix` (empty: all), sorted. */
   list(prefix: string): Promise<string[]>;
-  /** Those of `list(prefix)` whose last segment contains `query`, whatever its case. */
+  /** Those of `list(prefix)` whose last segment contains `query`, in any case. */
   find(query: string, prefix: string): Promise<string[]>;
   /** One round trip; throws when the store can't be used. */
   ping(): Promise<void>;

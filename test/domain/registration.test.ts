@@ -91,6 +91,13 @@ describe("names that only the database holds equal", () => {
   });
 });
 
+test("of many names in use a drawn number follows the counted ones", async (t) => {
+  const { insert, register } = await collating(t);
+  await insert("john_example");
+  for (let number = 1; number <= 20; number++) await insert(`john_example${number}`);
+  assert.match((await register({})).username, /^john_example\d{4,6}$/);
+});
+
 describe("a race that is lost at the commit", () => {
   /** `database`, but what its first `times` transactions did is refused at their end. */
   const refusing = (database: Database, times: number, meanwhile = async () => {}): Database => ({
