@@ -7,7 +7,7 @@ import type { Actor, Audit } from "./audit.ts";
 export const ADMIN_ROLE = 99;
 const MAX_REMOVALS = 5;
 
-/** Each level asks for all that the one before asks (`spec/api.md`, Access levels). */
+/** Each level asks for all that the one before asks. */
 export type Level = "user" | "active" | "admin";
 
 /** Who acts, as the guard of the routes found them. */
