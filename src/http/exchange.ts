@@ -56,11 +56,12 @@ export async function serve(
       .then(deliver)
       .catch(async (error) => {
         if (response.headersSent) throw error;
-        await deliver(errorReply(error));
-        if (response.statusCode >= 500) failure = error;
+        const reply = errorReply(error);
+        if (reply.status >= 500 && !(error instanceof ClientGone)) failure = error;
+        await deliver(reply);
       });
   } catch (error) {
-    failure = raw.socket.destroyed ? new ClientGone() : error;
+    failure ??= raw.socket.destroyed ? new ClientGone() : error;
     // The client must not take a part of the answer for the whole.
     raw.socket.destroy();
   }

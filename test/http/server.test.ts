@@ -173,6 +173,24 @@ describe("requests", () => {
     const line = await server.logged(({ message }) => message === "request");
     assert.deepEqual([line.status, line.aborted, line.level], [499, true, "info"]);
   });
+
+  test("a fault is logged with its cause, also when its client is gone", async (t) => {
+    const { promise: begun, resolve } = Promise.withResolvers<Request>();
+    const server = await startServer(t, [
+      get("/", async (request) => {
+        resolve(request);
+        if (!request.signal.aborted) await once(request.signal, "abort");
+        throw new Error("the disk is broken");
+      }),
+    ]);
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write("GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+    await begun;
+    socket.resetAndDestroy();
+    const line = await server.logged(({ message }) => message === "request");
+    assert.deepEqual([line.status, line.level], [499, "error"]);
+    assert.match(JSON.stringify(line.error), /the disk is broken/);
+  });
 });
 
 describe("replies", () => {
