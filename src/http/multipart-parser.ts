@@ -12,7 +12,7 @@ export interface PartHeaders {
 
 const MAX_HEADER_BYTES = 16 * 1024;
 const END_OF_HEADERS = Buffer.from("\r\n\r\n");
-const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/;
+const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)$/;
 const MAX_TYPE_LENGTH = 100;
 
 /** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
