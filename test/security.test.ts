@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import crypto, { createHmac } from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import { after, describe, test } from "node:test";
-import type { Worker } from "node:worker_threads";
 import bcrypt from "bcryptjs";
 import fc from "fast-check";
 import { AppError } from "../src/errors.ts";
 import type { AccessClaims, Claims, Refusal } from "../src/security/claims.ts";
 import { createJwt, InvalidToken } from "../src/security/jwt.ts";
 import { createPasswords } from "../src/security/passwords.ts";
+import { watchPasswordJobs } from "./support/password-threads.ts";
 
 const SECRET = "a secret of the reference server, long enough";
 const NOW = new Date("2026-02-26T14:30:00.123Z");
@@ -567,15 +567,7 @@ describe("password hashing", () => {
 
   test("an unknown address, an unusable password and a malformed hash cost a comparison at the configured cost", async () => {
     const jobs: { kind: string; hash: string }[] = [];
-    const spy = (worker: Worker) => {
-      if (worker.threadName !== "password") return;
-      const { postMessage } = worker;
-      worker.postMessage = (job) => {
-        jobs.push(job);
-        postMessage.call(worker, job);
-      };
-    };
-    process.on("worker", spy);
+    const stop = watchPasswordJobs((job) => jobs.push(job as (typeof jobs)[number]));
     const standard = createPasswords({ cost: 5, threads: 1 });
     try {
       // The spy hears of a thread only after its first job.
@@ -585,7 +577,7 @@ describe("password hashing", () => {
       assert.equal(await standard.verify("x", "no hash"), false);
       assert.equal(await standard.verify("é".repeat(100), salted), false);
     } finally {
-      process.off("worker", spy);
+      stop();
       await standard.close();
     }
     assert.deepEqual(

@@ -4,7 +4,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import type { Worker } from "node:worker_threads";
 import { insertPasswordReset } from "../../src/data/password-resets.ts";
 import { updateUser } from "../../src/data/users.ts";
 import {
@@ -17,6 +16,7 @@ import {
   type TestApp,
 } from "../support/app.ts";
 import type { Answer } from "../support/client.ts";
+import { watchPasswordJobs } from "../support/password-threads.ts";
 import { until } from "../support/wait.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
@@ -480,16 +480,9 @@ const BAD_RESETS: Record<string, (app: TestApp, person: Person) => Promise<strin
     issue(app, await app.person({ isActive: false })),
 };
 
-/** Of bcrypt, by kind, but for the first of each thread: the spy hears of it late. */
+/** Of bcrypt, by kind, but for the first of each thread. */
 const jobs: string[] = [];
-process.on("worker", (worker: Worker) => {
-  if (worker.threadName !== "password") return;
-  const { postMessage } = worker;
-  worker.postMessage = (job) => {
-    jobs.push(job.kind);
-    postMessage.call(worker, job);
-  };
-});
+watchPasswordJobs(({ kind }) => jobs.push(kind));
 
 function resets(suite: Suite): void {
   const { test, testAlone } = suite;

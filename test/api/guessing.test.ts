@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { Agent, request } from "node:http";
 import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
-import type { Worker } from "node:worker_threads";
 import {
   apiSuite,
   PASSWORD,
@@ -13,6 +12,7 @@ import {
   type TestApp,
 } from "../support/app.ts";
 import type { Answer } from "../support/client.ts";
+import { watchPasswordJobs } from "../support/password-threads.ts";
 import { until } from "../support/wait.ts";
 
 const LIMITS = {
@@ -31,15 +31,10 @@ function login(app: TestApp, from: string, username: string, password = PASSWORD
 const refresh = (app: TestApp, from: string, token: string) =>
   app.call("POST", "/api/v1/auth/refresh", { as: token, headers: { "X-Forwarded-For": from } });
 
-/** The comparisons of bcrypt until now, but for the first job of each thread: the spy hears of it late. */
+/** The comparisons of bcrypt until now, but for the first job of each thread. */
 let comparisons = 0;
-process.on("worker", (worker: Worker) => {
-  if (worker.threadName !== "password") return;
-  const { postMessage } = worker;
-  worker.postMessage = (job) => {
-    if (job.kind === "compare") comparisons++;
-    postMessage.call(worker, job);
-  };
+watchPasswordJobs(({ kind }) => {
+  if (kind === "compare") comparisons++;
 });
 
 /** Wrong passwords for one account, one from each address, a few at a time. */

@@ -1,30 +1,25 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Worker } from "node:worker_threads";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { insertUser } from "../../src/data/users.ts";
 import { SYSTEM } from "../../src/domain/audit.ts";
 import { createLogin } from "../../src/domain/login.ts";
 import { createPasswords } from "../../src/security/passwords.ts";
 import { coreOf } from "../support/core.ts";
+import { watchPasswordJobs } from "../support/password-threads.ts";
 import { refusal, setUp } from "./session-support.ts";
 
 const unauthenticated = refusal("not_authenticated", "Incorrect email or password");
 
 test("every login costs one comparison at the full cost, whoever is asked for", async (t) => {
   const costs: string[] = [];
-  const spy = (worker: Worker) => {
-    const { postMessage } = worker;
-    worker.postMessage = (job) => {
-      if (job.kind === "compare") costs.push(job.hash.slice(0, 7));
-      postMessage.call(worker, job);
-    };
-  };
-  process.on("worker", spy);
+  const stop = watchPasswordJobs((job) => {
+    if (job.kind === "compare") costs.push(job.hash.slice(0, 7));
+  });
   const passwords = createPasswords({ cost: 5, threads: 1 });
   const database = openSqlite({ file: ":memory:" });
   t.after(async () => {
-    process.off("worker", spy);
+    stop();
     await passwords.close();
     await database.close();
   });

@@ -6,6 +6,7 @@ import { describe, test } from "node:test";
 import type { Worker } from "node:worker_threads";
 import { AppError } from "../../src/errors.ts";
 import { createPasswords } from "../../src/security/passwords.ts";
+import { watchPasswordThreads } from "../support/password-threads.ts";
 
 describe("password threads", () => {
   const isUnavailable = (error: unknown) => {
@@ -14,17 +15,9 @@ describe("password threads", () => {
     assert.match(error.headers["Retry-After"] ?? "", /^\d+$/);
     return true;
   };
-  /** Calls `heard` for every password thread that this process starts; the test runner's own compiler starts others. */
-  const watchThreads = (heard: (worker: Worker) => void) => {
-    const listen = (worker: Worker) => {
-      if (worker.threadName === "password") heard(worker);
-    };
-    process.on("worker", listen);
-    return () => process.off("worker", listen);
-  };
   const nextThread = () =>
     new Promise<Worker>((resolve) => {
-      const stop = watchThreads((worker) => {
+      const stop = watchPasswordThreads((worker) => {
         stop();
         resolve(worker);
       });
@@ -32,7 +25,7 @@ describe("password threads", () => {
 
   test("no thread starts before it is needed, and no more than allowed", async () => {
     const workers: Worker[] = [];
-    const stop = watchThreads((worker) => workers.push(worker));
+    const stop = watchPasswordThreads((worker) => workers.push(worker));
     const passwords = createPasswords({ cost: 4, threads: 2 });
     try {
       assert.equal(workers.length, 0);
@@ -105,7 +98,7 @@ describe("password threads", () => {
   test("what is given up leaves the queue, and no other job does", async () => {
     const passwords = createPasswords({ cost: 10, threads: 1, queueLimit: 4 });
     const jobs: string[] = [];
-    const stop = watchThreads((worker) => {
+    const stop = watchPasswordThreads((worker) => {
       const { postMessage } = worker;
       worker.postMessage = (job) => {
         jobs.push(job.password);
@@ -189,7 +182,7 @@ describe("password threads", () => {
 
   test("a job that crashes its thread fails alone, without telling why, and the next is served", async () => {
     const passwords = createPasswords({ cost: 4, threads: 1 });
-    const stop = watchThreads((worker) => {
+    const stop = watchPasswordThreads((worker) => {
       const { postMessage } = worker;
       worker.postMessage = (job) => postMessage.call(worker, { ...job, hash: undefined });
     });
