@@ -16,17 +16,59 @@ export interface ExtractedText {
   processed_at: Date;
 }
 
+/** Folded words that stand in a row; the last one may go on where `isPrefix`. */
+export interface SearchTerm {
+  words: readonly string[];
+  isPrefix: boolean;
+}
+
+/** `marks` are where the hits are in `text`, in UTF-16 units: first and one after the last. */
+export interface Snippet {
+  text: string;
+  marks: [start: number, end: number][];
+}
+
+export interface Hit {
+  docId: number;
+  /** Higher is better. Depends on this document and the search alone. */
+  score: number;
+  snippet: Snippet;
+}
+
+/** `total` is a lower bound unless `isExact`. */
+export interface Hits {
+  total: number;
+  isExact: boolean;
+  hits: Hit[];
+}
+
 /** One text a document. Unreachable: the `unavailable` AppError. */
 export interface ContentStore {
   /** For the `ready` line, without secrets. */
   readonly description: string;
   /** Returns within seconds whatever answers; it keeps trying by itself. */
   connect(): Promise<void>;
-  /** Writes or replaces a text; returns its id there, 36 characters at most. */
-  put(text: ExtractedText): Promise<string>;
+  /**
+   * Writes or replaces a text; returns its id there, 36 characters at most. Searches find it at
+   * once when its owner is given, else after `index`.
+   */
+  put(text: ExtractedText, ownerId?: number): Promise<string>;
   get(docId: number): Promise<ExtractedText | undefined>;
   /** Deleting what is not there is fine. */
   delete(docId: number): Promise<void>;
+  /**
+   * The window of the documents whose text or file name has every term, best first: those of
+   * `ownerId`, or everybody's. Throws the `not_implemented` AppError where the store can't search.
+   */
+  search(
+    terms: readonly SearchTerm[],
+    ownerId: number | undefined,
+    window: { skip: number; limit: number },
+  ): Promise<Hits>;
+  /** Documents whose text another program wrote, so that no search finds it. */
+  listUnindexed(limit: number): Promise<number[]>;
+  /** Lets searches find a document's text as it is now. Without an owner nobody's will. */
+  index(docId: number, ownerId: number | undefined): Promise<void>;
   /** One round trip; throws when the store does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../data/database.ts";
-import type { ContentStore, ExtractedText } from "./content-store.ts";
+import { AppError } from "../errors.ts";
+import type { ContentStore, ExtractedText, Hits } from "./content-store.ts";
 
 /** `ocr` and `classification` are JSON. */
 type Row = Omit<ExtractedText, "ocr" | "classification"> & { ocr: string; classification: string };
@@ -26,7 +27,7 @@ export class EmbeddedContentStore implements ContentStore {
     );
   }
 
-  async put(text: ExtractedText): Promise<string> {
+  async put(text: ExtractedText, _ownerId?: number): Promise<string> {
     const row = await this.#database.first<{ content_id: string }>(
       `INSERT OR REPLACE INTO Extracted_Texts (doc_id, content_id, filename, file_type,
          blob_path, extracted_text, ocr, classification, processed_at)
@@ -59,6 +60,16 @@ export class EmbeddedContentStore implements ContentStore {
     const sql = "DELETE FROM Extracted_Texts WHERE doc_id = @doc_id";
     await this.#database.run(sql, { doc_id: docId });
   }
+
+  async search(): Promise<Hits> {
+    throw new AppError("not_implemented", "This text store can't search.");
+  }
+
+  async listUnindexed(): Promise<number[]> {
+    return [];
+  }
+
+  async index(): Promise<void> {}
 
   ping(): Promise<void> {
     return this.#database.ping();

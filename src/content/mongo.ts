@@ -1,8 +1,8 @@
 import { isIPv6 } from "node:net";
 import { type Collection, MongoClient, MongoError, type MongoServerError } from "mongodb";
-import { unavailable, within } from "../errors.ts";
+import { AppError, unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { ContentStore, ExtractedText } from "./content-store.ts";
+import type { ContentStore, ExtractedText, Hits } from "./content-store.ts";
 
 /** To find and reach a server, or to close. */
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -68,7 +68,7 @@ export class MongoContentStore implements ContentStore {
     );
   }
 
-  async put(text: ExtractedText): Promise<string> {
+  async put(text: ExtractedText, _ownerId?: number): Promise<string> {
     const stored = await this.#call(() =>
       this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
         upsert: true,
@@ -90,6 +90,16 @@ export class MongoContentStore implements ContentStore {
   async delete(docId: number): Promise<void> {
     await this.#call(() => this.#texts.deleteMany({ doc_id: docId }));
   }
+
+  async search(): Promise<Hits> {
+    throw new AppError("not_implemented", "This text store can't search.");
+  }
+
+  async listUnindexed(): Promise<number[]> {
+    return [];
+  }
+
+  async index(): Promise<void> {}
 
   async ping(): Promise<void> {
     await this.#call(() => this.#client.db(this.#texts.dbName).command({ ping: 1 }));

@@ -61,8 +61,12 @@ export class AzureBlobStorage implements Storage {
           blobHTTPHeaders: contentType ? { blobContentType: contentType } : {},
         });
       await this.#inContainer(() => call(commit));
-      return withoutQuery(blob.url);
+      return this.url(key);
     });
+  }
+
+  url(keyOrUrl: string): string {
+    return withoutQuery(this.#blob(keyOrUrl).url);
   }
 
   async download(keyOrUrl: string): Promise<Buffer> {

@@ -59,8 +59,12 @@ export class LocalFolderStorage implements Storage {
       } finally {
         await fs.rm(unfinished, { force: true });
       }
-      return pathToFileURL(target).href;
+      return this.url(key);
     });
+  }
+
+  url(keyOrUrl: string): string {
+    return pathToFileURL(this.#path(keyOrUrl)).href;
   }
 
   async download(keyOrUrl: string): Promise<Buffer> {

@@ -28,6 +28,8 @@ export interface Storage {
    * overwrite. A failure leaves no blob, and destroys the stream.
    */
   upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string>;
+  /** The URL that `upload` returned for a key. */
+  url(keyOrUrl: string): string;
   download(keyOrUrl: string): Promise<Buffer>;
   /** A range starts before the blob's end and is cut there. */
   downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable>;

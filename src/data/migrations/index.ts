@@ -3,6 +3,7 @@ import { referenceTables } from "./0001-reference-tables.ts";
 import { serverTables } from "./0002-server-tables.ts";
 import { ocrResults } from "./0003-ocr-results.ts";
 import { auditChain } from "./0004-audit-chain.ts";
+import { ocrProgress } from "./0005-ocr-progress.ts";
 import { createTable, type Migration } from "./migration.ts";
 
 /** In the order in which they run. */
@@ -12,6 +13,7 @@ export const migrations: readonly Migration[] = [
   serverTables,
   ocrResults,
   auditChain,
+  ocrProgress,
 ];
 
 /** The record of what has run, made first. */
