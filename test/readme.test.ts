@@ -179,7 +179,7 @@ test("the table of dependencies has those of package.json and no others", async 
 
 test("every file and npm script that the README names exists", async () => {
   const { scripts } = JSON.parse(await readFile(join(CHECKOUT, "package.json"), "utf8"));
-  for (const [, name = ""] of README.matchAll(/npm run ([\w-]+)/g))
+  for (const [, name = ""] of README.matchAll(/npm run ([\w:-]+)/g))
     assert.ok(name in scripts, `npm run ${name}`);
   for (const [, path = ""] of README.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
     await readFile(join(CHECKOUT, path)).catch(() => readdir(join(CHECKOUT, path)));

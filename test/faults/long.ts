@@ -1,0 +1,59 @@
+/**
+ * The long form of the fault tests (`npm run test:faults`): 500 kills on embedded parts, 100 on
+ * Azurite and RabbitMQ, every point of every operation on both, and then all that `npm test` runs.
+ * FAULTS_SEED and FAULTS_KILLS may be given.
+ */
+import assert from "node:assert/strict";
+import { after, type TestContext, test } from "node:test";
+import { killUnderLoad } from "./kills.ts";
+import { OPERATIONS, type Operation } from "./load.ts";
+import { openRemote, type Parts } from "./parts.ts";
+import { killAtEachPoint } from "./points-run.ts";
+import { seedOfRun } from "./random.ts";
+
+const seed = seedOfRun();
+process.env.FAULTS_SEED = String(seed);
+process.env.FAULTS_KILLS ??= "500";
+const remoteKills = Math.ceil(Number(process.env.FAULTS_KILLS) / 5);
+
+const remote = openRemote();
+after(async () => {
+  const parts = await remote;
+  if ("close" in parts) await parts.close();
+});
+
+const onRemote = (title: string, work: (t: TestContext, parts: Parts) => Promise<void>) =>
+  test(title, async (t) => {
+    t.diagnostic(`FAULTS_SEED=${seed}`);
+    const parts = await remote;
+    if ("skip" in parts) return t.skip(parts.skip);
+    await work(t, parts);
+  });
+
+for (const name of [
+  "checker",
+  "kills",
+  "points",
+  "table",
+  "dependencies",
+  "clients",
+  "disk",
+  "stop",
+])
+  await import(`./${name}.test.ts`);
+
+onRemote(`${remoteKills} kills on Azurite and RabbitMQ`, async (t, parts) => {
+  t.diagnostic(await killUnderLoad(parts, remoteKills, seed));
+});
+
+for (const name of ["upload", "delete"] as const) {
+  for (const where of ["disk", "storage", "broker"] as const) {
+    onRemote(`a kill before each step of one ${name}, seen from the ${where}`, async (t, parts) => {
+      const operation: Operation = OPERATIONS[name];
+      const places = await killAtEachPoint(parts, operation, where, seed);
+      t.diagnostic(`killed at ${places.length} points: ${places.join(", ")}`);
+      // A deletion sends no message.
+      assert.ok(places.length > 0 || (name === "delete" && where === "broker"));
+    });
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Loaded into a server before its program (`node --import`): kills it just before its n-th effect,
+ * n being FAULTS_KILL_AT, counted from SIGUSR2 on. An effect is a call that changes the disk: of
+ * node:fs/promises, of a file handle, or a statement that commits.
+ */
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { DatabaseSync, StatementSync } from "node:sqlite";
+
+const QUIET_MS = 150;
+const killAt = Number(process.env.FAULTS_KILL_AT);
+let isArmed = false;
+let count = 0;
+let lastEffect = performance.now();
+
+const say = (message: string, at: string) =>
+  fs.writeSync(1, `${JSON.stringify({ level: "debug", message, at })}\n`);
+
+function effect(name: string): void {
+  lastEffect = performance.now();
+  if (!isArmed) return;
+  count += 1;
+  if (count !== killAt) return;
+  say("killed", name);
+  process.kill(process.pid, "SIGKILL");
+  // The signal may take a moment, in which nothing more may happen.
+  for (;;);
+}
+
+// Background work of the start must not be counted.
+process.on("SIGUSR2", () => {
+  const look = () => {
+    if (performance.now() - lastEffect < QUIET_MS) return void setTimeout(look, QUIET_MS);
+    isArmed = true;
+    say("armed", "");
+  };
+  look();
+});
+
+type Method = (...args: unknown[]) => unknown;
+
+function wrap(owner: object, name: string, label: (args: unknown[], self: object) => string): void {
+  const methods = owner as Record<string, Method>;
+  const original = methods[name] as Method;
+  methods[name] = function (this: object, ...args) {
+    const what = label(args, this);
+    if (what) effect(what);
+    return original.apply(this, args);
+  };
+}
+
+const WRITES = /[wax+]/;
+for (const name of ["mkdir", "rename", "rm", "rmdir", "unlink", "link", "utimes"])
+  wrap(fs.promises, name, () => name);
+wrap(fs.promises, "open", ([, flags]) =>
+  WRITES.test(String(flags ?? "r").replace("undefined", "r")) ? "open" : "",
+);
+wrap(fs.promises, "writeFile", (args) => {
+  args[1] = counted(args[1]);
+  return "writeFile";
+});
+syncBuiltinESMExports();
+
+/** What a stream writes is an effect a piece. */
+function counted(data: unknown): unknown {
+  if (!(data instanceof Object) || ArrayBuffer.isView(data)) return data;
+  const source = data as AsyncIterable<unknown>;
+  return (async function* () {
+    for await (const piece of source) {
+      effect("write of a piece");
+      yield piece;
+    }
+  })();
+}
+
+const handle = await fs.promises.open(process.execPath);
+const handles = Object.getPrototypeOf(handle);
+await handle.close();
+for (const name of ["sync", "datasync", "truncate"]) wrap(handles, name, () => name);
+
+/** Within a transaction only its end is an effect. */
+let isInTransaction = false;
+
+function statement(sql: string): string {
+  const verb = /^\s*(\w+)/.exec(sql)?.[1]?.toUpperCase() ?? "";
+  if (verb === "BEGIN") isInTransaction = true;
+  if (verb === "ROLLBACK") isInTransaction = false;
+  if (verb === "COMMIT") {
+    isInTransaction = false;
+    return verb;
+  }
+  if (isInTransaction || !["INSERT", "UPDATE", "DELETE"].includes(verb)) return "";
+  return /^\s*(\w+ (?:INTO |FROM )?\w+)/.exec(sql)?.[1] ?? verb;
+}
+
+wrap(DatabaseSync.prototype, "exec", ([sql]) => statement(String(sql)));
+for (const name of ["run", "all", "get"])
+  wrap(StatementSync.prototype, name, (_args, self) =>
+    statement((self as StatementSync).sourceSQL),
+  );
