@@ -12,6 +12,8 @@ const SLOW_MS = 50;
 export interface FaultProxy {
   readonly port: number;
   line: Line;
+  /** Pieces that have come to wait on the stalled line so far. */
+  held: number;
   /** Told of each piece before it passes, in either direction; `false` swallows it. */
   onPiece: () => boolean;
   /** Breaks the connections that there are. */
@@ -42,6 +44,7 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
         else if (proxy.onPiece()) to.write(piece, () => from.resume());
       };
       from.pause();
+      if (proxy.line === "stalled") proxy.held += 1;
       if (proxy.line === "slow") setTimeout(forward, SLOW_MS);
       else forward();
     });
@@ -60,6 +63,7 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   const proxy: FaultProxy = {
     port: (server.address() as AddressInfo).port,
     line: "whole",
+    held: 0,
     onPiece: () => true,
     cut,
     async close() {

@@ -11,5 +11,5 @@ const kills = Number(process.env.FAULTS_KILLS ?? 20);
 test(`${kills} kills at random under load lose nothing and leave nothing`, async (t) => {
   const seed = seedOfRun();
   t.diagnostic(`FAULTS_SEED=${seed}`);
-  t.diagnostic(await killUnderLoad(embedded, kills, seed));
+  t.diagnostic(await killUnderLoad(embedded, { kills, seed }));
 });

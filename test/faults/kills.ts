@@ -8,18 +8,28 @@ const CLIENTS = 6;
 /** Kills between two checks. */
 const ROUND = 100;
 
+interface Options {
+  kills: number;
+  seed: number;
+  /** A second server works on the same data meanwhile, which is not killed. */
+  isShared?: boolean;
+}
+
 /**
  * Kills a server again and again under the load of six clients, at times that the seed decides, one
  * in ten before it is ready. Fails with the checker's findings; else tells what was done.
  */
-export async function killUnderLoad(parts: Parts, kills: number, seed: number): Promise<string> {
+export async function killUnderLoad(
+  parts: Parts,
+  { kills, seed, isShared = false }: Options,
+): Promise<string> {
   const random = seeded(seed);
   const rig = await Rig.make(parts);
   const began = performance.now();
-  let messages = 0;
   let cleaning = 0;
   try {
     await rig.start();
+    if (isShared) await rig.startBeside();
     const names = Array.from({ length: CLIENTS }, (_, index) => `c${index + 1}`);
     const clients = await Promise.all(
       names.map((name, index) => createClient(rig, name, seeded(seed + index + 1))),
@@ -41,7 +51,8 @@ export async function killUnderLoad(parts: Parts, kills: number, seed: number): 
       cleaning = Math.max(cleaning, performance.now() - since);
       assertNothingFound(findings, `${parts.name}, seed ${seed}, after ${done} kills`);
     }
-    messages = (await rig.stores.messages()).length;
+    await rig.verifyAudit();
+    const messages = (await rig.stores.messages()).length;
     const uploads = [...rig.ledger.uploads.values()];
     const count = (stored: string) => uploads.filter((upload) => upload.stored === stored).length;
     const deleted = uploads.filter((upload) => upload.deleted === "yes").length;

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, type TestContext, test } from "node:test";
 import { killUnderLoad } from "./kills.ts";
 import { OPERATIONS, type Operation } from "./load.ts";
-import { openRemote, type Parts } from "./parts.ts";
+import { embedded, openRemote, type Parts } from "./parts.ts";
 import { killAtEachPoint } from "./points-run.ts";
 import { seedOfRun } from "./random.ts";
 
@@ -30,20 +30,16 @@ const onRemote = (title: string, work: (t: TestContext, parts: Parts) => Promise
     await work(t, parts);
   });
 
-for (const name of [
-  "checker",
-  "kills",
-  "points",
-  "table",
-  "dependencies",
-  "clients",
-  "disk",
-  "stop",
-])
-  await import(`./${name}.test.ts`);
+for (const name of ["checker.test", "points.test", "table.test", "stop.test", "disk.test"])
+  await import(`./${name}.ts`);
+for (const name of ["dependencies", "clients", "kills.test"]) await import(`./${name}.ts`);
+
+test(`${remoteKills} kills beside a second server on the same data`, async (t) => {
+  t.diagnostic(await killUnderLoad(embedded, { kills: remoteKills, seed, isShared: true }));
+});
 
 onRemote(`${remoteKills} kills on Azurite and RabbitMQ`, async (t, parts) => {
-  t.diagnostic(await killUnderLoad(parts, remoteKills, seed));
+  t.diagnostic(await killUnderLoad(parts, { kills: remoteKills, seed }));
 });
 
 for (const name of ["upload", "delete"] as const) {

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { within } from "../../src/errors.ts";
 import { type Answer, type SendOptions, send } from "../support/client.ts";
@@ -55,6 +57,7 @@ export class Rig {
   server: ServerProcess | undefined;
   readonly #env: Record<string, string>;
   readonly #ownsFolder: boolean;
+  #beside: ServerProcess | undefined;
   #adminToken: string | undefined;
   #up = Promise.withResolvers<void>();
 
@@ -84,6 +87,24 @@ export class Rig {
     this.server = server;
     this.#up.resolve();
     return server;
+  }
+
+  /** Another server on the same data, which nobody kills before `close`. */
+  async startBeside(): Promise<void> {
+    this.#beside = await startServer(this.folder, this.#env, await builtServer());
+  }
+
+  /** Fails unless the server's own `verify-audit` finds the audit trail whole. */
+  async verifyAudit(): Promise<void> {
+    const program = (await builtServer()).replace(/main\.js$/, "cli/cli.js");
+    const env = { PATH: process.env.PATH, ENVIRONMENT: "test", DATA_DIR: this.folder };
+    const child = spawn(process.execPath, [program, "verify-audit"], {
+      cwd: this.folder,
+      env: { ...env, ...this.#env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const [output, [code]] = await Promise.all([text(child.stdout), once(child, "exit")]);
+    assert.equal(code, 0, `the audit trail: ${output}`);
   }
 
   /** Starts it and kills it after some milliseconds, while it starts. */
@@ -154,6 +175,8 @@ export class Rig {
 
   async close(): Promise<void> {
     if (this.server) await this.kill();
+    this.#beside?.kill("SIGKILL");
+    await this.#beside?.exit;
     if (this.#ownsFolder) await rm(this.folder, { recursive: true, force: true });
   }
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, type TestContext, test } from "node:test";
+import { until } from "../support/wait.ts";
 import type { Line } from "./fault-proxy.ts";
 import { openRemote, type Parts } from "./parts.ts";
 import { seeded } from "./random.ts";
@@ -9,10 +10,10 @@ import { note } from "./slow.ts";
 after(removeBuilt);
 
 /** Seconds. */
-const SHUTDOWN_TIMEOUT = 2;
+const SHUTDOWN_TIMEOUT = 4;
 /** Milliseconds that a readiness check or an upload into a storage that is silent may take. */
 const READY_LIMIT = 8_000;
-const UPLOAD_LIMIT = 60_000;
+const UPLOAD_LIMIT = 120_000;
 
 const random = seeded(21);
 
@@ -76,7 +77,12 @@ describe("storage and broker behind lines that fail", () => {
   onRig("a stop with a silent broker keeps its time, and tells readiness", async (rig, all, t) => {
     setLines(all, "stalled", ["broker"]);
     assert.equal((await upload(rig)).status, 201);
+    // A readiness check is under way when the server begins to stop.
+    setLines(all, "stalled");
+    const before = all.storage?.held ?? 0;
     const asked = readiness(rig);
+    asked.catch(() => {});
+    await until(() => (all.storage?.held ?? 0) > before, "the check to ask the storage");
     const { lines } = rig.server ?? { lines: [] };
     const began = performance.now();
     const { code } = await rig.kill("SIGTERM");
