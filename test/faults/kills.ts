@@ -13,6 +13,8 @@ interface Options {
   seed: number;
   /** A second server works on the same data meanwhile, which is not killed. */
   isShared?: boolean;
+  /** Milliseconds after the last start in which all that was left must be gone. */
+  cleaning?: number;
 }
 
 /**
@@ -21,7 +23,7 @@ interface Options {
  */
 export async function killUnderLoad(
   parts: Parts,
-  { kills, seed, isShared = false }: Options,
+  { kills, seed, isShared = false, cleaning: limit = 30_000 }: Options,
 ): Promise<string> {
   const random = seeded(seed);
   const rig = await Rig.make(parts);
@@ -47,7 +49,7 @@ export async function killUnderLoad(
       stop.abort();
       await failed;
       const since = performance.now();
-      const findings = await rig.findings();
+      const findings = await rig.findings(limit);
       cleaning = Math.max(cleaning, performance.now() - since);
       assertNothingFound(findings, `${parts.name}, seed ${seed}, after ${done} kills`);
     }
