@@ -206,7 +206,7 @@ export const OPERATIONS = {
     },
     act: changePassword,
   },
-} satisfies Record<string, Operation>;
+} as const satisfies Record<string, Operation>;
 
 /** How often of a hundred; hashing takes a third of a second of a core. */
 const MIX: [number, Act][] = [

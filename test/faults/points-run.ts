@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { until } from "../support/wait.ts";
 import type { FaultProxy } from "./fault-proxy.ts";
-import { type Client, createClient, NoAnswer, type Operation } from "./load.ts";
+import { type Client, createClient, NoAnswer, OPERATIONS, type Operation } from "./load.ts";
 import type { Parts } from "./parts.ts";
 import { seeded } from "./random.ts";
 import { assertNothingFound, Rig } from "./rig.ts";
@@ -12,43 +12,67 @@ const QUIET = 200;
 /** No operation has as many effects: counting would have gone wrong. */
 const MOST = 120;
 
+export type OperationName = keyof typeof OPERATIONS;
 type Where = "disk" | "storage" | "broker";
 
 /**
- * Runs an operation again and again, the server killed before its first effect, then before its
+ * Runs each operation again and again, the server killed before its first effect, then before its
  * second, until it ends without a kill; then checks everything. An effect is one on the disk
  * (`points.ts`), or a piece that passes on the line to a part. Returns what was about to happen.
  */
 export async function killAtEachPoint(
   parts: Parts,
-  operation: Operation,
+  operations: readonly OperationName[],
   where: Where,
   seed: number,
-): Promise<string[]> {
-  const line = where === "disk" ? undefined : parts[where];
+): Promise<Map<OperationName, string[]>> {
   const rig = await Rig.make(parts);
-  const places: string[] = [];
+  const all = new Map<OperationName, string[]>();
   try {
-    await rig.start({ killAt: 1 });
-    const client = await createClient(rig, "c1", seeded(seed));
-    for (;;) {
-      await operation.prepare?.(rig, client);
-      const place = line
-        ? await strikeOnLine(rig, line, places.length + 1, () => run(rig, client, operation))
-        : await strikeOnDisk(rig, () => run(rig, client, operation));
-      if (place === undefined) break;
-      places.push(place);
-      if (places.length === MOST) throw new Error(`No end after ${places.join(", ")}`);
-      await rig.start({ killAt: places.length + 1 });
-    }
-    // The last one still counts, and would die of its cleaning.
-    await rig.kill("SIGTERM");
     await rig.start();
-    assertNothingFound(await rig.findings(), `${parts.name}, killed at ${places.join(", ")}`);
-    return places;
+    const client = await createClient(rig, "c1", seeded(seed));
+    for (const name of operations)
+      all.set(name, await killAtPoints(rig, client, OPERATIONS[name], parts, where));
+    assertNothingFound(await rig.findings(), `${parts.name}, seed ${seed}, killed at ${tell(all)}`);
+    return all;
   } finally {
     await rig.close();
   }
+}
+
+/** One line. */
+export function tell(all: Map<OperationName, string[]>): string {
+  const lines = Array.from(all, ([name, places]) => `${name} (${places.length}): ${places}`);
+  return lines.join("; ");
+}
+
+async function killAtPoints(
+  rig: Rig,
+  client: Client,
+  operation: Operation,
+  parts: Parts,
+  where: Where,
+): Promise<string[]> {
+  const line = where === "disk" ? undefined : parts[where];
+  const places: string[] = [];
+  await rig.kill("SIGTERM");
+  while (places.length < MOST) {
+    await rig.start({ killAt: places.length + 1 });
+    await operation.prepare?.(rig, client);
+    const work = () => run(rig, client, operation);
+    const place = line
+      ? await strikeOnLine(rig, line, places.length + 1, work)
+      : await strikeOnDisk(rig, work);
+    if (place !== undefined) {
+      places.push(place);
+      continue;
+    }
+    // This server counts on, and would die of its background work.
+    await rig.kill("SIGTERM");
+    await rig.start();
+    return places;
+  }
+  throw new Error(`No end after ${places.join(", ")}`);
 }
 
 async function run(rig: Rig, client: Client, operation: Operation): Promise<void> {
