@@ -3,11 +3,12 @@ import type { Config } from "./config.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
-import { createAuthority } from "./domain/authority.ts";
+import { type Core, createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
 import { createDeletions } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
+import { createFreeSpace } from "./domain/free-space.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
@@ -19,7 +20,7 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { auditSecrets, jwtSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, jwtSecrets, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
@@ -31,9 +32,13 @@ import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
+import { createClosers, type OnStop } from "./stopping.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
+const MINUTE = 60 * 1000;
+/** Four times in a lease. */
+const OFTEN = 5 * 1000;
 
 /** What tests replace. */
 interface Substitutes {
@@ -47,7 +52,7 @@ interface Substitutes {
 export interface App extends Parts {
   /** `http://host:port`. */
   readonly url: string;
-  /** Lets requests in flight end, up to SHUTDOWN_TIMEOUT, then closes every part. */
+  /** Lets requests in flight end, up to SHUTDOWN_TIMEOUT, and closes every part, a second later. */
   stop(): Promise<void>;
 }
 
@@ -60,18 +65,7 @@ export async function startApp(
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: Parameters<OnStop>[] = [];
-  const onStop: OnStop = (part, close) => closers.unshift([part, close]);
-  const stop = async () => {
-    for (const [part, close] of closers.splice(0)) {
-      try {
-        await close();
-        log.debug("closed", { part });
-      } catch (error) {
-        log.error("a part did not close cleanly", { part, error });
-      }
-    }
-  };
+  const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
     const parts = await openParts(config, log, onStop, substitutes.databaseFile);
     const url = await serve(config, log, parts, onStop, substitutes);
@@ -96,29 +90,40 @@ async function serve(
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
   const core = { database, authority: createAuthority(database), audit: trail.audit, now };
-  const [secret, ...previous] = jwtSecrets(config);
-  const sessions = createSessions(core, {
-    jwt: createJwt({ secret, previous }),
-    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
-    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
-  });
+  const sessions = openSessions(core, config);
   const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
   const findBlob = createBlobFinder(storage);
   const deletions = createDeletions({ database, storage, content, findBlob, log, now });
-  const chores = startChores(async (stopping) => {
-    await deletions.carryOutDue(stopping);
-    await sweepAccounts(parts, now());
-  }, log);
-  onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
+  const space = createFreeSpace(config.MIN_FREE_MB * 1024 * 1024);
+  const uploads = createUploads({
+    ...core,
+    storage,
+    deletions,
+    space,
+    backend: config.PROCESSING_BACKEND,
+    queueName: config.OCR_QUEUE_NAME,
+    onQueued: () => dispatcher.notify(),
+  });
+  for (const [name, interval, chores] of [
+    ["leases of uploads", OFTEN, uploads.renew],
+    ["leases of files", OFTEN, async () => storage.renew?.()],
+    ["deletions", OFTEN, deletions.carryOutDue],
+    ["accounts", MINUTE, () => sweepAccounts(parts, now())],
+  ] as const)
+    onStop(name, startChores(chores, log, interval).stop);
 
   const handlers = {
-    health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
+    health: createHealthRoutes({
+      checks: { ...parts, database: space.checked(database), storage: space.checked(storage) },
+      isStopping: (): boolean => server.closing,
+      log,
+    }),
     auth: createAuthRoutes({
       registration,
       login: createLogin(core, passwords, sessions),
@@ -131,34 +136,38 @@ async function serve(
     documents: createDocumentRoutes({
       database,
       documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
-      uploads: createUploads({
-        ...core,
-        storage,
-        deletions,
-        backend: config.PROCESSING_BACKEND,
-        queueName: config.OCR_QUEUE_NAME,
-        onQueued: () => dispatcher.notify(),
-      }),
+      uploads,
       maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     }),
     paths: createPathRoutes({ database, paths: createPaths(core) }),
     logs: createLogRoutes({ database }),
   };
-  const isDev = config.ENVIRONMENT === "dev";
+  const reference = config.ENVIRONMENT === "dev" ? devTable(createReferenceRoutes()) : [];
   const server: HttpServer = new HttpServer({
-    routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
+    routes: [...table(handlers), ...reference],
     authorize: createGuard(core, sessions),
     log,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
   });
-  const { host, port } = await server.listen(config.PORT, config.HOST);
-  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const url = addressOf(await server.listen(config.PORT, config.HOST));
+  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000), "server");
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });
   return url;
+}
+
+const addressOf = ({ host, port }: { host: string; port: number }) =>
+  `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+
+function openSessions(core: Core, config: Config) {
+  const [secret, ...previous] = jwtSecrets(config);
+  return createSessions(core, {
+    jwt: createJwt({ secret, previous }),
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
+  });
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */

@@ -8,6 +8,7 @@ import type { Database } from "./data/database.ts";
 import { openSqlite } from "./data/sqlite.ts";
 import type { Logger } from "./log.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
+import type { OnStop } from "./stopping.ts";
 import { LocalFolderStorage } from "./storage/local-folder.ts";
 import type { Storage } from "./storage/storage.ts";
 
@@ -18,9 +19,6 @@ export interface Parts {
   readonly content: ContentStore;
   readonly broker: Broker;
 }
-
-/** Remembers what closes a part. Parts are closed in reverse order. */
-export type OnStop = (part: string, close: () => Promise<void>) => void;
 
 // Adapters with a driver are imported when asked for.
 
@@ -119,7 +117,7 @@ export async function openParts(
   databaseFile?: string,
 ): Promise<Parts> {
   const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
-    onStop(name, () => part.close());
+    onStop(name, () => part.close(), name.endsWith("database") ? "databases" : "parts");
     return part;
   };
   const database = opened("database", await openDatabase(config, log, databaseFile));

@@ -42,6 +42,8 @@ export interface Database extends Queryable {
   pendingMigrations(): Promise<string[]>;
   /** One round trip; throws when the database does not answer. */
   ping(): Promise<void>;
+  /** Free for rows, where a disk of this machine holds them. */
+  freeBytes?(): Promise<number | undefined>;
   close(): Promise<void>;
 }
 
