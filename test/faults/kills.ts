@@ -5,6 +5,8 @@ import { seeded } from "./random.ts";
 import { assertNothingFound, Rig } from "./rig.ts";
 
 const CLIENTS = 6;
+/** Milliseconds from a start to the next kill, at most. */
+const LONGEST_LIFE = 1_000;
 /** Kills between two checks. */
 const ROUND = 100;
 
@@ -41,7 +43,7 @@ export async function killUnderLoad(
       const acting = clients.map((client) => act(rig, client, stop.signal));
       const failed = Promise.all(acting).then(() => undefined);
       for (const end = Math.min(kills, done + ROUND); done < end; done++) {
-        await Promise.race([sleep(random.between(20, 1_200)), failed]);
+        await Promise.race([sleep(random.between(20, LONGEST_LIFE)), failed]);
         await rig.kill();
         if (random.next() < 0.1) await rig.dieAtStart(random.between(50, 600));
         await rig.start();
