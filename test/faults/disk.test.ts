@@ -55,7 +55,7 @@ describe(`a disk that fills up: ${POINTS} points, and a floor`, { skip: cannotMo
       assertNothingFound(await rig.findings(), "after twenty full disks");
     }));
 
-  test("below the floor: 503 from readiness, 507 before the body; with room again all is well", (t) =>
+  test("below the floor: 503 from readiness, 507 before the body, until there is room", (t) =>
     onSmallDisk(t, { MIN_FREE_MB: "8" }, async (rig, disk) => {
       const { status: before, noted } = await upload(rig);
       assert.equal(before, 201);

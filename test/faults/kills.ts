@@ -60,8 +60,9 @@ export async function killUnderLoad(
     const uploads = [...rig.ledger.uploads.values()];
     const count = (stored: string) => uploads.filter((upload) => upload.stored === stored).length;
     const deleted = uploads.filter((upload) => upload.deleted === "yes").length;
+    const seconds = Math.round((performance.now() - began) / 1000);
     return (
-      `${parts.name}, seed ${seed}: ${kills} kills in ${Math.round((performance.now() - began) / 1000)} s; ` +
+      `${parts.name}, seed ${seed}: ${kills} kills in ${seconds} s; ` +
       `${count("yes")} uploads stored, ${count("unknown")} without answer, ${deleted} deleted, ` +
       `${messages} messages; clean after ${(cleaning / 1000).toFixed(1)} s at most`
     );

@@ -22,8 +22,8 @@ export interface QueuedMessage {
 /** Storage and broker of one server, looked at without its code. */
 export interface Stores {
   readonly env: Record<string, string>;
-  /** By key; and what lies there that is no whole blob, one line each. */
-  blobs(): Promise<{ blobs: Map<string, StoredBlob>; strays: string[] }>;
+  /** By key; and what lies there that is no whole blob, one line each, while `servers` run. */
+  blobs(servers: number): Promise<{ blobs: Map<string, StoredBlob>; strays: string[] }>;
   /** All that was ever put into the queue; nobody else takes from it. */
   messages(): Promise<QueuedMessage[]>;
 }
@@ -42,7 +42,7 @@ export const embedded: Parts = {
   name: "embedded parts",
   open: (folder) => ({
     env: {},
-    blobs: () => readFolder(join(folder, "blobs")),
+    blobs: (servers) => readFolder(join(folder, "blobs"), servers),
     messages: async () => readTable(join(folder, "nassaq.db")),
   }),
   close: async () => {},
@@ -98,8 +98,8 @@ async function hashOf(path: string): Promise<StoredBlob> {
 
 const hash = (data: Buffer) => createHash("sha256").update(data).digest("hex");
 
-/** Hidden folders are the server's own, for what is not whole: it may keep one empty for itself. */
-async function readFolder(root: string) {
+/** Hidden folders hold what is not whole; each running server may keep one empty folder there. */
+async function readFolder(root: string, servers: number) {
   const blobs = new Map<string, StoredBlob>();
   const strays: string[] = [];
   const visit = async (folder: string) => {
@@ -108,7 +108,7 @@ async function readFolder(root: string) {
     const isHidden = where.startsWith(".");
     if (entries.length === 0 && where !== "" && !isHidden) strays.push(`empty folder ${where}`);
     const folders = entries.filter((entry) => entry.isDirectory());
-    if (isHidden && folders.length > 1) strays.push(`${folders.length} folders in ${where}`);
+    if (isHidden && folders.length > servers) strays.push(`${folders.length} folders in ${where}`);
     for (const entry of entries) {
       const path = join(folder, entry.name);
       const key = relative(root, path);

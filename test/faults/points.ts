@@ -50,11 +50,9 @@ function wrap(owner: object, name: string, label: (args: unknown[], self: object
 }
 
 const WRITES = /[wax+]/;
-for (const name of ["mkdir", "rename", "rm", "rmdir", "unlink", "link", "utimes"])
+for (const name of ["mkdir", "rename", "rm", "rmdir", "unlink", "link"])
   wrap(fs.promises, name, () => name);
-wrap(fs.promises, "open", ([, flags]) =>
-  WRITES.test(String(flags ?? "r").replace("undefined", "r")) ? "open" : "",
-);
+wrap(fs.promises, "open", ([, flags]) => (WRITES.test(String(flags ?? "r")) ? "open" : ""));
 wrap(fs.promises, "writeFile", (args) => {
   args[1] = counted(args[1]);
   return "writeFile";

@@ -166,8 +166,9 @@ export class Rig {
   /** The checker's findings, once there are none or `limit` is over; one line each. */
   async findings(limit = CLEANING): Promise<string[]> {
     const deadline = performance.now() + limit;
+    const servers = this.#beside ? 2 : 1;
     for (;;) {
-      const found = await compare(this.ledger, await look(this.folder, this.stores));
+      const found = await compare(this.ledger, await look(this.folder, this.stores, servers));
       if (found.length === 0 || performance.now() > deadline) return found;
       await sleep(500);
     }

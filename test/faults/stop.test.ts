@@ -36,7 +36,7 @@ function readiness(rig: Rig) {
   return { ask, close: () => agent.destroy() };
 }
 
-test("SIGTERM during ten slow uploads and ten downloads: all are whole, and the exit is 0", async (t) => {
+test("SIGTERM during ten slow uploads and ten downloads: all are whole, exit 0", async (t) => {
   const rig = await Rig.make(embedded, { env: { SHUTDOWN_TIMEOUT: "100" } });
   t.after(() => rig.close());
   const { lines, exit } = await rig.start();
