@@ -44,13 +44,15 @@ export async function compileServer(folder: string): Promise<string> {
   return join(folder, "dist", "main.js");
 }
 
-/** Runs a program, `src/main.ts` unless told, in `folder`: its working and data folder. Node strips the types itself. */
+/** Runs a program, `src/main.ts` unless told, in `folder`: its working and data folder. Node strips the types itself. `before` is a command that runs node. */
 export function spawnServer(
   folder: string,
   env: Record<string, string>,
   main = SOURCE,
+  before: readonly string[] = [],
 ): ChildProcess {
-  const child = spawn(process.execPath, [main], {
+  const [command = "", ...args] = [...before, process.execPath, main];
+  const child = spawn(command, args, {
     cwd: folder,
     env: {
       PATH: process.env.PATH,
@@ -73,8 +75,9 @@ export async function startServer(
   folder: string,
   env: Record<string, string> = {},
   main = SOURCE,
+  before: readonly string[] = [],
 ): Promise<ServerProcess> {
-  const child = spawnServer(folder, env, main);
+  const child = spawnServer(folder, env, main, before);
   assert.ok(child.stdout && child.stderr && child.pid !== undefined);
   const exit = once(child, "exit").then(([code, signal]) => ({ code, signal }));
   let complaints = "";
