@@ -292,7 +292,7 @@ test("a change of a caller begins by reading their authority", () => {
     .flatMap(([file, source]) =>
       Array.from(
         source.matchAll(
-          /\b((?:insert|update|delete|remove|add|swap|revoke|cancel)\w*)\(\s*database\b/g,
+          /\b((?:insert|update|delete|remove|add|swap|revoke|cancel|begin|postpone)\w*)\(\s*database\b/g,
         ),
         ([, called]) => `${file} ${called}`,
       ),
@@ -300,9 +300,11 @@ test("a change of a caller begins by reading their authority", () => {
   assert.deepEqual(writers.sort(), [
     "domain/audit-keys.ts insertHead",
     "domain/audit-keys.ts updateWrappedKey",
+    "domain/deletions.ts beginDeletion",
     "domain/deletions.ts removeDeletion",
     "domain/sessions.ts swapTokens",
     "domain/uploads.ts insertDeletion",
+    "domain/uploads.ts postponeDeletions",
   ]);
 });
 
