@@ -3,16 +3,20 @@ import type { Config } from "./config.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
-import { createAuthority } from "./domain/authority.ts";
+import { type Core, createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
-import { createDeletions } from "./domain/deletions.ts";
+import { createDeletions, type Deletions, type Stores } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
 import { createLogin } from "./domain/login.ts";
+import { createOcrQueue } from "./domain/ocr-queue.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
+import { createReprocess } from "./domain/reprocessing.ts";
+import { createSearch } from "./domain/search.ts";
 import { createSessions } from "./domain/sessions.ts";
+import { createStatusWatch } from "./domain/status-watch.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
@@ -26,6 +30,7 @@ import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
 import { createLogRoutes } from "./routes/logs.ts";
 import { createPathRoutes } from "./routes/paths.ts";
+import { createProcessingRoutes } from "./routes/processing.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
@@ -106,8 +111,8 @@ async function serve(
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
-  const findBlob = createBlobFinder(storage);
-  const deletions = createDeletions({ database, storage, content, findBlob, log, now });
+  const stores = { storage, content, findBlob: createBlobFinder(storage), log };
+  const deletions = createDeletions({ ...stores, database, now });
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
     await sweepAccounts(parts, now());
@@ -116,6 +121,7 @@ async function serve(
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
+  const { watch, ...documents } = documentRoutes(config, core, stores, deletions, dispatcher);
 
   const handlers = {
     health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
@@ -128,19 +134,7 @@ async function serve(
       perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
     users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
-    documents: createDocumentRoutes({
-      database,
-      documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
-      uploads: createUploads({
-        ...core,
-        storage,
-        deletions,
-        backend: config.PROCESSING_BACKEND,
-        queueName: config.OCR_QUEUE_NAME,
-        onQueued: () => dispatcher.notify(),
-      }),
-      maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
-    }),
+    ...documents,
     paths: createPathRoutes({ database, paths: createPaths(core) }),
     logs: createLogRoutes({ database }),
   };
@@ -155,10 +149,37 @@ async function serve(
   });
   const { host, port } = await server.listen(config.PORT, config.HOST);
   onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
+  onStop("status watch", () => watch.stop());
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });
   return url;
+}
+
+function documentRoutes(
+  config: Config,
+  core: Core,
+  stores: Stores,
+  deletions: Deletions,
+  dispatcher: Dispatcher,
+) {
+  const { storage, content, log } = stores;
+  const queue = createOcrQueue({
+    backend: config.PROCESSING_BACKEND,
+    name: config.OCR_QUEUE_NAME,
+    notify: () => dispatcher.notify(),
+  });
+  const documents = createDocuments({ ...core, ...stores, deletions });
+  const uploads = createUploads({ ...core, storage, deletions, queue });
+  const maxUploadBytes = config.MAX_UPLOAD_SIZE_MB * 1024 * 1024;
+  const watch = createStatusWatch({ ...core, log });
+  const reprocess = createReprocess({ ...core, storage, documents, queue });
+  const search = createSearch({ ...core, content });
+  return {
+    watch,
+    documents: createDocumentRoutes({ ...core, documents, uploads, maxUploadBytes }),
+    processing: createProcessingRoutes({ documents, watch, reprocess, search }),
+  };
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */

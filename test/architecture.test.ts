@@ -65,6 +65,7 @@ const ARROWS: Record<string, string[]> = {
     "storage/storage",
     "broker/broker",
     "content/content-store",
+    "content/search-terms",
   ],
   "routes/": [
     "errors",
@@ -75,6 +76,7 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
     "storage/storage",
+    "content/content-store",
   ],
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],

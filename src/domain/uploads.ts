@@ -1,9 +1,8 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { ForeignKeyViolation, type Queryable, UniqueViolation } from "../data/database.ts";
 import { cancelDeletion, type Deletion, insertDeletion } from "../data/deletions.ts";
-import { documentNameTaken, insertDocument, OCR_STAGE } from "../data/documents.ts";
-import { addToOutbox } from "../data/outbox.ts";
+import { documentNameTaken, insertDocument } from "../data/documents.ts";
 import { findPathByName, type VirtualPath } from "../data/paths.ts";
 import { AppError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -11,14 +10,12 @@ import type { Caller, Core } from "./authority.ts";
 import { newBlobKey } from "./blobs.ts";
 import type { Deletions } from "./deletions.ts";
 import { documentName, fileType } from "./filenames.ts";
+import type { OcrQueue } from "./ocr-queue.ts";
 
 /** Milliseconds after which an upload counts as left behind, and its blob is deleted. */
 const GRACE = 24 * 60 * 60 * 1000;
 /** Milliseconds before that in which no commit may rescue the blob: clocks differ. */
 const MARGIN = 60 * 60 * 1000;
-
-/** The stages that each worker expects to find, one row each. */
-const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
 
 /** Bytes that are in the storage and in no table yet. */
 export interface StoredFile {
@@ -41,16 +38,14 @@ interface Metadata {
 interface Parts extends Core {
   storage: Storage;
   deletions: Deletions;
-  backend: keyof typeof STAGES;
-  queueName: string;
-  onQueued: () => void;
+  queue: OcrQueue;
 }
 
 export type Uploads = ReturnType<typeof createUploads>;
 
 /** Receives files. What does not become a document leaves nothing behind. */
 export function createUploads(parts: Parts) {
-  const { database, authority, storage, deletions, onQueued, now } = parts;
+  const { database, authority, storage, deletions, queue, now } = parts;
   return {
     /**
      * Streams a file into the storage. When the canonical path is known already, a missing path
@@ -99,7 +94,7 @@ export function createUploads(parts: Parts) {
         if (error instanceof UniqueViolation) throw nameTaken();
         throw error instanceof ForeignKeyViolation ? pathMissing() : error;
       });
-      onQueued();
+      queue.notify();
       return document;
     },
   };
@@ -131,10 +126,8 @@ async function insert(
     description: meta.description,
     blobKey: deletion.blobKey,
   };
-  const docId = await insertDocument(tx, document, STAGES[parts.backend]);
-  const body = { doc_id: docId, file_path: url, filename, user_id: caller.userId };
-  const message = { queue: parts.queueName, message_id: randomUUID(), body: JSON.stringify(body) };
-  await addToOutbox(tx, { doc_id: docId, ...message }, now);
+  const docId = await insertDocument(tx, document, parts.queue.stages);
+  await parts.queue.add(tx, { ...document, docId, url }, now);
   const details = { filename, path, size, sha256 };
   await parts.audit.record(tx, "document_upload", caller, docId, details);
   return { docId, path };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
 import { test } from "node:test";
+import { createOcrQueue } from "../../src/domain/ocr-queue.ts";
 import { createUploads } from "../../src/domain/uploads.ts";
 import { callerOf, coreOf } from "../support/core.ts";
 import { inMemory } from "./session-support.ts";
@@ -17,11 +18,13 @@ test("what fails after the commit takes no blob away from its document", async (
       },
     } as never,
     deletions: { carryOut: async (deletion: unknown) => void removed.push(deletion) } as never,
-    backend: "ocr_api",
-    queueName: "ocr_queue",
-    onQueued() {
-      throw new Error("the dispatcher is broken");
-    },
+    queue: createOcrQueue({
+      backend: "ocr_api",
+      name: "ocr_queue",
+      notify() {
+        throw new Error("the dispatcher is broken");
+      },
+    }),
   });
   const sent = { name: "a.txt", contentType: "text/plain", stream: Readable.from(["text"]) };
   const file = await uploads.receive(sent, "/");
