@@ -11,7 +11,7 @@ import { text } from "./text.ts";
 /** What somebody looks for, as terms. */
 export const searchText = v.pipe(
   text,
-  v.maxLength(200),
+  v.maxCodePoints(200),
   v.transform(parseSearch),
   v.check((terms) => terms.length > 0, "Must have a letter or a digit"),
 );
