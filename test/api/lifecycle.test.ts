@@ -225,12 +225,13 @@ test("while the server stops, readiness says so on connections that are open", a
   await closed;
 });
 
-test("the server stops first, then the background work, then the parts, the database last", async () => {
+test("who waits is answered first, then the server stops, then the background work, then the parts, the database last", async () => {
   const app = await startTestApp();
   await app.close();
   const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
   const parts = ["broker", "content", "storage", "database"];
   assert.deepEqual(closed, [
+    "status watch",
     "server",
     "dispatcher",
     "chores",
