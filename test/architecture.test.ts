@@ -53,7 +53,8 @@ const ARROWS: Record<string, string[]> = {
   "broker/embedded": ["errors", "log", "broker/broker", "broker/consumer", "data/database"],
   "broker/dispatcher": ["errors", "log", "broker/broker", "data/database", "data/outbox"],
   "content/": ["errors", "log", "content/"],
-  "content/embedded": ["errors", "log", "content/content-store", "data/database"],
+  "content/embedded": ["content/", "data/database"],
+  "content/embedded-index": ["content/", "data/database"],
   "security/": ["errors", "log", "security/"],
   "domain/": [
     "errors",

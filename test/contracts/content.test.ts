@@ -11,6 +11,7 @@ import { MongoContentStore } from "../../src/content/mongo.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { createLogger } from "../../src/log.ts";
 import { startMongoPeer } from "../content/mongo-peer.ts";
+import { searchPromises } from "./content-search.ts";
 
 const silent = createLogger({ level: "error", readable: false, write: () => {} });
 
@@ -182,6 +183,8 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
         assert.match(store.description, /^(embedded|MongoDB \([^@]+\))$/);
       },
     );
+
+    searchPromises(promise, textOf);
 
     promise("closes twice without harm", async (store) => {
       await store.close();

@@ -1,0 +1,38 @@
+import type { SearchTerm } from "./content-store.ts";
+import { fold, wordsOf } from "./fold.ts";
+
+/** More are not looked at. */
+const MAX_TERMS = 20;
+const MAX_WORDS = 20;
+
+/** As keyboards and word processors write them, in both scripts. */
+const QUOTES = /[“”„«»]/g;
+/** At the end of a word or a phrase. */
+const PREFIX = /[\p{L}\p{N}\p{M}]\*+$/u;
+
+/**
+ * What somebody typed into a search box: words, `"phrases"`, prefixes as in `invo*`. A word with
+ * punctuation inside is the phrase of its parts. Nothing else has a meaning, and nothing is a
+ * fault. None when it has no letter and no digit.
+ */
+export function parseSearch(q: string): SearchTerm[] {
+  const terms: SearchTerm[] = [];
+  let isInside = false;
+  for (const part of q.replace(QUOTES, '"').split('"')) {
+    const runs = isInside ? [part.trim()] : part.split(/\s+/);
+    isInside = !isInside;
+    for (const run of runs) {
+      const words = wordsOf(fold(run)).slice(0, MAX_WORDS);
+      if (words.length > 0) terms.push({ words, isPrefix: PREFIX.test(run) });
+    }
+  }
+  return terms.slice(0, MAX_TERMS);
+}
+
+/**
+ * What a folded text has where it has the term: words have spaces around them, what a prefix
+ * begins goes on.
+ */
+export function needleOf({ words, isPrefix }: SearchTerm): string {
+  return ` ${words.join(" ")}${isPrefix ? "" : " "}`;
+}
