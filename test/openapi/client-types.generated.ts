@@ -2718,9 +2718,9 @@ export interface operations {
                      *           "uploaded_at": "2026-02-26T14:30:00.123Z",
                      *           "status": "Queued",
                      *           "error_message": null,
-                     *           "score": 1,
+                     *           "score": 0.6237,
                      *           "snippet": {
-                     *             "text": "Dear colleagues,\n",
+                     *             "text": "Dear colleagues,",
                      *             "marks": [
                      *               [
                      *                 5,
