@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
+import type { Queryable } from "../../src/data/database.ts";
+import { addToOutbox } from "../../src/data/outbox.ts";
 import { unavailable } from "../../src/errors.ts";
 import { apiSuite, type CallOptions, type Suite, type TestApp } from "../support/app.ts";
 import { setStage, textOf, upload } from "./document-support.ts";
@@ -293,6 +295,38 @@ function races({ testAlone }: Suite): void {
     assert.deepEqual(await stagesOf(app, doc_id), [queued("OCR")]);
     assert.equal((await outboxOf(app, doc_id)).length, 1);
   });
+
+  testAlone(
+    "a message that slips in while a document is deleted goes with it",
+    {},
+    async (app, t) => {
+      BROKER_DOWN(app, t);
+      const { doc_id } = await upload(app);
+      const { database } = app.app;
+      const { transaction } = database;
+      const late = { doc_id, queue: "q", message_id: "late", body: "{}" };
+      let slippedIn = 0;
+      t.mock.method(
+        database,
+        "transaction",
+        (work: (tx: Queryable) => Promise<unknown>) =>
+          transaction((tx) => {
+            const run: Queryable["run"] = async (sql, params) => {
+              // As on an engine where another transaction commits before this statement's lock.
+              if (sql.startsWith("DELETE FROM Documents")) {
+                await addToOutbox(tx, late, new Date());
+                slippedIn++;
+              }
+              return tx.run(sql, params);
+            };
+            return work({ ...tx, run });
+          }) as never,
+      );
+      const deletion = await app.call("DELETE", `/api/v1/docs/${doc_id}?force=true`, admin);
+      assert.deepEqual([deletion.status, slippedIn], [200, 1]);
+      assert.deepEqual(await outboxOf(app, doc_id), []);
+    },
+  );
 
   testAlone("what is deleted meanwhile leaves no message and no row", {}, async (app, t) => {
     BROKER_DOWN(app, t);
