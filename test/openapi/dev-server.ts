@@ -29,6 +29,7 @@ export async function startDevServer(
     ENVIRONMENT: "dev",
     HOST: "127.0.0.1",
     PORT: "0",
+    EMBEDDED_WORKER: "no",
     DATA_DIR: folder,
     BOOTSTRAP_ADMIN_EMAIL: ADMIN.email,
     BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
