@@ -8,6 +8,7 @@ import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
 import { createDeletions } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
+import { indexTexts } from "./domain/indexing.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
@@ -111,6 +112,7 @@ async function serve(
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
     await sweepAccounts(parts, now());
+    await indexTexts(parts, stopping);
   }, log);
   onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
