@@ -8,6 +8,7 @@ import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
 import { createDeletions, type Deletions, type Stores } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
+import { indexTexts } from "./domain/indexing.ts";
 import { createLogin } from "./domain/login.ts";
 import { createOcrQueue } from "./domain/ocr-queue.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
@@ -116,6 +117,7 @@ async function serve(
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
     await sweepAccounts(parts, now());
+    await indexTexts(parts, stopping);
   }, log);
   onStop("chores", () => chores.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });

@@ -1,6 +1,6 @@
 /** What folds to nothing or to something else than Unicode's compatibility decomposition says. */
 const ALIKE: Readonly<Record<string, string>> = {
-  // Arabic, with what Persian and Urdu write for the same letter. A lone hamza stays: it is a letter.
+  // What Persian and Urdu write for an Arabic letter. A lone hamza stays: it is a letter.
   ٱ: "ا",
   ى: "ي",
   ی: "ي",
