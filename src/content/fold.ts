@@ -70,7 +70,8 @@ export function fold(text: string, offsets?: number[]): string {
     }
     const unit = (pages[code >> 8] ?? makePage(code >> 8))[code & 0xff] as number;
     if (unit === LONGER) {
-      for (const part of longer.get(code)?.split("") ?? []) add(part.charCodeAt(0), from);
+      for (const part of (longer.get(code) ?? "").split(""))
+        add(part.charCodeAt(0), part === " " ? at + 1 : from);
     } else if (unit !== 0) add(unit, from);
   }
   add(SPACE, text.length);

@@ -7,8 +7,8 @@ const MAX_WORDS = 20;
 
 /** As keyboards and word processors write them, in both scripts. */
 const QUOTES = /[“”„«»]/g;
-/** At the end of a word or a phrase. */
-const PREFIX = /[\p{L}\p{N}\p{M}]\*+$/u;
+/** At the end of a word or a phrase. One letter begins too much. */
+const PREFIX = /[\p{L}\p{N}\p{M}]{2}\*+$/u;
 
 /**
  * What somebody typed into a search box: words, `"phrases"`, prefixes as in `invo*`. A word with
