@@ -79,6 +79,21 @@ const ARROWS: Record<string, string[]> = {
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
   parts: ["config", "log", "data/", "storage/", "broker/", "content/", "security/secret-file"],
+  "worker/job": [
+    "errors",
+    "log",
+    "worker/",
+    "data/",
+    "domain/blobs",
+    "domain/filenames",
+    "broker/broker",
+    "content/content-store",
+    "storage/storage",
+  ],
+  "worker/patience": ["errors", "log", "broker/broker"],
+  "worker/progress": ["broker/broker"],
+  "worker/main": ["config", "log", "parts", "program", "worker/", "broker/broker", "domain/blobs"],
+  "worker/beside": ["log", "worker/engines"],
   app: [
     "config",
     "parts",
@@ -91,6 +106,7 @@ const ARROWS: Record<string, string[]> = {
     "broker/dispatcher",
     "data/password-resets",
     "data/sessions",
+    "worker/beside",
   ],
   "cli/commands": [
     "parts",
@@ -105,11 +121,12 @@ const ARROWS: Record<string, string[]> = {
   "cli/verify-audit": ["cli/commands", "parts", "domain/audit-verify"],
   "cli/cli": ["cli/commands", "cli/verify-audit", "config", "errors", "data/database"],
   "cli/healthcheck": [],
-  main: ["app", "config", "log", "data/database"],
+  program: ["config", "log", "data/database"],
+  main: ["app", "program"],
 };
 
 /** What is run. */
-const PROGRAMS = ["main.ts", "cli/cli.ts", "cli/healthcheck.ts"];
+const PROGRAMS = ["main.ts", "worker/main.ts", "cli/cli.ts", "cli/healthcheck.ts"];
 
 /** The implementations of a port, by the beginning of their files' names: none knows another. */
 const FAMILIES = [
@@ -131,7 +148,7 @@ const OWNERS: Record<string, RegExp> = {
   "@azure/storage-blob": /^storage\/azure-/,
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
-  valibot: /^(config|config-variables|(domain|routes|http)\/.*)\.ts$/,
+  valibot: /^(config|config-variables|worker\/job|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
 
@@ -188,7 +205,7 @@ test("every import follows an arrow of the design", () => {
 test("nothing imports a program, and only programs and the composition root see the configuration", () => {
   assert.deepEqual(inner.filter(({ to }) => PROGRAMS.includes(to)).map(show), []);
   const readers = new Set(inner.filter(({ to }) => to === "config.ts").map(({ from }) => from));
-  const allowed = [...PROGRAMS, "app.ts", "parts.ts", "cli/commands.ts"];
+  const allowed = [...PROGRAMS, "program.ts", "app.ts", "parts.ts", "cli/commands.ts"];
   assert.deepEqual(
     [...readers].filter((file) => !allowed.includes(file)),
     [],

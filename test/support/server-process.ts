@@ -58,6 +58,7 @@ export function spawnServer(
       HOST: "127.0.0.1",
       PORT: "0",
       DATA_DIR: folder,
+      EMBEDDED_WORKER: "no",
       ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
