@@ -40,7 +40,7 @@ async function work(
   const options = { prefetch: PREFETCH, onGivenUp: giveUp };
   const consumer = await broker.consume(queue, handle, options);
   onStop("consumer", () => consumer.cancel());
-  log.info("ready", { queue, broker: broker.description });
+  log.info("ready", { pid: process.pid, queue, broker: broker.description });
 }
 
 function refuse(exitCode: number, reason: string): never {

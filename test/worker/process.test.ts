@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { within } from "../../src/errors.ts";
+import { createLogger } from "../../src/log.ts";
+import { startWorkerBeside } from "../../src/worker/beside.ts";
+import type { LogLine } from "../support/app.ts";
+import { type ServerProcess, spawnServer, startServer } from "../support/server-process.ts";
+import { until } from "../support/wait.ts";
+import { ENV, lives, signIn, temporaryFolder } from "./support.ts";
+
+const LIMIT = 120_000;
+const WORKER = join(import.meta.dirname, "../../src/worker/main.ts");
+
+const workerLines = ({ lines }: ServerProcess) => lines.filter(({ part }) => part === "worker");
+const readyWorkers = (server: ServerProcess) =>
+  workerLines(server).filter(({ message }) => message === "ready");
+
+/** A server with a worker beside itself that is ready, and the worker's process id. */
+async function startBoth(t: TestContext, env: Record<string, string> = {}) {
+  const server = await startServer(await temporaryFolder(t), {
+    ...ENV,
+    EMBEDDED_WORKER: "yes",
+    ...env,
+  });
+  t.after(() => server.kill("SIGKILL"));
+  return { server, pid: await readyPid(server, 1) };
+}
+
+/** The process id of the worker that is the `count`th to be ready. */
+async function readyPid(server: ServerProcess, count: number): Promise<number> {
+  const line = await until(() => readyWorkers(server)[count - 1], "a worker to be ready");
+  return Number(line.pid);
+}
+
+test("a server's own worker finishes what is uploaded, and ends with it in order", async (t) => {
+  const { server, pid } = await startBoth(t);
+  const { upload, finished, status } = await signIn(server);
+  const docId = await upload("ملاحظات.txt", "نص قصير in two scripts");
+  await finished(docId);
+  const bad = await upload("broken.pdf", "%PDF-1.7\nnothing");
+  await until(async () => (await status(bad)).status === "Failed", "the broken PDF to fail");
+  assert.match((await status(bad)).error_message, /\w/);
+
+  server.kill("SIGTERM");
+  const exit = await within(server.exit, LIMIT, "The server did not end");
+  assert.deepEqual(exit, { code: 0, signal: null });
+  assert.equal(lives(pid), false);
+  const messages = server.lines.map(({ message, part }) => `${part ?? "server"}: ${message}`);
+  const order = ["server: stopping", "worker: stopping", "worker: stopped", "server: stopped"];
+  assert.deepEqual(
+    messages.filter((line) => order.includes(line)),
+    order,
+  );
+  const wrong = server.lines.filter(({ level }) => level === "error" || level === "warn");
+  assert.deepEqual(wrong, []);
+});
+
+test("a killed worker is started again, and takes what waits", async (t) => {
+  const { server, pid } = await startBoth(t);
+  const { upload, finished } = await signIn(server);
+  process.kill(pid, "SIGKILL");
+  const docId = await upload("waits.txt", "until the next worker comes");
+  assert.notEqual(await readyPid(server, 2), pid);
+  await finished(docId);
+});
+
+test("a server that is killed leaves no worker behind", async (t) => {
+  const { server, pid } = await startBoth(t);
+  server.kill("SIGKILL");
+  await within(server.exit, LIMIT, "The server did not end");
+  await until(() => !lives(pid), "the worker to end");
+});
+
+test("a worker told to end while it reads does so in two seconds, and the next one goes on", async (t) => {
+  const { server, pid } = await startBoth(t);
+  const { upload, finished, status } = await signIn(server);
+  const scan = readFileSync(join(import.meta.dirname, "../samples/letter-scan.png"));
+  const docId = await upload("scan.png", scan);
+  await until(async () => (await status(docId)).status === "Processing", "the scan to be read");
+  const told = performance.now();
+  process.kill(pid, "SIGTERM");
+  await until(() => !lives(pid), "the worker to end");
+  const took = performance.now() - told;
+  t.diagnostic(`the worker ended in ${Math.round(took)} ms`);
+  assert.ok(took < 20_000, `${took} ms`);
+  // Told to end it is not started again: another takes the queue over.
+  const next = spawnServer(server.folder, ENV, WORKER);
+  t.after(() => next.kill("SIGKILL"));
+  await finished(docId);
+});
+
+test("without the engines the server says so once and starts no worker", async () => {
+  const lines: LogLine[] = [];
+  const write = (line: string) => void lines.push(JSON.parse(line));
+  const log = createLogger({ level: "debug", readable: false, write });
+  const worker = startWorkerBeside({ log, isInstalled: () => false });
+  await worker.stop();
+  assert.equal(lines.length, 1);
+  assert.equal(lines[0]?.level, "warn");
+  assert.match(String(lines[0]?.message), /stay queued.*npm ci --include=optional/);
+});
+
+test("a worker refuses Service Bus, whose messages it can't take", async (t) => {
+  const connection = "Endpoint=sb://ns.example;SharedAccessKeyName=k;SharedAccessKey=a2V5";
+  const child = spawnServer(await temporaryFolder(t), { MESSAGE_BROKER_URL: connection }, WORKER);
+  t.after(() => child.kill("SIGKILL"));
+  let output = "";
+  child.stdout?.on("data", (data) => {
+    output += data;
+  });
+  const [code] = await within(
+    new Promise<unknown[]>((resolve) => child.once("close", (...ended) => resolve(ended))),
+    LIMIT,
+    "The worker did not end",
+  );
+  assert.equal(code, 78);
+  assert.match(output, /RabbitMQ or the embedded queue only/);
+});
