@@ -1,7 +1,7 @@
 import { PDFiumModule } from "@hyzyla/pdfium";
-import { checkPixels, tooManyPages } from "./images.ts";
+import { checkPixels } from "./images.ts";
 import type { Limits } from "./limits.ts";
-import { Unreadable } from "./unreadable.ts";
+import { tooManyPages, Unreadable } from "./unreadable.ts";
 
 /** Dots per inch at which pages are drawn: what Tesseract was trained for. */
 export const DOTS_PER_INCH = 300;
