@@ -9,7 +9,7 @@ export interface Glyph {
 
 type Direction = "right-to-left" | "left-to-right" | "neutral";
 
-/** Characters in reading order that stand side by side. */
+/** Characters in reading order that stand side by side, at most a word. */
 interface Run extends Glyph {
   direction: Direction;
 }
@@ -18,6 +18,7 @@ const RIGHT_TO_LEFT = /[\p{Script=Arabic}\p{Script=Hebrew}]/u;
 
 function directionOf(letter: string): Direction {
   if (/\p{N}/u.test(letter)) return "left-to-right";
+  if (/\p{P}/u.test(letter)) return "neutral";
   if (RIGHT_TO_LEFT.test(letter) || /\p{M}/u.test(letter)) return "right-to-left";
   return /\p{L}/u.test(letter) ? "left-to-right" : "neutral";
 }
@@ -45,17 +46,22 @@ function isOneLine(one: readonly Glyph[], other: readonly Glyph[]): boolean {
   return overlap > height / 2 && gap < height * 1.5;
 }
 
-/** A letter and its mark that are one glyph come in the wrong order: the mark at the left first. */
+/** A letter and its marks that are one glyph come from left to right, the letter last. */
 function swapMarks(line: readonly Glyph[]): Glyph[] {
-  const swapped = [...line];
-  for (let at = 0; at + 1 < swapped.length; at += 1) {
-    const [mark, letter] = [swapped[at], swapped[at + 1]];
-    if (!mark || !letter || !/\p{M}/u.test(mark.letter) || mark.left >= letter.left) continue;
-    if (directionOf(letter.letter) !== "right-to-left") continue;
-    swapped.splice(at, 2, letter, mark);
-    at += 1;
+  const swapped: Glyph[] = [];
+  let marks: Glyph[] = [];
+  for (const glyph of line) {
+    if (/\p{M}/u.test(glyph.letter)) {
+      marks.push(glyph);
+      continue;
+    }
+    const isLetter = directionOf(glyph.letter) === "right-to-left";
+    const isOneGlyph = isLetter && marks.every((mark) => mark.left < glyph.left);
+    if (isOneGlyph) swapped.push(glyph, ...marks.reverse());
+    else swapped.push(...marks, glyph);
+    marks = [];
   }
-  return swapped;
+  return [...swapped, ...marks];
 }
 
 function runsOf(line: readonly Glyph[]): Run[] {
@@ -74,29 +80,32 @@ function runsOf(line: readonly Glyph[]): Run[] {
   return runs;
 }
 
-/** How many runs from `start` on are read from left to right: words and numbers, what parts them. */
-function countLeftToRight(runs: readonly Run[], start: number): number {
-  let end = start;
-  for (let at = start; at < runs.length; at += 1) {
-    const run = runs[at];
-    if (run?.direction === "right-to-left") break;
+/** How many runs from `start` on are of that direction, with what parts them. */
+function countForeign(runs: readonly Run[], start: number, foreign: Direction): number {
+  let end = start + 1;
+  for (let at = end; at < runs.length; at += 1) {
+    const [run, before] = [runs[at], runs[end - 1]];
     if (run?.direction === "neutral") continue;
+    if (run?.direction !== foreign) break;
     // Numbers with a space between are each for themselves (UAX 9, rules N1 and N2).
-    const isApart = isSpace(runs[at - 1]) && isNumber(run) && isNumber(runs[end - 1]);
-    if (at > start && isApart) break;
+    if (isSpace(runs[at - 1]) && isNumber(run) && isNumber(before)) break;
     end = at + 1;
   }
   return end - start;
 }
 
-/** A line with Arabic or Hebrew, read from the right: the way back from UAX 9's display order. */
+/** The way back from UAX 9's display order. The line has the direction of most of its words. */
 function readLine(line: readonly Glyph[]): string {
-  const centre = (run: Run) => run.left + run.right;
-  const runs = runsOf(line).sort((a, b) => centre(b) - centre(a));
+  const runs = runsOf(line);
+  const words = (direction: Direction) =>
+    runs.filter((run) => run.direction === direction && !isNumber(run)).length;
+  const isArabic = words("right-to-left") >= words("left-to-right");
+  const foreign = isArabic ? "left-to-right" : "right-to-left";
+  const place = (run: Run) => (isArabic ? -1 : 1) * (run.left + run.right);
+  runs.sort((a, b) => place(a) - place(b));
   const parts: string[] = [];
   for (let at = 0; at < runs.length; ) {
-    const isForeign = runs[at]?.direction === "left-to-right";
-    const count = isForeign ? countLeftToRight(runs, at) : 1;
+    const count = runs[at]?.direction === foreign ? countForeign(runs, at, foreign) : 1;
     const group = runs.slice(at, at + count).reverse();
     parts.push(...group.map((run) => run.letter));
     at += count;
