@@ -108,6 +108,7 @@ const ARROWS: Record<string, string[]> = {
     "data/sessions",
     "worker/beside",
   ],
+  "worker/": ["log", "worker/"],
   "cli/commands": [
     "parts",
     "config",
@@ -126,7 +127,13 @@ const ARROWS: Record<string, string[]> = {
 };
 
 /** What is run. */
-const PROGRAMS = ["main.ts", "worker/main.ts", "cli/cli.ts", "cli/healthcheck.ts"];
+const PROGRAMS = [
+  "main.ts",
+  "worker/main.ts",
+  "worker/engine.ts",
+  "cli/cli.ts",
+  "cli/healthcheck.ts",
+];
 
 /** The implementations of a port, by the beginning of their files' names: none knows another. */
 const FAMILIES = [
@@ -148,9 +155,13 @@ const OWNERS: Record<string, RegExp> = {
   "@azure/storage-blob": /^storage\/azure-/,
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
+  "@hyzyla/pdfium": /^worker\/pdf/,
+  "image-size": /^worker\/images/,
   valibot: /^(config|config-variables|worker\/job|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
+/** Optional packages, which the engine process alone loads. */
+const ENGINES = ["@hyzyla/pdfium", "image-size"];
 
 const stem = (file: string) => file.replace(/\.ts$/, "");
 
@@ -234,10 +245,11 @@ test("a driver is imported by its adapter alone, and loaded only when it is aske
         if (found.from === file && !found.isDynamic && !found.isType) reached.add(found.to);
       }
     }
+    const kept = program === "worker/engine.ts" ? DRIVERS : [...DRIVERS, ...ENGINES];
     assert.deepEqual(
-      DRIVERS.filter((driver) => reached.has(driver)),
+      kept.filter((driver) => reached.has(driver)),
       [],
-      `${program} loads drivers at once`,
+      `${program} loads drivers or engines at once`,
     );
   }
 });
@@ -268,6 +280,7 @@ test("the dependencies at run time are the six that were agreed, pinned, and all
   for (const [name, version] of Object.entries(dependencies))
     assert.match(version, /^\d+\.\d+\.\d+$/, name);
   const used = new Set(packages.filter(({ isType }) => !isType).map(({ to }) => to));
+  for (const engine of ENGINES) assert.ok(used.delete(engine), `${engine} is in use`);
   // The one package of development that source code may use, where the compiled description of the API is missing.
   const development = packages.filter(({ to }) => to === "yaml");
   assert.ok(

@@ -26,6 +26,9 @@ export interface EngineProcess {
 /** The engine beside this file, as source or compiled. */
 const PROGRAM = fileURLToPath(new URL(`./engine${extname(import.meta.url)}`, import.meta.url));
 
+/** The engine's watchman is a thread. The warning is of threads that foreign code starts. */
+const THREADS = ["--allow-worker", "--disable-warning=PERM0006"];
+
 /** No file but the programs, no child process, no add-on, nothing of the environment. */
 function spawnEngine(): ChildProcess {
   const packages = ENGINES.map((name) => fileURLToPath(locate(name)));
@@ -34,7 +37,7 @@ function spawnEngine(): ChildProcess {
   return fork(PROGRAM, [], {
     cwd: dirname(PROGRAM),
     env: {},
-    execArgv: ["--permission", "--allow-worker", ...reads, "--max-old-space-size=512"],
+    execArgv: ["--permission", ...reads, ...THREADS, "--max-old-space-size=512"],
     stdio: ["pipe", "ignore", "pipe", "ipc"],
   });
 }
@@ -68,12 +71,14 @@ export function startEngine(): EngineProcess {
       reject(killed ? killed.reason : new Error(`The engine ended with ${how}: ${lastWords}`));
     });
   });
-  ended.catch(() => {});
-  const isReady = new Promise<void>((resolve) => {
+  const loaded = new Promise<void>((resolve) => {
     child.once("message", () => resolve());
   });
+  const ready = Promise.race([loaded, ended]);
+  // Nobody may be waiting when it ends.
+  for (const promise of [ended, ready]) promise.catch(() => {});
   return {
-    ready: Promise.race([isReady, ended]),
+    ready,
     ended,
     input: stdin,
     order(order, onReport) {

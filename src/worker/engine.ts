@@ -8,7 +8,7 @@ import { loadOcr } from "./ocr.ts";
 import { loadPdf } from "./pdf.ts";
 import { type Engines, openDocument } from "./reading.ts";
 import { countWords, languageOf, tidy } from "./text.ts";
-import { spell, Unreadable } from "./unreadable.ts";
+import { tooMuchText, Unreadable } from "./unreadable.ts";
 
 /** In the midst of a page only another thread sees that the parent is gone. */
 const WATCH = `setInterval(() => {
@@ -41,7 +41,7 @@ function join(pages: readonly Page[]): Extracted {
   const wordCount = words.reduce((sum, count) => sum + count, 0);
   if (wordCount === 0) {
     throw new Unreadable(
-      "No text was found. If it is a scan, send it sharper or in more contrast.",
+      "No text was found in the document. If it is a scan, send it sharper or in more contrast.",
     );
   }
   const sure = pages.reduce((sum, page, at) => sum + page.confidence * (words[at] ?? 0), 0);
@@ -61,12 +61,7 @@ async function extract(order: Order, engines: Engines): Promise<Extracted> {
       const { text, confidence } = reading.readPage(pages.length);
       const page = { text: tidy(text), confidence };
       bytes += Buffer.byteLength(page.text);
-      if (bytes > limits.textBytes) {
-        throw new Unreadable(
-          `The document has too much text (over ${spell(limits.textBytes)} bytes). ` +
-            "Split it and send its parts.",
-        );
-      }
+      if (bytes > limits.textBytes) throw tooMuchText(limits);
       pages.push(page);
       report({ kind: "page", done: pages.length, total });
       // Lets the report leave before the next page keeps this thread.

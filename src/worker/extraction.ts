@@ -3,7 +3,7 @@ import type { Logger } from "../log.ts";
 import { type EngineProcess, startEngine } from "./engine-process.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 import type { Extracted } from "./messages.ts";
-import { spell, Unreadable } from "./unreadable.ts";
+import { tooLarge, Unreadable } from "./unreadable.ts";
 import { watchEngine } from "./watch.ts";
 
 export { Unreadable };
@@ -53,7 +53,6 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
     const ending = engine;
     ending?.kill(reason);
     await ending?.ended.catch(() => {});
-    if (engine === ending) engine = undefined;
   }
 
   async function getEngine(): Promise<EngineProcess> {
@@ -61,7 +60,11 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
     if (isWorn) await end(new Error("Another engine process takes over"));
     if (!engine) {
       documents = 0;
-      engine = startEngine();
+      const started = startEngine();
+      started.ended.catch(() => {
+        if (engine === started) engine = undefined;
+      });
+      engine = started;
     }
     documents += 1;
     return engine;
@@ -111,11 +114,7 @@ const hasRoom = (engine: EngineProcess | undefined, limits: Limits): boolean =>
 
 function checkSize(size: number, limits: Limits): void {
   if (size === 0) throw new Unreadable("The file is empty. Send it again.");
-  if (size <= limits.fileBytes) return;
-  throw new Unreadable(
-    `The file is too large (${spell(size)} bytes; at most ${spell(limits.fileBytes)}). ` +
-      "Split it and send its parts.",
-  );
+  if (size > limits.fileBytes) throw tooLarge(size, limits);
 }
 
 /** Returns `Unreadable` when the engine said so and is fine; throws when it should be ended. */

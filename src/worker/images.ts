@@ -1,6 +1,6 @@
 import { imageSize } from "image-size";
 import type { Limits } from "./limits.ts";
-import { spell, Unreadable } from "./unreadable.ts";
+import { spell, tooManyPages, Unreadable } from "./unreadable.ts";
 
 /** Throws `Unreadable` for what would be too large to draw or decode. */
 export function checkPixels(what: string, width: number, height: number, limits: Limits): void {
@@ -50,12 +50,4 @@ export function listTiffPages(bytes: Buffer, limits: Limits): number[] {
 export function chooseTiffPage(bytes: Buffer, page: number): void {
   if (bytes.toString("latin1", 0, 2) === "II") bytes.writeUInt32LE(page, 4);
   else bytes.writeUInt32BE(page, 4);
-}
-
-export function tooManyPages(pages: number | undefined, limits: Limits): Unreadable {
-  const has = pages === undefined ? "more" : spell(pages);
-  return new Unreadable(
-    `The document has too many pages (${has}; at most ${spell(limits.pages)}). ` +
-      "Split it and send its parts.",
-  );
 }

@@ -1,7 +1,8 @@
 import { PDFiumModule } from "@hyzyla/pdfium";
-import { checkPixels, tooManyPages } from "./images.ts";
+import { checkPixels } from "./images.ts";
 import type { Limits } from "./limits.ts";
-import { Unreadable } from "./unreadable.ts";
+import { type Glyph, readLines } from "./pdf-lines.ts";
+import { tooManyPages, Unreadable } from "./unreadable.ts";
 
 /** Dots per inch at which pages are drawn: what Tesseract was trained for. */
 export const DOTS_PER_INCH = 300;
@@ -31,11 +32,25 @@ export interface Pdf {
   close(): void;
 }
 
-type Pdfium = Awaited<ReturnType<typeof PDFiumModule>>;
+/** What the package's types leave out. */
+interface Characters {
+  _FPDFText_GetUnicode(layer: number, index: number): number;
+  /** Writes four doubles; in points, from the left bottom corner. */
+  _FPDFText_GetCharBox(
+    layer: number,
+    index: number,
+    left: number,
+    right: number,
+    bottom: number,
+    top: number,
+  ): number;
+}
+
+type Pdfium = Awaited<ReturnType<typeof PDFiumModule>> & Characters;
 
 /** Loads PDFium, compiled to WebAssembly. Its function opens one document; throws `Unreadable`. */
 export async function loadPdf(): Promise<(bytes: Buffer, limits: Limits) => Pdf> {
-  const pdfium = await PDFiumModule({});
+  const pdfium = (await PDFiumModule({})) as Pdfium;
   pdfium._FPDF_InitLibraryWithConfig({});
   return (bytes, limits) => openPdf(pdfium, bytes, limits);
 }
@@ -100,17 +115,26 @@ function openPage(pdfium: Pdfium, document: number, index: number, limits: Limit
   };
 }
 
+/** Lines with Arabic are put into reading order; others come as PDFium has them. */
 function readText(pdfium: Pdfium, page: number): string {
   const layer = pdfium._FPDFText_LoadPage(page);
   if (layer === 0) return "";
   try {
-    const units = pdfium._FPDFText_CountChars(layer);
-    if (units <= 0) return "";
-    const address = allocate(pdfium, (units + 1) * 2);
-    const written = pdfium._FPDFText_GetText(layer, 0, units, address);
-    const bytes = pdfium.HEAPU8.slice(address, address + Math.max(0, written - 1) * 2);
+    const glyphs: Glyph[] = [];
+    const count = pdfium._FPDFText_CountChars(layer);
+    const address = allocate(pdfium, 4 * Float64Array.BYTES_PER_ELEMENT);
+    for (let at = 0; at < count; at += 1) {
+      const letter = String.fromCodePoint(pdfium._FPDFText_GetUnicode(layer, at));
+      pdfium._FPDFText_GetCharBox(layer, at, address, address + 8, address + 16, address + 24);
+      const [left = 0, right = 0, bottom = 0, top = 0] = new Float64Array(
+        pdfium.HEAPU8.buffer,
+        address,
+        4,
+      );
+      glyphs.push({ letter, left, right, bottom, top });
+    }
     pdfium.wasmExports.free(address);
-    return new TextDecoder("utf-16le").decode(bytes);
+    return readLines(glyphs);
   } finally {
     pdfium._FPDFText_ClosePage(layer);
   }

@@ -6,7 +6,7 @@ import type { Recognize } from "./ocr.ts";
 import { DOTS_PER_INCH, type loadPdf, type PdfPage } from "./pdf.ts";
 import { readPlainText } from "./plain-text.ts";
 import { countLetters } from "./text.ts";
-import { Unreadable } from "./unreadable.ts";
+import { tooMuchText, Unreadable } from "./unreadable.ts";
 
 export interface Engines {
   openPdf: Awaited<ReturnType<typeof loadPdf>>;
@@ -28,6 +28,8 @@ export function openDocument(bytes: Buffer, engines: Engines, limits: Limits): R
   const kind = kindOf(bytes);
   if (kind === "pdf") return openPdf(bytes, engines, limits);
   if (kind === "text") {
+    // No encoding that is read has more than two bytes for a byte of UTF-8.
+    if (bytes.length > 2 * limits.textBytes) throw tooMuchText(limits);
     const readPage = () => ({ text: readPlainText(bytes), confidence: 1 });
     return { pageCount: 1, readPage, close: () => {} };
   }
@@ -69,7 +71,12 @@ function openImage(kind: Kind, bytes: Buffer, { recognize }: Engines, limits: Li
       if (kind === "tiff") chooseTiffPage(bytes, pages[index] ?? 0);
       const orientation = checkImage(name, bytes, limits);
       const page = recognize(bytes, { orientation, dotsPerInch: 0 });
-      if (!page) throw new Unreadable(`${name} is damaged. Save it anew and send it again.`);
+      if (!page) {
+        throw new Unreadable(
+          `${name} is damaged, or packed in a way that isn't read (a TIFF by other than LZW or fax). ` +
+            "Save it as a PNG and send that.",
+        );
+      }
       return page;
     },
   };

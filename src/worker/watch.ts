@@ -26,7 +26,7 @@ export function watchEngine(engine: EngineProcess, limits: Limits): Watch {
   const checkMemory = () => {
     if (engine.memory() <= limits.memoryBytes) return;
     kill(
-      `Reading the document takes more memory than ${spell(limits.memoryBytes)} bytes. ` +
+      `Reading the document takes more memory than ${spell(limits.memoryBytes / 1e6)} MB. ` +
         "Split it, or send it in a lower resolution.",
     );
   };
