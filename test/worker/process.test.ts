@@ -1,16 +1,22 @@
 import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { connect } from "amqplib";
 import { within } from "../../src/errors.ts";
 import { createLogger } from "../../src/log.ts";
 import { startWorkerBeside } from "../../src/worker/beside.ts";
 import type { LogLine } from "../support/app.ts";
+import { findRabbitMQ } from "../support/rabbitmq.ts";
 import { type ServerProcess, spawnServer, startServer } from "../support/server-process.ts";
 import { until } from "../support/wait.ts";
 import { ENV, lives, signIn, temporaryFolder } from "./support.ts";
 
 const LIMIT = 120_000;
+const SCAN = readFileSync(join(import.meta.dirname, "../samples/letter-scan.png"));
 const WORKER = join(import.meta.dirname, "../../src/worker/main.ts");
 
 const workerLines = ({ lines }: ServerProcess) => lines.filter(({ part }) => part === "worker");
@@ -76,8 +82,7 @@ test("a server that is killed leaves no worker behind", async (t) => {
 test("a worker told to end while it reads does so in two seconds, and the next one goes on", async (t) => {
   const { server, pid } = await startBoth(t);
   const { upload, finished, status } = await signIn(server);
-  const scan = readFileSync(join(import.meta.dirname, "../samples/letter-scan.png"));
-  const docId = await upload("scan.png", scan);
+  const docId = await upload("scan.png", SCAN);
   await until(async () => (await status(docId)).status === "Processing", "the scan to be read");
   const told = performance.now();
   process.kill(pid, "SIGTERM");
@@ -102,6 +107,36 @@ test("without the engines the server says so once and starts no worker", async (
   assert.match(String(lines[0]?.message), /stay queued.*npm ci --include=optional/);
 });
 
+test("workers on RabbitMQ share the queue, and leave at once what they are told to", async (t) => {
+  const rabbitmq = await findRabbitMQ();
+  if ("skip" in rabbitmq) return t.skip(rabbitmq.skip);
+  const queue = `nassaq_test_${randomUUID()}`;
+  const env = { ...ENV, MESSAGE_BROKER_URL: rabbitmq.url, OCR_QUEUE_NAME: queue };
+  const server = await startServer(await temporaryFolder(t), env);
+  const workers: ChildProcess[] = [];
+  const work = () => workers.push(spawnServer(server.folder, env, WORKER));
+  t.after(async () => {
+    for (const child of [server, ...workers]) child.kill("SIGKILL");
+    const connection = await connect(rabbitmq.url);
+    const channel = await connection.createChannel();
+    for (const name of [queue, `${queue}.failed`]) await channel.deleteQueue(name);
+    await connection.close();
+    await rabbitmq.dispose();
+  });
+  const { upload, finished, status } = await signIn(server);
+  const scan = await upload("scan.png", SCAN);
+  const note = await upload("note.txt", "a note");
+  work();
+  await until(async () => (await status(scan)).status === "Processing", "the scan to be read");
+  const [first] = workers as [ChildProcess];
+  const ended = once(first, "exit");
+  first.kill("SIGTERM");
+  assert.deepEqual(await within(ended, LIMIT, "The worker did not end"), [0, null]);
+  work();
+  work();
+  for (const docId of [scan, note]) await finished(docId);
+});
+
 test("a worker refuses Service Bus, whose messages it can't take", async (t) => {
   const connection = "Endpoint=sb://ns.example;SharedAccessKeyName=k;SharedAccessKey=a2V5";
   const child = spawnServer(await temporaryFolder(t), { MESSAGE_BROKER_URL: connection }, WORKER);
@@ -110,11 +145,7 @@ test("a worker refuses Service Bus, whose messages it can't take", async (t) => 
   child.stdout?.on("data", (data) => {
     output += data;
   });
-  const [code] = await within(
-    new Promise<unknown[]>((resolve) => child.once("close", (...ended) => resolve(ended))),
-    LIMIT,
-    "The worker did not end",
-  );
+  const [code] = await within(once(child, "close"), LIMIT, "The worker did not end");
   assert.equal(code, 78);
   assert.match(output, /RabbitMQ or the embedded queue only/);
 });
