@@ -34,7 +34,7 @@ export type Handler = (delivery: Delivery, signal: AbortSignal) => Promise<void>
 export interface ConsumeOptions {
   /** Messages at a time. */
   prefetch: number;
-  /** Before a message is parked. When it throws the message is not: it comes again. */
+  /** Before a message is parked, with its last delivery. When it throws the message comes again. */
   onGivenUp?: (delivery: Delivery, reason: string) => Promise<void>;
 }
 

@@ -81,32 +81,32 @@ export function startConsumer(
   async function handle(received: Received): Promise<void> {
     if (signal.aborted) return received.release();
     const { id, body, deliveries, failures } = received;
-    const delivery = { id, body, deliveries };
     const refusal = refusalOf(received);
-    if (refusal) return giveUp(received, delivery, refusal);
+    if (refusal) return giveUp(received, deliveries - 1, refusal);
     try {
-      await handler(delivery, signal);
+      await handler({ id, body, deliveries }, signal);
     } catch (error) {
       if (signal.aborted) return received.release();
       log.warn("A message was not handled", { message_id: id, deliveries, error });
       if (failures + 1 >= MAX_DELIVERIES)
-        return giveUp(received, delivery, String(error).slice(0, 400));
+        return giveUp(received, deliveries, String(error).slice(0, 400));
       await pause(RETRY_MS * 2 ** failures, signal);
       return received.retry();
     }
     await received.ack();
   }
 
-  async function giveUp(received: Received, delivery: Delivery, reason: string): Promise<void> {
+  async function giveUp(received: Received, deliveries: number, reason: string): Promise<void> {
+    const { id, body } = received;
     try {
-      await onGivenUp?.(delivery, reason);
+      await onGivenUp?.({ id, body, deliveries }, reason);
     } catch (error) {
-      log.warn("A message is not given up yet", { message_id: received.id, reason, error });
+      log.warn("A message is not given up yet", { message_id: id, reason, error });
       await pause(GIVE_UP_PAUSE_MS, signal);
       return received.retry();
     }
     await received.park(reason);
-    log.error("A message is parked", { message_id: received.id, reason });
+    log.error("A message is parked", { message_id: id, reason });
   }
 
   const running = run();

@@ -1,5 +1,4 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "../log.ts";
@@ -22,35 +21,39 @@ export interface WorkerBeside {
  * Runs an OCR worker as a child process with the server's own environment, and starts it again
  * when it ends, unless it was told to. Without the engines it says so once and runs none.
  */
-export function startWorkerBeside(options: {
-  log: Logger;
-  /** What tests replace. */
-  isInstalled?: () => boolean;
-}): WorkerBeside {
-  const { log, isInstalled = enginesInstalled } = options;
+export function startWorkerBeside({ log }: { log: Logger }): WorkerBeside {
   let child: ChildProcess | undefined;
   let restart: NodeJS.Timeout | undefined;
   let pause = FIRST_PAUSE_MS;
   let isStopping = false;
+  let onEnd = () => {};
 
   function start(): void {
     const started = performance.now();
-    const worker = fork(PROGRAM, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-    child = worker;
-    worker.on("error", (error) => log.error("the worker can't be run", { error }));
-    worker.on("exit", (code, signal) => {
+    const ended = (code: number | null, signal: NodeJS.Signals | null, error?: unknown) => {
       child = undefined;
+      onEnd();
       if (isStopping) return;
       // A signal to the whole group: the server is about to get its own.
       if (code === 0) return log.warn("the worker was told to end; documents stay queued");
       if (performance.now() - started > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
-      log.warn("the worker ended and is started again", { code, signal, milliseconds: pause });
+      const how = { code, signal, milliseconds: pause, error };
+      log.warn("the worker ended and is started again", how);
       restart = setTimeout(start, pause);
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
-    });
+    };
+    try {
+      const worker = fork(PROGRAM, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+      worker.on("exit", ended);
+      // One that could not be started has no other end.
+      worker.on("error", (error) => worker.pid === undefined && ended(null, null, error));
+      child = worker;
+    } catch (error) {
+      ended(null, null, error);
+    }
   }
 
-  if (isInstalled()) start();
+  if (enginesInstalled()) start();
   else {
     const advice = "Run `npm ci --include=optional`, or set EMBEDDED_WORKER=no.";
     log.warn(`the OCR engines are not installed: documents stay queued. ${advice}`);
@@ -60,7 +63,9 @@ export function startWorkerBeside(options: {
       isStopping = true;
       clearTimeout(restart);
       if (!child) return;
-      const ended = once(child, "exit");
+      const ended = new Promise<void>((resolve) => {
+        onEnd = resolve;
+      });
       child.kill("SIGTERM");
       const late = setTimeout(() => child?.kill("SIGKILL"), STOP_TIMEOUT_MS);
       await ended;

@@ -289,7 +289,7 @@ function consuming(
         assert.equal(handled, MAX_DELIVERIES);
         assert.deepEqual(givenUp, [
           [{ ...sent, deliveries: MAX_DELIVERIES }, "Error: no text in it", 0],
-          [{ ...sent, deliveries: MAX_DELIVERIES + 1 }, "It failed too often.", 0],
+          [{ ...sent, deliveries: MAX_DELIVERIES }, "It failed too often.", 0],
         ]);
       },
     );

@@ -3,13 +3,12 @@ import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { connect } from "amqplib";
 import { within } from "../../src/errors.ts";
-import { createLogger } from "../../src/log.ts";
-import { startWorkerBeside } from "../../src/worker/beside.ts";
-import type { LogLine } from "../support/app.ts";
 import { findRabbitMQ } from "../support/rabbitmq.ts";
 import { type ServerProcess, spawnServer, startServer } from "../support/server-process.ts";
 import { until } from "../support/wait.ts";
@@ -96,15 +95,43 @@ test("a worker told to end while it reads does so in two seconds, and the next o
   await finished(docId);
 });
 
-test("without the engines the server says so once and starts no worker", async () => {
-  const lines: LogLine[] = [];
-  const write = (line: string) => void lines.push(JSON.parse(line));
-  const log = createLogger({ level: "debug", readable: false, write });
-  const worker = startWorkerBeside({ log, isInstalled: () => false });
-  await worker.stop();
-  assert.equal(lines.length, 1);
-  assert.equal(lines[0]?.level, "warn");
-  assert.match(String(lines[0]?.message), /stay queued.*npm ci --include=optional/);
+/** The environment of a process for which a package is not installed. */
+async function without(name: string, folder: string): Promise<Record<string, string>> {
+  const hooks = join(folder, "hooks.mjs");
+  await writeFile(
+    hooks,
+    `import { registerHooks } from "node:module";
+     registerHooks({
+       resolve(specifier, context, next) {
+         if (specifier.startsWith(${JSON.stringify(name)})) throw new Error("not installed");
+         return next(specifier, context);
+       },
+     });`,
+  );
+  return { ...ENV, NODE_OPTIONS: `--import ${pathToFileURL(hooks)}` };
+}
+
+test("without the engines the server says so once and starts no worker", async (t) => {
+  const folder = await temporaryFolder(t);
+  const env = { ...(await without("@hyzyla/pdfium", folder)), EMBEDDED_WORKER: "yes" };
+  const server = await startServer(folder, env);
+  t.after(() => server.kill("SIGKILL"));
+  server.kill("SIGTERM");
+  assert.deepEqual(await within(server.exit, LIMIT, "The server did not end"), {
+    code: 0,
+    signal: null,
+  });
+  const warnings = server.lines.filter(({ level }) => level === "warn");
+  assert.equal(warnings.length, 1);
+  assert.match(String(warnings[0]?.message), /stay queued.*npm ci --include=optional/);
+  assert.deepEqual(workerLines(server), []);
+});
+
+test("a worker without the engines says how to install them, and ends", async (t) => {
+  const folder = await temporaryFolder(t);
+  const { code, output } = await runWorker(t, folder, await without("tesseract.js", folder));
+  assert.equal(code, 69);
+  assert.match(output, /npm ci --include=optional/);
 });
 
 test("workers on RabbitMQ share the queue, and leave at once what they are told to", async (t) => {
@@ -138,14 +165,21 @@ test("workers on RabbitMQ share the queue, and leave at once what they are told 
 });
 
 test("a worker refuses Service Bus, whose messages it can't take", async (t) => {
-  const connection = "Endpoint=sb://ns.example;SharedAccessKeyName=k;SharedAccessKey=a2V5";
-  const child = spawnServer(await temporaryFolder(t), { MESSAGE_BROKER_URL: connection }, WORKER);
+  const url = "Endpoint=sb://ns.example;SharedAccessKeyName=k;SharedAccessKey=a2V5";
+  const env = { MESSAGE_BROKER_URL: url };
+  const { code, output } = await runWorker(t, await temporaryFolder(t), env);
+  assert.equal(code, 78);
+  assert.match(output, /RabbitMQ or the embedded queue only/);
+});
+
+/** Runs a worker until it ends by itself. */
+async function runWorker(t: TestContext, folder: string, env: Record<string, string>) {
+  const child = spawnServer(folder, env, WORKER);
   t.after(() => child.kill("SIGKILL"));
   let output = "";
   child.stdout?.on("data", (data) => {
     output += data;
   });
   const [code] = await within(once(child, "close"), LIMIT, "The worker did not end");
-  assert.equal(code, 78);
-  assert.match(output, /RabbitMQ or the embedded queue only/);
-});
+  return { code, output };
+}
