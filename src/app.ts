@@ -24,7 +24,14 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
-import { auditSecrets, jwtSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
+import {
+  auditSecrets,
+  createClosers,
+  jwtSecrets,
+  type OnStop,
+  openParts,
+  type Parts,
+} from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
@@ -37,6 +44,7 @@ import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
+import { startWorkerBeside, type WorkerBeside } from "./worker/beside.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -66,21 +74,13 @@ export async function startApp(
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: Parameters<OnStop>[] = [];
-  const onStop: OnStop = (part, close) => closers.unshift([part, close]);
-  const stop = async () => {
-    for (const [part, close] of closers.splice(0)) {
-      try {
-        await close();
-        log.debug("closed", { part });
-      } catch (error) {
-        log.error("a part did not close cleanly", { part, error });
-      }
-    }
-  };
+  const { onStop, close: stop } = createClosers(log);
   try {
     const parts = await openParts(config, log, onStop, substitutes.databaseFile);
+    let worker: WorkerBeside | undefined;
+    if (config.EMBEDDED_WORKER) onStop("worker", async () => worker?.stop());
     const url = await serve(config, log, parts, onStop, substitutes);
+    if (config.EMBEDDED_WORKER) worker = startWorkerBeside({ log });
     return { url, ...parts, stop };
   } catch (error) {
     await stop();

@@ -22,6 +22,24 @@ export interface Parts {
 /** Remembers what closes a part. Parts are closed in reverse order. */
 export type OnStop = (part: string, close: () => Promise<void>) => void;
 
+/** `close` closes what `onStop` was told, and goes on when that fails. */
+export function createClosers(log: Logger): { onStop: OnStop; close: () => Promise<void> } {
+  const closers: Parameters<OnStop>[] = [];
+  return {
+    onStop: (part, close) => closers.unshift([part, close]),
+    async close() {
+      for (const [part, close] of closers.splice(0)) {
+        try {
+          await close();
+          log.debug("closed", { part });
+        } catch (error) {
+          log.error("a part did not close cleanly", { part, error });
+        }
+      }
+    },
+  };
+}
+
 // Adapters with a driver are imported when asked for.
 
 function openEmbedded(config: Config, file = join(config.DATA_DIR, "nassaq.db")) {
