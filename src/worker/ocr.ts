@@ -18,6 +18,8 @@ interface Tesseract {
   /** 0 is success. */
   Recognize(monitor: null): number;
   GetUTF8Text(): string;
+  /** A line of twelve columns a word, and others. */
+  GetTSVText(page: number): string;
   MeanTextConf(): number;
   Clear(): void;
 }
@@ -28,7 +30,27 @@ export type Recognize = (
   options: { orientation: number; dotsPerInch: number },
 ) => Page | undefined;
 
+const AUTOMATIC_LAYOUT = "3";
 const LANGUAGES = ["ara", "eng"];
+
+/**
+ * English words have a confidence of 92 to 96 of 100. Arabic that was read as English has less, and
+ * so have digits: "المحترم" as "prs", "فائق" as "36". See test/bench/ocr-errors.ts.
+ */
+const SURE = 85;
+
+/** Whether a page's words are Arabic, but for some that may be Arabic misread. */
+function isDoubtful(table: string): boolean {
+  const words = table
+    .split("\n")
+    .map((line) => line.split("\t"))
+    .filter((columns) => columns[0] === "5")
+    .map((columns) => ({ sure: Number(columns[10]) >= SURE, word: columns[11] ?? "" }));
+  const isArabic = ({ word }: { word: string }) => /\p{Script=Arabic}/u.test(word);
+  const foreign = words.filter((word) => !isArabic(word) && /[\p{L}\p{N}]/u.test(word.word));
+  const isEnglish = foreign.some(({ sure, word }) => sure && /\p{L}/u.test(word));
+  return words.some(isArabic) && !isEnglish && foreign.some(({ sure }) => !sure);
+}
 
 /** Loads Tesseract, compiled to WebAssembly, with Arabic and English. Takes a second. */
 export async function loadOcr(): Promise<Recognize> {
@@ -43,17 +65,32 @@ export async function loadOcr(): Promise<Recognize> {
     const file = `@tesseract.js-data/${language}/4.0.0_best_int/${language}.traineddata.gz`;
     core.FS.writeFile(`${language}.traineddata`, gunzipSync(readFileSync(require.resolve(file))));
   }
-  const tesseract = new core.TessBaseAPI();
-  if (tesseract.Init(null, LANGUAGES.join("+"), 1) !== 0) throw new Error("Tesseract can't start");
-  tesseract.SetVariable("tessedit_pageseg_mode", "3");
+  function start(languages: string): Tesseract {
+    const tesseract = new core.TessBaseAPI();
+    if (tesseract.Init(null, languages, 1) !== 0) throw new Error("Tesseract can't start");
+    tesseract.SetVariable("tessedit_pageseg_mode", AUTOMATIC_LAYOUT);
+    return tesseract;
+  }
+  // English first: read as Arabic, its digits are lost ("4471" as "1").
+  const both = start("eng+ara");
+  const arabic = start("ara");
 
   return (image, { orientation, dotsPerInch }) => {
     core.FS.writeFile("/input", image);
-    tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
-    if (tesseract.SetImageFile(orientation, 0) !== 0) return undefined;
-    if (tesseract.Recognize(null) !== 0) return undefined;
-    const page = { text: tesseract.GetUTF8Text(), confidence: tesseract.MeanTextConf() / 100 };
-    tesseract.Clear();
-    return page;
+    function read(tesseract: Tesseract): (Page & { isDoubtful: boolean }) | undefined {
+      tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
+      if (tesseract.SetImageFile(orientation, 0) !== 0) return undefined;
+      if (tesseract.Recognize(null) !== 0) return undefined;
+      const text = tesseract.GetUTF8Text();
+      const page = {
+        text,
+        confidence: tesseract.MeanTextConf() / 100,
+        isDoubtful: isDoubtful(tesseract.GetTSVText(0)),
+      };
+      tesseract.Clear();
+      return page;
+    }
+    const page = read(both);
+    return page?.isDoubtful ? read(arabic) : page;
   };
 }

@@ -24,8 +24,8 @@ export function languageOf(text: string): Extracted["language"] {
 }
 
 /**
- * The text as a person would have typed it: no shapes of Arabic letters instead of letters, no marks
- * that only steer its display, no control characters, and no more than one empty line in a row.
+ * The text as a person would have typed it: letters instead of shapes of Arabic letters, no marks
+ * that only steer its display, no control characters, no more than one empty line in a row.
  */
 export function tidy(text: string): string {
   return text
