@@ -23,6 +23,7 @@ function directionOf(letter: string): Direction {
   return /\p{L}/u.test(letter) ? "left-to-right" : "neutral";
 }
 
+const isArabic = (line: readonly Glyph[]) => line.some(({ letter }) => RIGHT_TO_LEFT.test(letter));
 const isSpace = (run: Run | undefined) => run !== undefined && run.letter.trim() === "";
 const isNumber = (run: Run | undefined) => run !== undefined && !/\p{L}/u.test(run.letter);
 
@@ -99,15 +100,15 @@ function readLine(line: readonly Glyph[]): string {
   const runs = runsOf(line);
   const words = (direction: Direction) =>
     runs.filter((run) => run.direction === direction && !isNumber(run)).length;
-  const isArabic = words("right-to-left") >= words("left-to-right");
-  const foreign = isArabic ? "left-to-right" : "right-to-left";
-  const place = (run: Run) => (isArabic ? -1 : 1) * (run.left + run.right);
+  const isFromRight = words("right-to-left") >= words("left-to-right");
+  const foreign = isFromRight ? "left-to-right" : "right-to-left";
+  const place = (run: Run) => (isFromRight ? -1 : 1) * (run.left + run.right);
   runs.sort((a, b) => place(a) - place(b));
   const parts: string[] = [];
   for (let at = 0; at < runs.length; ) {
     const count = runs[at]?.direction === foreign ? countForeign(runs, at, foreign) : 1;
     const group = runs.slice(at, at + count).reverse();
-    parts.push(...group.map((run) => run.letter));
+    parts.push(group.map((run) => run.letter).join(""));
     at += count;
   }
   return parts.join("");
@@ -125,19 +126,18 @@ export function readLines(glyphs: readonly Glyph[]): string {
   }
   const whole: Glyph[][] = [];
   for (const line of lines) {
-    const before = whole.at(-1);
-    const hasArabic = [...(before ?? []), ...line].some(({ letter }) => RIGHT_TO_LEFT.test(letter));
-    if (before?.length && line.length && hasArabic && isOneLine(before, line)) before.push(...line);
-    else whole.push(line);
+    const before = whole.at(-1) ?? [];
+    const hasArabic = isArabic(before) || isArabic(line);
+    if (hasArabic && before.length > 0 && line.length > 0 && isOneLine(before, line)) {
+      for (const glyph of line) before.push(glyph);
+    } else whole.push(line);
   }
   return whole
     .map((line) => {
-      const isForeign = line.some(({ letter }) => directionOf(letter) === "left-to-right");
-      const isArabic = line.some(({ letter }) => RIGHT_TO_LEFT.test(letter));
-      const swapped = isArabic ? swapMarks(line) : line;
-      return isArabic && isForeign
-        ? readLine(swapped)
-        : swapped.map(({ letter }) => letter).join("");
+      const isMixed = line.some(({ letter }) => directionOf(letter) === "left-to-right");
+      const swapped = isArabic(line) ? swapMarks(line) : line;
+      if (isArabic(line) && isMixed) return readLine(swapped);
+      return swapped.map(({ letter }) => letter).join("");
     })
     .join("\n");
 }

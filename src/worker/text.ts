@@ -32,7 +32,7 @@ export function tidy(text: string): string {
     .toWellFormed()
     .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
     .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
-    .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\ufeff]--[\t\n]]/gv, "")
+    .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
     .replace(/[ \t\u00a0]+$/gm, "")
     .replace(/\n{3,}/g, "\n\n")
     .replace(/^\n+|\s+$/g, "");
