@@ -39,17 +39,33 @@ const LANGUAGES = ["ara", "eng"];
  */
 const SURE = 85;
 
-/** Whether a page's words are Arabic, but for some that may be Arabic misread. */
-function isDoubtful(table: string): boolean {
-  const words = table
-    .split("\n")
-    .map((line) => line.split("\t"))
-    .filter((columns) => columns[0] === "5")
-    .map((columns) => ({ sure: Number(columns[10]) >= SURE, word: columns[11] ?? "" }));
-  const isArabic = ({ word }: { word: string }) => /\p{Script=Arabic}/u.test(word);
-  const foreign = words.filter((word) => !isArabic(word) && /[\p{L}\p{N}]/u.test(word.word));
-  const isEnglish = foreign.some(({ sure, word }) => sure && /\p{L}/u.test(word));
-  return words.some(isArabic) && !isEnglish && foreign.some(({ sure }) => !sure);
+/**
+ * Whether a page of Arabic without English should be read as such: some of its words may be Arabic
+ * misread, or it has columns, which the engine orders by its first language.
+ */
+function isArabicAlone(words: readonly Word[]): boolean {
+  const isArabic = ({ text }: Word) => /\p{Script=Arabic}/u.test(text);
+  const foreign = words.filter((word) => !isArabic(word) && /[\p{L}\p{N}]/u.test(word.text));
+  if (!words.some(isArabic)) return false;
+  if (foreign.some(({ sure, text }) => sure >= SURE && /\p{L}/u.test(text))) return false;
+  return (
+    foreign.some(({ sure }) => sure < SURE) || new Set(words.map((word) => word.block)).size > 1
+  );
+}
+
+interface Word {
+  text: string;
+  block: string;
+  /** From 0 to 100. */
+  sure: number;
+}
+
+/** The words of Tesseract's table: level 5 of page, block, paragraph, line and word. */
+function listWords(table: string): Word[] {
+  const rows = table.split("\n").map((line) => line.split("\t"));
+  return rows
+    .filter(([level]) => level === "5")
+    .map((row) => ({ text: row[11] ?? "", block: row[2] ?? "", sure: Number(row[10]) }));
 }
 
 /** Loads Tesseract, compiled to WebAssembly, with Arabic and English. Takes a second. */
@@ -75,22 +91,18 @@ export async function loadOcr(): Promise<Recognize> {
   const both = start("eng+ara");
   const arabic = start("ara");
 
+  function read(tesseract: Tesseract, orientation: number, dotsPerInch: number): boolean {
+    tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
+    return tesseract.SetImageFile(orientation, 0) === 0 && tesseract.Recognize(null) === 0;
+  }
+
   return (image, { orientation, dotsPerInch }) => {
     core.FS.writeFile("/input", image);
-    function read(tesseract: Tesseract): (Page & { isDoubtful: boolean }) | undefined {
-      tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
-      if (tesseract.SetImageFile(orientation, 0) !== 0) return undefined;
-      if (tesseract.Recognize(null) !== 0) return undefined;
-      const text = tesseract.GetUTF8Text();
-      const page = {
-        text,
-        confidence: tesseract.MeanTextConf() / 100,
-        isDoubtful: isDoubtful(tesseract.GetTSVText(0)),
-      };
-      tesseract.Clear();
-      return page;
-    }
-    const page = read(both);
-    return page?.isDoubtful ? read(arabic) : page;
+    if (!read(both, orientation, dotsPerInch)) return undefined;
+    const isAlone = isArabicAlone(listWords(both.GetTSVText(0)));
+    const chosen = isAlone && read(arabic, orientation, dotsPerInch) ? arabic : both;
+    const page = { text: chosen.GetUTF8Text(), confidence: chosen.MeanTextConf() / 100 };
+    for (const tesseract of [both, arabic]) tesseract.Clear();
+    return page;
   };
 }

@@ -95,6 +95,21 @@ function countForeign(runs: readonly Run[], start: number, foreign: Direction): 
   return end - start;
 }
 
+const OPENING = "([{«";
+const CLOSING = ")]}»";
+
+/** Many programs write brackets as they look in a line from the right: turned round. */
+function turnBrackets(text: string): string {
+  const brackets = text.match(/[()[\]{}«»]/g) ?? [];
+  const [first = "", last = ""] = [brackets[0], brackets.at(-1)];
+  if (!first || !CLOSING.includes(first) || !OPENING.includes(last)) return text;
+  return text
+    .replace(/[([{«]|([)\]}»])/g, (one, closing) =>
+      closing ? OPENING.charAt(CLOSING.indexOf(one)) : CLOSING.charAt(OPENING.indexOf(one)),
+    )
+    .replace(/ ([)\]}»])(?=[\p{L}\p{N}])/gu, "$1 ");
+}
+
 /** The way back from UAX 9's display order. The line has the direction of most of its words. */
 function readLine(line: readonly Glyph[]): string {
   const runs = runsOf(line);
@@ -111,7 +126,7 @@ function readLine(line: readonly Glyph[]): string {
     parts.push(group.map((run) => run.letter).join(""));
     at += count;
   }
-  return parts.join("");
+  return isFromRight ? turnBrackets(parts.join("")) : parts.join("");
 }
 
 /**
@@ -137,7 +152,8 @@ export function readLines(glyphs: readonly Glyph[]): string {
       const isMixed = line.some(({ letter }) => directionOf(letter) === "left-to-right");
       const swapped = isArabic(line) ? swapMarks(line) : line;
       if (isArabic(line) && isMixed) return readLine(swapped);
-      return swapped.map(({ letter }) => letter).join("");
+      const text = swapped.map(({ letter }) => letter).join("");
+      return isArabic(line) ? turnBrackets(text) : text;
     })
     .join("\n");
 }
