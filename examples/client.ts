@@ -64,7 +64,9 @@ export function clientOf(url: string) {
       const isJson = response.headers.get("content-type")?.startsWith("application/json");
       const body = (isJson ? JSON.parse(bytes.toString("utf8")) : {}) as Body;
       const said = typeof title === "string" ? title : title(body);
-      print(`${response.status} ${method.padEnd(6)} ${path.padEnd(34)} ${said}`);
+      print(
+        `${response.status} ${method.padEnd(6)} ${decodeURIComponent(path).padEnd(34)} ${said}`,
+      );
       return { body, bytes, headers: response.headers };
     } catch (error) {
       const what = typeof title === "string" ? ` (${title})` : "";
