@@ -92,6 +92,7 @@ const ARROWS: Record<string, string[]> = {
     "data/password-resets",
     "data/sessions",
   ],
+  "worker/": ["log", "worker/"],
   "cli/commands": [
     "parts",
     "config",
@@ -109,7 +110,7 @@ const ARROWS: Record<string, string[]> = {
 };
 
 /** What is run. */
-const PROGRAMS = ["main.ts", "cli/cli.ts", "cli/healthcheck.ts"];
+const PROGRAMS = ["main.ts", "cli/cli.ts", "cli/healthcheck.ts", "worker/engine.ts"];
 
 /** The implementations of a port, by the beginning of their files' names: none knows another. */
 const FAMILIES = [
@@ -131,9 +132,13 @@ const OWNERS: Record<string, RegExp> = {
   "@azure/storage-blob": /^storage\/azure-/,
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
+  "@hyzyla/pdfium": /^worker\/pdf/,
+  "image-size": /^worker\/images/,
   valibot: /^(config|config-variables|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
+/** Optional packages, which the engine process alone loads. */
+const ENGINES = ["@hyzyla/pdfium", "image-size"];
 
 const stem = (file: string) => file.replace(/\.ts$/, "");
 
@@ -217,10 +222,11 @@ test("a driver is imported by its adapter alone, and loaded only when it is aske
         if (found.from === file && !found.isDynamic && !found.isType) reached.add(found.to);
       }
     }
+    const kept = program === "worker/engine.ts" ? DRIVERS : [...DRIVERS, ...ENGINES];
     assert.deepEqual(
-      DRIVERS.filter((driver) => reached.has(driver)),
+      kept.filter((driver) => reached.has(driver)),
       [],
-      `${program} loads drivers at once`,
+      `${program} loads drivers or engines at once`,
     );
   }
 });
@@ -251,6 +257,7 @@ test("the dependencies at run time are the six that were agreed, pinned, and all
   for (const [name, version] of Object.entries(dependencies))
     assert.match(version, /^\d+\.\d+\.\d+$/, name);
   const used = new Set(packages.filter(({ isType }) => !isType).map(({ to }) => to));
+  for (const engine of ENGINES) assert.ok(used.delete(engine), `${engine} is in use`);
   // The one package of development that source code may use, where the compiled description of the API is missing.
   const development = packages.filter(({ to }) => to === "yaml");
   assert.ok(
