@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { gunzipSync } from "node:zlib";
+import { loadOcr } from "../../src/worker/ocr.ts";
 import { type BenchPage, drawPages } from "./ocr-pages.ts";
 
 /**
@@ -15,23 +16,25 @@ import { type BenchPage, drawPages } from "./ocr-pages.ts";
  */
 interface Way {
   name: string;
+  /** As the worker reads, whatever it does. */
+  worker?: true;
   data?: "4.0.0" | "4.0.0_best_int";
   /** One reading for each; the one that the engine trusts most counts. */
   languages?: string[];
-  parameters?: Record<string, string>;
+  /** Tesseract's number of it; 3 finds columns and blocks by itself. */
+  pageSegmentation?: string;
   /** Of the drawing; 1 is 300 dpi. */
   scale?: number;
   /** Tesseract's threshold method, by which the page is made black and white before it is read. */
   binarise?: "0" | "2";
-  /** Reads an Arabic page again without English where all Latin words are doubtful. */
-  again?: true;
 }
 
 const WAYS: Way[] = [
-  { name: "once" },
-  { name: "chosen", again: true },
+  { name: "the worker's way", worker: true },
+  { name: "eng+ara" },
+  { name: "ara+eng", languages: ["ara+eng"] },
   { name: "data 4.0.0", data: "4.0.0" },
-  { name: "one block (psm 6)", parameters: { tessedit_pageseg_mode: "6" } },
+  { name: "one block (psm 6)", pageSegmentation: "6" },
   { name: "200 dpi", scale: 2 / 3 },
   { name: "450 dpi", scale: 1.5 },
   { name: "binarised, Otsu", binarise: "0" },
@@ -42,7 +45,6 @@ const WAYS: Way[] = [
 interface Reading {
   text: string;
   confidence: number;
-  words: { text: string; confidence: number }[];
 }
 
 interface Tesseract {
@@ -51,7 +53,6 @@ interface Tesseract {
   SetImageFile(orientation: number, angle: number): number;
   Recognize(monitor: null): number;
   GetUTF8Text(): string;
-  GetTSVText(page: number): string;
   MeanTextConf(): number;
   WriteImage(kind: number, path: string): void;
 }
@@ -88,22 +89,7 @@ function read(core: Core, engine: Tesseract, picture: Uint8Array): Reading {
   core.FS.writeFile("/input", picture);
   if (engine.SetImageFile(1, 0) !== 0) throw new Error("Tesseract can't read the picture");
   if (engine.Recognize(null) !== 0) throw new Error("Tesseract failed");
-  const rows = engine.GetTSVText(0).split("\n");
-  const WORD = "5";
-  const words = rows
-    .map((row) => row.split("\t"))
-    .filter(([level]) => level === WORD)
-    .map((columns) => ({ text: columns[11] ?? "", confidence: Number(columns[10]) }));
-  return { text: engine.GetUTF8Text(), confidence: engine.MeanTextConf(), words };
-}
-
-/** Real Latin words get 85 and more, Arabic ones that were taken for Latin less. */
-const SURE = 85;
-
-function hasDoubtfulLatin({ text, words }: Reading): boolean {
-  const latin = words.filter((word) => /\p{Script=Latin}/u.test(word.text));
-  const isArabic = /\p{Script=Arabic}/u.test(text);
-  return isArabic && latin.length > 0 && latin.every((word) => word.confidence < SURE);
+  return { text: engine.GetUTF8Text(), confidence: engine.MeanTextConf() };
 }
 
 /** The text on one line, without the marks of direction that the engine adds. */
@@ -155,32 +141,46 @@ interface Result extends Omit<BenchPage, "picture"> {
   seconds: number;
 }
 
-async function measure(way: Way, pages: BenchPage[]): Promise<Result[]> {
+type Read = (picture: Buffer) => Reading;
+
+async function workersWay(): Promise<Read> {
+  const recognize = await loadOcr();
+  return (picture) => {
+    const reading = recognize(picture, { orientation: 1, dotsPerInch: 0 });
+    if (reading === undefined) throw new Error("Tesseract can't read the picture");
+    return reading;
+  };
+}
+
+async function prepare(way: Way): Promise<Read> {
   const core = await loadCore(way.data ?? "4.0.0_best_int");
   const open = (languages: string) => {
     const engine = new core.TessBaseAPI();
     if (engine.Init(null, languages, 1) !== 0) throw new Error("Tesseract can't start");
-    const parameters = { tessedit_pageseg_mode: "3", ...way.parameters };
-    for (const [name, value] of Object.entries(parameters)) engine.SetVariable(name, value);
+    engine.SetVariable("tessedit_pageseg_mode", way.pageSegmentation ?? "3");
     return engine;
   };
-  const engines = (way.languages ?? ["ara+eng"]).map(open);
-  const arabic = open("ara");
-  const [first = arabic] = engines;
+  const engines = (way.languages ?? ["eng+ara"]).map(open);
+  const [first] = engines;
 
+  return (picture) => {
+    const input = way.binarise && first ? binarised(core, first, picture, way.binarise) : picture;
+    const readings = engines.map((engine) => read(core, engine, input));
+    return readings.reduce((best, next) => (next.confidence > best.confidence ? next : best));
+  };
+}
+
+async function measure(way: Way, pages: BenchPage[]): Promise<Result[]> {
+  const readPage = await (way.worker ? workersWay() : prepare(way));
   return pages.map(({ picture, ...page }) => {
     const started = process.cpuUsage();
-    const input = way.binarise ? binarised(core, first, picture, way.binarise) : picture;
-    let reading = engines
-      .map((engine) => read(core, engine, input))
-      .reduce((best, other) => (other.confidence > best.confidence ? other : best));
-    if (way.again && hasDoubtfulLatin(reading)) reading = read(core, arabic, input);
+    const { text } = readPage(picture);
     const { user, system } = process.cpuUsage(started);
     const rate = (form: typeof plain) =>
-      distance(form(page.text), form(reading.text)) / form(page.text).length;
+      distance(form(page.text), form(text)) / form(page.text).length;
     const rates = { folded: rate(folded), exact: rate(plain) };
-    const words = missedWords(page.text, reading.text);
-    return { ...page, got: reading.text, ...rates, words, seconds: (user + system) / 1e6 };
+    const words = missedWords(page.text, text);
+    return { ...page, got: text, ...rates, words, seconds: (user + system) / 1e6 };
   });
 }
 
