@@ -7,7 +7,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json openapi.yaml ./
 COPY src ./src
-# The engines of the OCR worker stay (76 MB; `--omit=optional` leaves them out). valibot names the
+# The engines of the OCR worker stay (73 MB; `--omit=optional` leaves them out). valibot names the
 # TypeScript compiler as an optional peer, which nothing here loads.
 RUN npm run build && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/typescript node_modules/@typescript
 

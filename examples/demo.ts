@@ -34,7 +34,7 @@ interface Account {
 /** The embedded broker brings a worker where the engines are installed. */
 function hasWorker(): boolean {
   try {
-    createRequire(SERVER).resolve("tesseract.js");
+    createRequire(SERVER).resolve("tesseract.js-core");
     return ["", "embedded"].includes(process.env.MESSAGE_BROKER_URL ?? "");
   } catch {
     return false;
