@@ -1,4 +1,4 @@
-import type { Database, Params, Queryable } from "../data/database.ts";
+import type { Database, Queryable } from "../data/database.ts";
 import type { ExtractedText, SearchTerm } from "./content-store.ts";
 import { fold } from "./fold.ts";
 
@@ -14,6 +14,12 @@ const NOBODY = 0;
 const ROWID = "@owner_id * 4294967296 + @doc_id";
 const FIRST_ROWID = "@owner_id * 4294967296";
 const LAST_ROWID = "@owner_id * 4294967296 + 4294967295";
+
+/**
+ * A word of each of an owner's entries, which no folded text has. Without it the engine, which
+ * tells a range's end by a hit only, would look for one among everybody's entries.
+ */
+const ownerWord = (ownerId: number) => `\ue000${ownerId}`;
 
 const MATCHES =
   "SELECT rowid & 4294967295 AS doc_id FROM Extracted_Text_Index WHERE Extracted_Text_Index MATCH";
@@ -65,7 +71,12 @@ export class TextIndex {
     await tx.run(
       `INSERT INTO Extracted_Text_Index (rowid, filename, folded)
        VALUES (${ROWID}, @filename, @folded)`,
-      { doc_id, owner_id, filename: fold(text.filename), folded: fold(text.extracted_text) },
+      {
+        doc_id,
+        owner_id,
+        filename: ownerWord(owner_id) + fold(text.filename),
+        folded: fold(text.extracted_text),
+      },
     );
   }
 
@@ -96,10 +107,13 @@ export class TextIndex {
     terms: readonly SearchTerm[],
     ownerId: number | undefined,
   ): Promise<{ docIds: number[]; isExact: boolean }> {
-    const params: Params = { query: matchOf(terms) };
+    const query = matchOf(terms);
     const row = await (ownerId === undefined
-      ? this.#database.first<{ doc_ids: string }>(FIND_ALL, params)
-      : this.#database.first<{ doc_ids: string }>(FIND_OWN, { ...params, owner_id: ownerId }));
+      ? this.#database.first<{ doc_ids: string }>(FIND_ALL, { query })
+      : this.#database.first<{ doc_ids: string }>(FIND_OWN, {
+          query: `"${ownerWord(ownerId)}" AND ${query}`,
+          owner_id: ownerId,
+        }));
     const docIds: number[] = JSON.parse(row?.doc_ids ?? "[]");
     const isExact = docIds.length <= MAX_HITS;
     return { docIds: docIds.slice(0, MAX_HITS).sort((a, b) => b - a), isExact };

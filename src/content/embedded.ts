@@ -11,7 +11,7 @@ import { snippetOf } from "./snippet.ts";
 type Row = Omit<ExtractedText, "ocr" | "classification"> & { ocr: string; classification: string };
 
 /** So many of the newest hits are ranked, by so many UTF-16 units of each; the others follow. */
-const RANKED_HITS = 200;
+const RANKED_HITS = 100;
 const RANKED_LENGTH = 20_000;
 /** Of a text, for its snippet. */
 const SHOWN_LENGTH = 200_000;
@@ -84,7 +84,7 @@ export class EmbeddedContentStore implements ContentStore {
     });
   }
 
-  /** Lists the newest 10,000. Ranks the newest 200 of these, the others follow by their age. */
+  /** Lists the newest 10,000. Ranks the newest 100 of these, the others follow by their age. */
   async search(
     terms: readonly SearchTerm[],
     ownerId: number | undefined,

@@ -37,10 +37,12 @@ const MARKS =
 const DIGIT = /^[\u0660-\u0669\u06f0-\u06f9]$/;
 
 const SPACE = 32;
-/** In a page: more than one unit, which stand in `longer`. */
+/** In `TABLE`, units to which nothing folds: look into `longer`; not looked at yet. */
 const LONGER = 0xffff;
-/** What each code point folds to (0: nothing), 256 a page, made when a text first needs it. */
-const pages: Uint16Array[] = [];
+const UNKNOWN = 0xfffe;
+/** What each code unit folds to, 0 for nothing, learned when a text first has it. */
+const TABLE = new Uint16Array(0x10000).fill(UNKNOWN);
+/** By code point, what is more than one unit before or after. */
 const longer = new Map<number, string>();
 
 /**
@@ -62,17 +64,14 @@ export function fold(text: string, offsets?: number[]): string {
   };
   add(SPACE, 0);
   for (let at = 0; at < text.length; at++) {
-    let code = text.charCodeAt(at);
-    const from = at;
-    if ((code & 0xf800) === 0xd800) {
-      code = text.codePointAt(at) as number;
-      if (code > 0xffff) at++;
-    }
-    const unit = (pages[code >> 8] ?? makePage(code >> 8))[code & 0xff] as number;
+    const code = text.charCodeAt(at);
+    const unit = TABLE[code] === UNKNOWN ? learn(code) : (TABLE[code] as number);
     if (unit === LONGER) {
-      for (const part of (longer.get(code) ?? "").split(""))
-        add(part.charCodeAt(0), part === " " ? at + 1 : from);
-    } else if (unit !== 0) add(unit, from);
+      const character = text.codePointAt(at) as number;
+      const next = character > 0xffff ? at + 2 : at + 1;
+      for (const part of learnLonger(character)) add(part.charCodeAt(0), part === " " ? next : at);
+      at = next - 1;
+    } else if (unit !== 0) add(unit, at);
   }
   add(SPACE, text.length);
   return Buffer.from(units.buffer, 0, length * 2).toString("utf16le");
@@ -89,16 +88,19 @@ export function wordsOf(folded: string): string[] {
   return folded.split(" ").filter((word) => word !== "");
 }
 
-function makePage(page: number): Uint16Array {
-  const units = new Uint16Array(256);
-  for (let low = 0; low < 256; low++) {
-    const code = page * 256 + low;
-    const folded = foldCharacter(String.fromCodePoint(code));
-    units[low] = folded.length > 1 ? LONGER : folded.charCodeAt(0);
-    if (folded.length > 1) longer.set(code, folded);
-  }
-  pages[page] = units;
-  return units;
+function learn(code: number): number {
+  const isSurrogate = (code & 0xf800) === 0xd800;
+  const folded = isSurrogate ? "" : foldCharacter(String.fromCharCode(code));
+  const unit = isSurrogate || folded.length > 1 ? LONGER : folded.charCodeAt(0);
+  TABLE[code] = unit;
+  return TABLE[code];
+}
+
+/** UTF-16 units. */
+function learnLonger(character: number): string[] {
+  const folded = longer.get(character) ?? foldCharacter(String.fromCodePoint(character));
+  longer.set(character, folded);
+  return folded.split("");
 }
 
 function foldCharacter(character: string): string {

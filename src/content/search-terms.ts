@@ -2,8 +2,10 @@ import type { SearchTerm } from "./content-store.ts";
 import { fold, wordsOf } from "./fold.ts";
 
 /** More are not looked at. */
-const MAX_TERMS = 20;
-const MAX_WORDS = 20;
+const MAX_TERMS = 12;
+const MAX_WORDS = 12;
+/** Further ones are whole words: for a prefix an engine reads every word that it begins. */
+const MAX_PREFIXES = 2;
 
 /** As keyboards and word processors write them, in both scripts. */
 const QUOTES = /[“”„«»]/g;
@@ -18,12 +20,14 @@ const PREFIX = /[\p{L}\p{N}\p{M}]{2}\*+$/u;
 export function parseSearch(q: string): SearchTerm[] {
   const terms: SearchTerm[] = [];
   let isInside = false;
+  let prefixes = 0;
   for (const part of q.replace(QUOTES, '"').split('"')) {
     const runs = isInside ? [part.trim()] : part.split(/\s+/);
     isInside = !isInside;
     for (const run of runs) {
       const words = wordsOf(fold(run)).slice(0, MAX_WORDS);
-      if (words.length > 0) terms.push({ words, isPrefix: PREFIX.test(run) });
+      const isPrefix = PREFIX.test(run) && ++prefixes <= MAX_PREFIXES;
+      if (words.length > 0) terms.push({ words, isPrefix });
     }
   }
   return terms.slice(0, MAX_TERMS);
