@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { dirname, extname } from "node:path";
+import { dirname, extname, join } from "node:path";
 import type { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { ENGINES, locate } from "./engines.ts";
+import { engineFolders } from "./engines.ts";
 import type { Order, Report } from "./messages.ts";
 
 /** How much of what the engine process wrote in its death goes into the error, in characters. */
@@ -31,9 +31,8 @@ const THREADS = ["--allow-worker", "--disable-warning=PERM0006"];
 
 /** No file but the programs, no child process, no add-on, nothing of the environment. */
 function spawnEngine(): ChildProcess {
-  const packages = ENGINES.map((name) => fileURLToPath(locate(name)));
-  const folders = new Set(packages.map((file) => `${file.split("node_modules")[0]}node_modules/`));
-  const reads = [`${dirname(PROGRAM)}/`, ...folders].map((folder) => `--allow-fs-read=${folder}*`);
+  const folders = [dirname(PROGRAM), ...engineFolders()];
+  const reads = folders.map((folder) => `--allow-fs-read=${join(folder, "*")}`);
   return fork(PROGRAM, [], {
     cwd: dirname(PROGRAM),
     env: {},

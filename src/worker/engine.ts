@@ -1,6 +1,6 @@
 /**
- * The engine process: bytes in, text out. It has no environment, no network code, no database and no
- * secret, reads no file but its programs, writes none, and lives no longer than its parent.
+ * The engine process: bytes in, text out. It has no environment, no database and no secret, reads
+ * no file but its programs, writes none, calls no network, and lives no longer than its parent.
  */
 import { Worker } from "node:worker_threads";
 import type { Extracted, Order, Page, Report } from "./messages.ts";

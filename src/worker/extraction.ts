@@ -89,7 +89,7 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
       read = await readWith(current, source, limits, onPage);
     } catch (error) {
       await end(error);
-      options.log.warn("The engine process was ended", { error });
+      if (!signal.aborted) options.log.warn("The engine process was ended", { error });
       throw error;
     } finally {
       signal.removeEventListener("abort", stop);

@@ -18,6 +18,8 @@ interface Tesseract {
   /** 0 is success. */
   Recognize(monitor: null): number;
   GetUTF8Text(): string;
+  /** A line of twelve columns a word, and others. */
+  GetTSVText(page: number): string;
   MeanTextConf(): number;
   Clear(): void;
 }
@@ -28,7 +30,43 @@ export type Recognize = (
   options: { orientation: number; dotsPerInch: number },
 ) => Page | undefined;
 
+const AUTOMATIC_LAYOUT = "3";
 const LANGUAGES = ["ara", "eng"];
+
+/**
+ * Most English words have a confidence of 92 to 96 of 100. Arabic that was read as English, or as
+ * digits, has less: "المحترم" as "prs" 66, "الأول" as "Jol" 87, "فائق" as "36" 76.
+ */
+const SURE = 90;
+
+/**
+ * Whether a page of Arabic without English should be read as such: some of its words may be Arabic
+ * misread, or it has columns, which the engine orders by its first language.
+ */
+function isArabicAlone(words: readonly Word[]): boolean {
+  const isArabic = ({ text }: Word) => /\p{Script=Arabic}/u.test(text);
+  const foreign = words.filter((word) => !isArabic(word) && /[\p{L}\p{N}]/u.test(word.text));
+  if (!words.some(isArabic)) return false;
+  if (foreign.some(({ sure, text }) => sure >= SURE && /\p{L}/u.test(text))) return false;
+  return (
+    foreign.some(({ sure }) => sure < SURE) || new Set(words.map((word) => word.block)).size > 1
+  );
+}
+
+interface Word {
+  text: string;
+  block: string;
+  /** From 0 to 100. */
+  sure: number;
+}
+
+/** The words of Tesseract's table: level 5 of page, block, paragraph, line and word. */
+function listWords(table: string): Word[] {
+  const rows = table.split("\n").map((line) => line.split("\t"));
+  return rows
+    .filter(([level]) => level === "5")
+    .map((row) => ({ text: row[11] ?? "", block: row[2] ?? "", sure: Number(row[10]) }));
+}
 
 /** Loads Tesseract, compiled to WebAssembly, with Arabic and English. Takes a second. */
 export async function loadOcr(): Promise<Recognize> {
@@ -43,17 +81,28 @@ export async function loadOcr(): Promise<Recognize> {
     const file = `@tesseract.js-data/${language}/4.0.0_best_int/${language}.traineddata.gz`;
     core.FS.writeFile(`${language}.traineddata`, gunzipSync(readFileSync(require.resolve(file))));
   }
-  const tesseract = new core.TessBaseAPI();
-  if (tesseract.Init(null, LANGUAGES.join("+"), 1) !== 0) throw new Error("Tesseract can't start");
-  tesseract.SetVariable("tessedit_pageseg_mode", "3");
+  function start(languages: string): Tesseract {
+    const tesseract = new core.TessBaseAPI();
+    if (tesseract.Init(null, languages, 1) !== 0) throw new Error("Tesseract can't start");
+    tesseract.SetVariable("tessedit_pageseg_mode", AUTOMATIC_LAYOUT);
+    return tesseract;
+  }
+  // English first: read as Arabic, its digits are lost ("4471" as "1").
+  const both = start("eng+ara");
+  const arabic = start("ara");
+
+  function read(tesseract: Tesseract, orientation: number, dotsPerInch: number): boolean {
+    tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
+    return tesseract.SetImageFile(orientation, 0) === 0 && tesseract.Recognize(null) === 0;
+  }
 
   return (image, { orientation, dotsPerInch }) => {
     core.FS.writeFile("/input", image);
-    tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
-    if (tesseract.SetImageFile(orientation, 0) !== 0) return undefined;
-    if (tesseract.Recognize(null) !== 0) return undefined;
-    const page = { text: tesseract.GetUTF8Text(), confidence: tesseract.MeanTextConf() / 100 };
-    tesseract.Clear();
+    if (!read(both, orientation, dotsPerInch)) return undefined;
+    const isAlone = isArabicAlone(listWords(both.GetTSVText(0)));
+    const chosen = isAlone && read(arabic, orientation, dotsPerInch) ? arabic : both;
+    const page = { text: chosen.GetUTF8Text(), confidence: chosen.MeanTextConf() / 100 };
+    for (const tesseract of [both, arabic]) tesseract.Clear();
     return page;
   };
 }

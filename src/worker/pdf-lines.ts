@@ -23,6 +23,7 @@ function directionOf(letter: string): Direction {
   return /\p{L}/u.test(letter) ? "left-to-right" : "neutral";
 }
 
+const isArabic = (line: readonly Glyph[]) => line.some(({ letter }) => RIGHT_TO_LEFT.test(letter));
 const isSpace = (run: Run | undefined) => run !== undefined && run.letter.trim() === "";
 const isNumber = (run: Run | undefined) => run !== undefined && !/\p{L}/u.test(run.letter);
 
@@ -94,23 +95,38 @@ function countForeign(runs: readonly Run[], start: number, foreign: Direction): 
   return end - start;
 }
 
+const OPENING = "([{«";
+const CLOSING = ")]}»";
+
+/** Many programs write brackets as they look in a line from the right: turned round. */
+function turnBrackets(text: string): string {
+  const brackets = text.match(/[()[\]{}«»]/g) ?? [];
+  const [first = "", last = ""] = [brackets[0], brackets.at(-1)];
+  if (!first || !CLOSING.includes(first) || !OPENING.includes(last)) return text;
+  return text
+    .replace(/[([{«]|([)\]}»])/g, (one, closing) =>
+      closing ? OPENING.charAt(CLOSING.indexOf(one)) : CLOSING.charAt(OPENING.indexOf(one)),
+    )
+    .replace(/ ([)\]}»])(?=[\p{L}\p{N}])/gu, "$1 ");
+}
+
 /** The way back from UAX 9's display order. The line has the direction of most of its words. */
 function readLine(line: readonly Glyph[]): string {
   const runs = runsOf(line);
   const words = (direction: Direction) =>
     runs.filter((run) => run.direction === direction && !isNumber(run)).length;
-  const isArabic = words("right-to-left") >= words("left-to-right");
-  const foreign = isArabic ? "left-to-right" : "right-to-left";
-  const place = (run: Run) => (isArabic ? -1 : 1) * (run.left + run.right);
+  const isFromRight = words("right-to-left") >= words("left-to-right");
+  const foreign = isFromRight ? "left-to-right" : "right-to-left";
+  const place = (run: Run) => (isFromRight ? -1 : 1) * (run.left + run.right);
   runs.sort((a, b) => place(a) - place(b));
   const parts: string[] = [];
   for (let at = 0; at < runs.length; ) {
     const count = runs[at]?.direction === foreign ? countForeign(runs, at, foreign) : 1;
     const group = runs.slice(at, at + count).reverse();
-    parts.push(...group.map((run) => run.letter));
+    parts.push(group.map((run) => run.letter).join(""));
     at += count;
   }
-  return parts.join("");
+  return isFromRight ? turnBrackets(parts.join("")) : parts.join("");
 }
 
 /**
@@ -125,19 +141,19 @@ export function readLines(glyphs: readonly Glyph[]): string {
   }
   const whole: Glyph[][] = [];
   for (const line of lines) {
-    const before = whole.at(-1);
-    const hasArabic = [...(before ?? []), ...line].some(({ letter }) => RIGHT_TO_LEFT.test(letter));
-    if (before?.length && line.length && hasArabic && isOneLine(before, line)) before.push(...line);
-    else whole.push(line);
+    const before = whole.at(-1) ?? [];
+    const hasArabic = isArabic(before) || isArabic(line);
+    if (hasArabic && before.length > 0 && line.length > 0 && isOneLine(before, line)) {
+      for (const glyph of line) before.push(glyph);
+    } else whole.push(line);
   }
   return whole
     .map((line) => {
-      const isForeign = line.some(({ letter }) => directionOf(letter) === "left-to-right");
-      const isArabic = line.some(({ letter }) => RIGHT_TO_LEFT.test(letter));
-      const swapped = isArabic ? swapMarks(line) : line;
-      return isArabic && isForeign
-        ? readLine(swapped)
-        : swapped.map(({ letter }) => letter).join("");
+      const isMixed = line.some(({ letter }) => directionOf(letter) === "left-to-right");
+      const swapped = isArabic(line) ? swapMarks(line) : line;
+      if (isArabic(line) && isMixed) return readLine(swapped);
+      const text = swapped.map(({ letter }) => letter).join("");
+      return isArabic(line) ? turnBrackets(text) : text;
     })
     .join("\n");
 }

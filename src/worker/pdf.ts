@@ -124,7 +124,9 @@ function readText(pdfium: Pdfium, page: number): string {
     const count = pdfium._FPDFText_CountChars(layer);
     const address = allocate(pdfium, 4 * Float64Array.BYTES_PER_ELEMENT);
     for (let at = 0; at < count; at += 1) {
-      const letter = String.fromCodePoint(pdfium._FPDFText_GetUnicode(layer, at));
+      const code = pdfium._FPDFText_GetUnicode(layer, at);
+      // A font's table may hold any number.
+      const letter = code >= 0 && code <= 0x10ffff ? String.fromCodePoint(code) : "";
       pdfium._FPDFText_GetCharBox(layer, at, address, address + 8, address + 16, address + 24);
       const [left = 0, right = 0, bottom = 0, top = 0] = new Float64Array(
         pdfium.HEAPU8.buffer,

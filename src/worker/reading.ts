@@ -73,7 +73,7 @@ function openImage(kind: Kind, bytes: Buffer, { recognize }: Engines, limits: Li
       const page = recognize(bytes, { orientation, dotsPerInch: 0 });
       if (!page) {
         throw new Unreadable(
-          `${name} is damaged, or packed in a way that isn't read (a TIFF by other than LZW or fax). ` +
+          `${name} is damaged, or packed in a way that isn't read (TIFF: other than LZW or fax). ` +
             "Save it as a PNG and send that.",
         );
       }

@@ -24,15 +24,15 @@ export function languageOf(text: string): Extracted["language"] {
 }
 
 /**
- * The text as a person would have typed it: no shapes of Arabic letters instead of letters, no marks
- * that only steer its display, no control characters, and no more than one empty line in a row.
+ * The text as a person would have typed it: letters instead of shapes of Arabic letters, no marks
+ * that only steer its display, no control characters, no more than one empty line in a row.
  */
 export function tidy(text: string): string {
   return text
     .toWellFormed()
     .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
     .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
-    .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\ufeff]--[\t\n]]/gv, "")
+    .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
     .replace(/[ \t\u00a0]+$/gm, "")
     .replace(/\n{3,}/g, "\n\n")
     .replace(/^\n+|\s+$/g, "");

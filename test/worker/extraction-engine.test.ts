@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
@@ -120,7 +120,26 @@ test("no more of a document is fetched than the engine takes", async (context) =
   assert.equal(fetched, 501);
 });
 
-test("the engine process has no environment, reads no other file, and ends with its parent", async (context) => {
+test("the engine process reads and writes no file of others, and starts no process", async (context) => {
+  const reader = createReader(context);
+  await assertReads(reader);
+  const [engine] = reader.processes;
+  assert.ok(engine);
+  const flags = engine.spawnargs.slice(1, -1);
+  const foreign = fileURLToPath(new URL("../../package.json", import.meta.url));
+  const attempts = [
+    `fs.readFileSync(${JSON.stringify(foreign)})`,
+    `fs.writeFileSync(${JSON.stringify(engine.spawnargs.at(-1))} + ".new", "")`,
+    'child_process.execSync("true")',
+  ];
+  for (const attempt of attempts) {
+    const { stderr, status } = spawnSync(process.execPath, [...flags, "-e", attempt], { env: {} });
+    assert.match(stderr.toString(), /ERR_ACCESS_DENIED/, attempt);
+    assert.equal(status, 1);
+  }
+});
+
+test("the engine process has no environment, and ends with its parent in the midst of a page", async (context) => {
   const program = fileURLToPath(new URL("./abandon.ts", import.meta.url));
   const child: ChildProcess = spawn(process.execPath, ["--import", "tsx", program], {
     stdio: ["pipe", "pipe", "inherit"],

@@ -18,6 +18,7 @@ test("the samples become text", async (context) => {
   const pages: string[] = [];
   const report = await read(sample("report.pdf"), (done, total) => pages.push(`${done}/${total}`));
   assertHas(report.text, ["QMR-2026-0317", "north pump was replaced", "تقرير الصيانة الفصلي"]);
+  assertHas(report.text, ["المرجع: QMR-2026-0317. أُعدّ هذا التقرير لأرشيف المرافق."]);
   assertHas(report.text, ["وتمت صيانة الضاغطين واستبدال المضخة الشمالية\nبعد عطل في المحمل."]);
   assert.deepEqual([report.pageCount, report.confidence, report.language], [2, 1, "en"]);
   assert.deepEqual(pages, ["0/2", "1/2", "2/2"]);
@@ -28,11 +29,13 @@ test("the samples become text", async (context) => {
   assert.deepEqual([invoice.pageCount, invoice.language], [1, "en"]);
 
   const letter = await read(sample("letter-scan.png"));
-  assertHas(letter.text, ["رجو حفظ هذه الوثيقة في ملف العقود", "وتفضلوا بقبول"]);
+  // The engine takes نرجو for ترجو and فائق for فاثق.
+  const words = ["المحترم", "رجو حفظ هذه الوثيقة في ملف العقود", "وتفضلوا بقبول فا", "ق الاحترام"];
+  assertHas(letter.text, words);
   assert.equal(letter.language, "ar");
 
   const scanned = await read(sample("scanned.pdf"));
-  assertHas(scanned.text, ["INVOICE 4471", "Total due: 425.40", "رجو حفظ هذه الوثيقة"]);
+  assertHas(scanned.text, ["INVOICE 4471", "Total due: 425.40", ...words]);
   assert.ok(scanned.text.indexOf("INVOICE") < scanned.text.indexOf("الوثيقة"));
   assert.deepEqual([scanned.pageCount, scanned.language], [2, "ar"]);
   assert.equal(processes.length, 1, "one process reads them all");

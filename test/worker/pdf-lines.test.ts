@@ -46,6 +46,14 @@ test("a mark follows its letter where one glyph is both", () => {
   assert.equal(readLines(glyphs), "عدّه");
 });
 
+test("brackets that are turned round are turned back", () => {
+  assert.equal(readLines(rtl("شركة )النور( و]الأمل[", 200)), "شركة (النور) و[الأمل]");
+  assert.equal(readLines(rtl("شركة (النور) 1)", 200)), "شركة (النور) 1)");
+  const mixed = [...rtl("شركة )", 200), ...ltr("Nile", 150), ...rtl("( و", 150)];
+  assert.equal(readLines(mixed), "شركة (Nile) و");
+  assert.equal(readLines(ltr("a) b (c", 0)), "a) b (c");
+});
+
 test("columns, lines below and lines without Arabic are left as they come", () => {
   const columns = [...rtl("أول", 300), BREAK, ...rtl("ثان", 200)];
   assert.equal(readLines(columns), "أول\nثان");
