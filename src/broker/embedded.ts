@@ -30,6 +30,8 @@ const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
 )`;
 /** For a table of before they were counted. */
 const FAILURES = "ALTER TABLE Broker_Messages ADD COLUMN failures INT NOT NULL DEFAULT 0";
+const INDEX = `CREATE INDEX IF NOT EXISTS Broker_Messages_by_time
+  ON Broker_Messages (queue, visible_at)`;
 
 interface LeasedRow extends Message {
   row: number;
@@ -76,6 +78,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     await this.#database.transaction(async (tx) => {
       await tx.run(TABLE);
       if (!(await tx.columns("Broker_Messages")).has("failures")) await tx.run(FAILURES);
+      await tx.run(INDEX);
     });
   }
 
@@ -93,13 +96,17 @@ export class EmbeddedBroker implements ConsumingBroker {
     }
   }
 
-  /** Leases the oldest visible message. */
+  /**
+   * Leases the message that is visible for longest: one that comes again waits behind those that
+   * waited meanwhile, or each consumer that dies would have the same one.
+   */
   #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
     const now = new Date();
     return this.#database.first<LeasedRow>(
       `UPDATE Broker_Messages SET lease = @lease, visible_at = @until, deliveries = deliveries + 1
-       WHERE broker_message_id = (SELECT MIN(broker_message_id) FROM Broker_Messages
-         WHERE queue = @queue AND visible_at <= @now)
+       WHERE broker_message_id = (SELECT broker_message_id FROM Broker_Messages
+         WHERE queue = @queue AND visible_at <= @now
+         ORDER BY visible_at, broker_message_id LIMIT 1)
        RETURNING broker_message_id AS row, message_id AS id, body, deliveries, failures`,
       { queue, lease, now, until: new Date(now.getTime() + LEASE_MS) },
     );

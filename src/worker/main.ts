@@ -3,7 +3,7 @@ import type { ConsumingBroker } from "../broker/broker.ts";
 import type { Config } from "../config.ts";
 import { createBlobFinder } from "../domain/blobs.ts";
 import type { Logger } from "../log.ts";
-import { createClosers, openParts } from "../parts.ts";
+import { createClosers, type OnStop, openParts } from "../parts.ts";
 import {
   EX_CONFIG,
   EX_UNAVAILABLE,
@@ -19,11 +19,7 @@ import { createJob } from "./job.ts";
 const PREFETCH = 1;
 
 /** Takes the messages of the OCR queue until the parts are closed. */
-async function work(
-  config: Config,
-  log: Logger,
-  onStop: ReturnType<typeof createClosers>["onStop"],
-): Promise<void> {
+async function work(config: Config, log: Logger, onStop: OnStop): Promise<void> {
   const parts = await openParts(config, log, onStop);
   const extractor = createExtractor({ log });
   onStop("engines", () => extractor.close());
@@ -55,6 +51,7 @@ const { onStop, close } = createClosers(log);
 const stop = stopOnSignals(log, close);
 // Beside a server: it ends with its server, however that ends.
 process.on("disconnect", () => stop("disconnect"));
+if (process.connected === false) stop("disconnect");
 if (config.MESSAGE_BROKER_URL.kind === "service-bus")
   refuse(EX_CONFIG, "the worker takes messages from RabbitMQ or the embedded queue only.");
 if (!enginesInstalled())

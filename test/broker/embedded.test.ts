@@ -122,6 +122,28 @@ describe("embedded broker", () => {
     ]);
   });
 
+  test("a message that comes again waits behind those that waited meanwhile", async () => {
+    const broker = new EmbeddedBroker({ database, log: silent });
+    for (const body of ["first", "second", "third"]) await broker.publish(QUEUE, message(body));
+    const seen: string[] = [];
+    const consumer = await broker.consume(
+      QUEUE,
+      async ({ body, deliveries }) => {
+        seen.push(body);
+        // What the end of a lease does to it.
+        if (deliveries === 1 && body === "first")
+          await database.run(
+            "UPDATE Broker_Messages SET visible_at = @now, lease = NULL WHERE body = 'first'",
+            { now: new Date() },
+          );
+      },
+      { prefetch: 1 },
+    );
+    await until(() => seen.length === 4, "four deliveries");
+    await consumer.cancel();
+    assert.deepEqual(seen, ["first", "second", "third", "first"]);
+  });
+
   test("faults of the database are survived, and nothing is confirmed that is not stored", async () => {
     let isBroken = true;
     const fault = () => Promise.reject(unavailable("The database"));

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { connect } from "amqplib";
@@ -76,6 +77,18 @@ test("a server that is killed leaves no worker behind", async (t) => {
   server.kill("SIGKILL");
   await within(server.exit, LIMIT, "The server did not end");
   await until(() => !lives(pid), "the worker to end");
+});
+
+test("a server that is killed while its worker starts leaves none behind either", async (t) => {
+  const server = spawnServer(await temporaryFolder(t), { ...ENV, EMBEDDED_WORKER: "yes" });
+  t.after(() => server.kill("SIGKILL"));
+  assert.ok(server.stdout && server.stderr);
+  server.stderr.resume();
+  await once(createInterface({ input: server.stdout }), "line");
+  // The worker has the same standard output, which closes when both have ended.
+  const closed = once(server, "close");
+  server.kill("SIGKILL");
+  await within(closed, LIMIT, "The worker did not end");
 });
 
 test("a worker told to end while it reads does so in two seconds, and the next one goes on", async (t) => {
