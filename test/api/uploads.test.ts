@@ -808,6 +808,8 @@ function messages({ testAlone }: Suite): void {
         start_time: detail.uploaded_at,
         end_time: null,
         error_message: null,
+        pages_done: null,
+        pages_total: null,
       });
       assert.deepEqual(detail.stages, [stage("OCR"), stage("Classification")]);
       await app.app.database.run(

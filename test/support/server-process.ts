@@ -15,6 +15,7 @@ const SOURCE = join(ROOT, "src", "main.ts");
 export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
+  readonly folder: string;
   readonly lines: LogLine[];
   /** All that it wrote to standard error so far. */
   complaints(): string;
@@ -60,6 +61,7 @@ export function spawnServer(
       HOST: "127.0.0.1",
       PORT: "0",
       DATA_DIR: folder,
+      EMBEDDED_WORKER: "no",
       ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
@@ -101,6 +103,7 @@ export async function startServer(
   return {
     url,
     pid: child.pid,
+    folder,
     lines,
     complaints: () => complaints,
     kill: (signal) => void child.kill(signal),
