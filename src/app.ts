@@ -6,15 +6,20 @@ import { openTrail } from "./domain/audit-trail.ts";
 import { type Core, createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
-import { createDeletions } from "./domain/deletions.ts";
+import { createDeletions, type Deletions, type Stores } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
 import { createFreeSpace } from "./domain/free-space.ts";
+import { indexTexts } from "./domain/indexing.ts";
 import { createLogin } from "./domain/login.ts";
+import { createOcrQueue, type OcrQueue } from "./domain/ocr-queue.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
+import { createReprocess } from "./domain/reprocessing.ts";
+import { createSearch } from "./domain/search.ts";
 import { createSessions } from "./domain/sessions.ts";
-import { createUploads } from "./domain/uploads.ts";
+import { createStatusWatch } from "./domain/status-watch.ts";
+import { createUploads, type Uploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
@@ -27,12 +32,14 @@ import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
 import { createLogRoutes } from "./routes/logs.ts";
 import { createPathRoutes } from "./routes/paths.ts";
+import { createProcessingRoutes } from "./routes/processing.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { createClosers, type OnStop } from "./stopping.ts";
+import { startWorkerBeside, type WorkerBeside } from "./worker/beside.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -68,7 +75,10 @@ export async function startApp(
   const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
     const parts = await openParts(config, log, onStop, substitutes.databaseFile);
+    let worker: WorkerBeside | undefined;
+    if (config.EMBEDDED_WORKER) onStop("worker", async () => worker?.stop());
     const url = await serve(config, log, parts, onStop, substitutes);
+    if (config.EMBEDDED_WORKER) worker = startWorkerBeside({ log });
     return { url, ...parts, stop };
   } catch (error) {
     await stop();
@@ -95,28 +105,27 @@ async function serve(
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
-  const findBlob = createBlobFinder(storage);
-  const deletions = createDeletions({ database, storage, content, findBlob, log, now });
+  const stores = { storage, content, findBlob: createBlobFinder(storage), log };
+  const deletions = createDeletions({ ...stores, database, now });
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
   const space = createFreeSpace(config.MIN_FREE_MB * 1024 * 1024);
-  const uploads = createUploads({
-    ...core,
-    storage,
-    deletions,
-    space,
+  const queue = createOcrQueue({
     backend: config.PROCESSING_BACKEND,
-    queueName: config.OCR_QUEUE_NAME,
-    onQueued: () => dispatcher.notify(),
+    name: config.OCR_QUEUE_NAME,
+    notify: () => dispatcher.notify(),
   });
+  const uploads = createUploads({ ...core, storage, deletions, space, queue });
   for (const [name, interval, chores] of [
     ["leases of uploads", OFTEN, uploads.renew],
     ["leases of files", OFTEN, async () => storage.renew?.()],
     ["deletions", OFTEN, deletions.carryOutDue],
     ["accounts", MINUTE, () => sweepAccounts(parts, now())],
+    ["texts", MINUTE, (stopping: AbortSignal) => indexTexts(parts, stopping)],
   ] as const)
     onStop(name, startChores(chores, log, interval).stop);
+  const { watch, ...documents } = documentRoutes(config, core, stores, deletions, uploads, queue);
 
   const handlers = {
     health: createHealthRoutes({
@@ -133,12 +142,7 @@ async function serve(
       perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
     users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
-    documents: createDocumentRoutes({
-      database,
-      documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
-      uploads,
-      maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
-    }),
+    ...documents,
     paths: createPathRoutes({ database, paths: createPaths(core) }),
     logs: createLogRoutes({ database }),
   };
@@ -153,6 +157,8 @@ async function serve(
   });
   const url = addressOf(await server.listen(config.PORT, config.HOST));
   onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000), "server");
+  // Whoever it lets wait is answered at once.
+  onStop("status watch", () => watch.stop(), "server");
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, ...Object.fromEntries(described) });
   return url;
@@ -168,6 +174,27 @@ function openSessions(core: Core, config: Config) {
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
+}
+
+function documentRoutes(
+  config: Config,
+  core: Core,
+  stores: Stores,
+  deletions: Deletions,
+  uploads: Uploads,
+  queue: OcrQueue,
+) {
+  const { storage, content, log } = stores;
+  const documents = createDocuments({ ...core, ...stores, deletions });
+  const maxUploadBytes = config.MAX_UPLOAD_SIZE_MB * 1024 * 1024;
+  const watch = createStatusWatch({ ...core, log });
+  const reprocess = createReprocess({ ...core, storage, documents, queue });
+  const search = createSearch({ ...core, content });
+  return {
+    watch,
+    documents: createDocumentRoutes({ ...core, documents, uploads, maxUploadBytes }),
+    processing: createProcessingRoutes({ documents, watch, reprocess, search }),
+  };
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */

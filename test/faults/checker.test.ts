@@ -19,6 +19,7 @@ test("the checker finds each kind of damage, and nothing where there is none", a
   const client = await createClient(rig, "c1", seeded(1));
   for (let count = 0; count < 8; count++) await OPERATIONS.upload.act(rig, client);
   await OPERATIONS.rename.act(rig, client);
+  await OPERATIONS["password change"].act(rig, client);
   await OPERATIONS.delete.act(rig, client);
   assert.deepEqual(await rig.findings(), []);
   await rig.kill("SIGTERM");

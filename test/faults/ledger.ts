@@ -28,6 +28,8 @@ export interface Account {
   registered: Outcome;
   /** What the password may be: one, or two after a change without an answer. */
   passwords: Set<string>;
+  /** Whether a change was ever asked for. */
+  hasChanged: boolean;
 }
 
 /** What clients asked for and were told; all that the checker knows of what should be there. */

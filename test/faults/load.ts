@@ -44,6 +44,7 @@ function newAccount(rig: Rig, name: string): Account {
     email: `${name}@example.com`,
     registered: "unknown",
     passwords: new Set([`Passw0rd! of ${name}`]),
+    hasChanged: false,
   };
   rig.ledger.accounts.push(account);
   return account;
@@ -172,6 +173,7 @@ const changePassword: Act = async (rig, client) => {
   const [current_password = ""] = account.passwords;
   const new_password = `Passw0rd! number ${random.between(0, 2 ** 30)}`;
   account.passwords.add(new_password);
+  account.hasChanged = true;
   const json = { current_password, new_password };
   const answer = await ask(rig, "POST", "/users/me/password", client.token, { json });
   if (isGood(rig, answer, "password change", 204)) account.passwords = new Set([new_password]);
