@@ -1,7 +1,7 @@
 /**
- * The long form of the fault tests (`npm run test:faults`): 500 kills on embedded parts, 100 on
- * Azurite and RabbitMQ, every point of every operation on both, and then all that `npm test` runs.
- * FAULTS_SEED and FAULTS_KILLS may be given.
+ * The long form of the fault tests (`npm run test:faults`): what `npm test` runs of them, lines and
+ * clients that fail, 500 kills on embedded parts, 100 beside a second server and 100 on Azurite and
+ * RabbitMQ, and there a kill at each step. FAULTS_SEED and FAULTS_KILLS may be given.
  */
 import assert from "node:assert/strict";
 import { after, type TestContext, test } from "node:test";
