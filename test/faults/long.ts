@@ -4,7 +4,7 @@
  * RabbitMQ, and there a kill at each step. FAULTS_SEED and FAULTS_KILLS may be given.
  */
 import assert from "node:assert/strict";
-import { after, type TestContext, test } from "node:test";
+import { after, before, describe, type TestContext, test } from "node:test";
 import { killUnderLoad } from "./kills.ts";
 import { embedded, openRemote, type Parts } from "./parts.ts";
 import { killAtEachPoint, tell } from "./points-run.ts";
@@ -15,20 +15,6 @@ process.env.FAULTS_SEED = String(seed);
 process.env.FAULTS_KILLS ??= "500";
 const remoteKills = Math.ceil(Number(process.env.FAULTS_KILLS) / 5);
 
-const remote = openRemote();
-after(async () => {
-  const parts = await remote;
-  if ("close" in parts) await parts.close();
-});
-
-const onRemote = (title: string, work: (t: TestContext, parts: Parts) => Promise<void>) =>
-  test(title, async (t) => {
-    t.diagnostic(`FAULTS_SEED=${seed}`);
-    const parts = await remote;
-    if ("skip" in parts) return t.skip(parts.skip);
-    await work(t, parts);
-  });
-
 for (const name of ["checker.test", "points.test", "table.test", "stop.test", "disk.test"])
   await import(`./${name}.ts`);
 for (const name of ["dependencies", "clients", "kills.test"]) await import(`./${name}.ts`);
@@ -37,17 +23,32 @@ test(`${remoteKills} kills beside a second server on the same data`, async (t) =
   t.diagnostic(await killUnderLoad(embedded, { kills: remoteKills, seed, isShared: true }));
 });
 
-onRemote(`${remoteKills} kills on Azurite and RabbitMQ`, async (t, parts) => {
-  t.diagnostic(await killUnderLoad(parts, { kills: remoteKills, seed }));
-});
+describe("on Azurite and RabbitMQ", () => {
+  let parts: Parts | { skip: string };
+  before(async () => {
+    parts = await openRemote();
+  });
+  after(() => ("close" in parts ? parts.close() : undefined));
 
-for (const where of ["disk", "storage", "broker"] as const) {
-  onRemote(
-    `a kill before each step of an upload and a deletion, seen from the ${where}`,
-    async (t, parts) => {
-      const places = await killAtEachPoint(parts, ["upload", "delete"], where, seed);
-      t.diagnostic(tell(places));
-      assert.ok(places.get("upload")?.length);
-    },
-  );
-}
+  const onRemote = (title: string, work: (t: TestContext, parts: Parts) => Promise<void>) =>
+    test(title, async (t) => {
+      t.diagnostic(`FAULTS_SEED=${seed}`);
+      if ("skip" in parts) return t.skip(parts.skip);
+      await work(t, parts);
+    });
+
+  onRemote(`${remoteKills} kills on Azurite and RabbitMQ`, async (t, parts) => {
+    t.diagnostic(await killUnderLoad(parts, { kills: remoteKills, seed }));
+  });
+
+  for (const where of ["disk", "storage", "broker"] as const) {
+    onRemote(
+      `a kill before each step of an upload and a deletion, seen from the ${where}`,
+      async (t, parts) => {
+        const places = await killAtEachPoint(parts, ["upload", "delete"], where, seed);
+        t.diagnostic(tell(places));
+        assert.ok(places.get("upload")?.length);
+      },
+    );
+  }
+});

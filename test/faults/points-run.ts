@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { until } from "../support/wait.ts";
 import type { FaultProxy } from "./fault-proxy.ts";
@@ -76,10 +78,25 @@ async function killAtPoints(
 }
 
 async function run(rig: Rig, client: Client, operation: Operation): Promise<void> {
+  const { server } = rig;
+  const sent = newestMessage(rig);
   await operation.act(rig, client).catch((error: unknown) => {
     if (!(error instanceof NoAnswer)) throw error;
   });
+  // What a dead server claimed before waits longer.
+  await until(() => rig.server !== server || newestMessage(rig) <= sent, "the message to be sent");
   if (rig.server) await Promise.race([rig.server.exit, sleep(AFTERMATH)]);
+}
+
+/** The number of the newest row in the outbox; none is used twice. */
+function newestMessage({ folder }: Rig): number {
+  const database = new DatabaseSync(join(folder, "nassaq.db"), { readOnly: true });
+  try {
+    const row = database.prepare("SELECT MAX(outbox_id) AS newest FROM Outbox").get();
+    return Number(row?.newest ?? 0);
+  } finally {
+    database.close();
+  }
 }
 
 /** The effect before which the server killed itself. */

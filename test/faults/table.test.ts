@@ -31,11 +31,16 @@ const LATE_ROWS: typeof ROWS = [
 describe("each fault of the table in behaviour.md", { concurrency: 2 }, async () => {
   const inTurn = { concurrency: 1 };
   describe("on embedded parts", inTurn, () => onParts(async () => embedded));
-  const remote = openRemote();
-  describe("on Azurite and RabbitMQ", inTurn, () => onParts(() => remote));
+  let remote: ReturnType<typeof openRemote> | undefined;
+  describe("on Azurite and RabbitMQ", inTurn, () =>
+    onParts(() => {
+      remote = openRemote();
+      return remote;
+    }),
+  );
   after(async () => {
     const parts = await remote;
-    if ("close" in parts) await parts.close();
+    if (parts && "close" in parts) await parts.close();
   });
 });
 
