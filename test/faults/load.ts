@@ -83,10 +83,15 @@ type Act = (rig: Rig, client: Client) => Promise<void>;
 
 const MEGABYTE = 1024 * 1024;
 
-const upload: Act = async (rig, client) => {
-  const { random, token, userId, tree } = client;
+const upload: Act = (rig, client) => {
+  const { random } = client;
   const large = random.next() < 0.06;
   const size = large ? random.between(MEGABYTE, 4 * MEGABYTE) : random.between(1, 60_000);
+  return uploadOf(rig, client, size);
+};
+
+async function uploadOf(rig: Rig, client: Client, size: number): Promise<void> {
+  const { random, token, userId, tree } = client;
   const data = random.bytes(size);
   const noted = rig.ledger.begin(rig.ledger.newName(), data, userId);
   const top = await topOf(rig, client);
@@ -100,7 +105,7 @@ const upload: Act = async (rig, client) => {
   noted.stored = answer.status === 503 ? "unknown" : "no";
   if (!isGood(rig, answer, "upload", 201)) return;
   Object.assign(noted, { stored: "yes", docId: answer.body.doc_id, url: answer.body.path });
-};
+}
 
 const download: Act = async (rig, { random, token, userId }) => {
   const mine = rig.ledger.present(userId);
@@ -199,7 +204,8 @@ async function haveDocument(rig: Rig, client: Client): Promise<void> {
 }
 
 export const OPERATIONS = {
-  upload: { act: upload },
+  // In one piece: each time the same number of effects.
+  upload: { act: (rig, client) => uploadOf(rig, client, 1_000) },
   delete: { prepare: haveDocument, act: remove },
   rename: { act: rename },
   "password change": {
