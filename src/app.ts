@@ -1,5 +1,5 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
-import type { Config } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
 import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
@@ -19,6 +19,8 @@ import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
+import { createMetrics } from "./metrics/metrics.ts";
+import { serveMetrics } from "./metrics/server.ts";
 import { auditSecrets, jwtSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
@@ -96,12 +98,7 @@ async function serve(
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
   const core = { database, authority: createAuthority(database), audit: trail.audit, now };
-  const [secret, ...previous] = jwtSecrets(config);
-  const sessions = createSessions(core, {
-    jwt: createJwt({ secret, previous }),
-    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
-    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
-  });
+  const sessions = createSessions(core, sessionOptions(config));
   const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
@@ -117,6 +114,17 @@ async function serve(
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
 
+  const uploads = createUploads({
+    ...core,
+    storage,
+    deletions,
+    backend: config.PROCESSING_BACKEND,
+    queueName: config.OCR_QUEUE_NAME,
+    onQueued: () => dispatcher.notify(),
+  });
+  const { traffic } = uploads;
+  const metrics = await startMetrics(config, { ...core, broker, traffic, passwords }, onStop);
+
   const handlers = {
     health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
     auth: createAuthRoutes({
@@ -131,14 +139,7 @@ async function serve(
     documents: createDocumentRoutes({
       database,
       documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
-      uploads: createUploads({
-        ...core,
-        storage,
-        deletions,
-        backend: config.PROCESSING_BACKEND,
-        queueName: config.OCR_QUEUE_NAME,
-        onQueued: () => dispatcher.notify(),
-      }),
+      uploads,
       maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     }),
     paths: createPathRoutes({ database, paths: createPaths(core) }),
@@ -149,6 +150,7 @@ async function serve(
     routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
     authorize: createGuard(core, sessions),
     log,
+    onAnswered: metrics?.onAnswered,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
@@ -157,8 +159,33 @@ async function serve(
   onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
-  log.info("ready", { address: url, ...Object.fromEntries(described) });
+  log.info("ready", { address: url, metrics: metrics?.address, ...Object.fromEntries(described) });
   return url;
+}
+
+function sessionOptions(config: Config) {
+  const [secret, ...previous] = jwtSecrets(config);
+  return {
+    jwt: createJwt({ secret, previous }),
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
+  };
+}
+
+/** Nothing is counted and no port opened unless METRICS_PORT is set. */
+async function startMetrics(
+  { METRICS_PORT: port, METRICS_HOST: host }: Config,
+  sources: Parameters<typeof createMetrics>[0],
+  onStop: OnStop,
+) {
+  if (port === undefined) return undefined;
+  const metrics = createMetrics(sources);
+  onStop("metrics", async () => void metrics.close());
+  const server = await serveMetrics(metrics.scrape, port, host).catch((error) => {
+    throw new ConfigError(`METRICS_PORT: can't listen on ${host} port ${port} (${error.code}).`);
+  });
+  onStop("metrics server", () => server.close());
+  return { onAnswered: metrics.onAnswered, address: server.address };
 }
 
 /** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */

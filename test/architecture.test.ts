@@ -79,11 +79,13 @@ const ARROWS: Record<string, string[]> = {
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
   parts: ["config", "log", "data/", "storage/", "broker/", "content/", "security/secret-file"],
+  "metrics/": ["errors", "metrics/", "broker/broker", "data/database", "data/outbox"],
   app: [
     "config",
     "parts",
     "errors",
     "log",
+    "metrics/",
     "http/",
     "routes/",
     "domain/",

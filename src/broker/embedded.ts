@@ -65,6 +65,11 @@ export class EmbeddedBroker implements ConsumingBroker {
     return consumer;
   }
 
+  depths(): Promise<{ queue: string; messages: number }[]> {
+    const sql = "SELECT queue, COUNT(*) AS messages FROM Broker_Messages GROUP BY queue";
+    return this.#database.all(sql);
+  }
+
   /** Makes the table where it is missing. */
   async ping(): Promise<void> {
     await this.#database.run(TABLE);

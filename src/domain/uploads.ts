@@ -51,7 +51,11 @@ export type Uploads = ReturnType<typeof createUploads>;
 /** Receives files. What does not become a document leaves nothing behind. */
 export function createUploads(parts: Parts) {
   const { database, authority, storage, deletions, onQueued, now } = parts;
+  const traffic = { running: 0, bytes: 0 };
   return {
+    /** Files that are being received, and the bytes of all received so far. */
+    traffic,
+
     /**
      * Streams a file into the storage. When the canonical path is known already, a missing path
      * (404) and a taken name (409) are told before a byte is stored.
@@ -71,18 +75,22 @@ export function createUploads(parts: Parts) {
         for await (const chunk of file.stream) {
           hash.update(chunk);
           size += chunk.length;
+          traffic.bytes += chunk.length;
           yield chunk;
         }
       }
       const stream = Readable.from(metered(), { objectMode: false });
       // `upload` rejects with what failed.
       stream.on("error", () => {});
+      traffic.running += 1;
       try {
         const url = await storage.upload(stream, deletion.blobKey, { contentType });
         return { filename, contentType, url, size, sha256: hash.digest("hex"), deletion };
       } catch (error) {
         await deletions.carryOut(deletion);
         throw storageFailed(error);
+      } finally {
+        traffic.running -= 1;
       }
     },
 
