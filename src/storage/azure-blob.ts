@@ -4,7 +4,7 @@ import { buffer } from "node:stream/consumers";
 import { BlobServiceClient, type BlockBlobClient, type ContainerClient } from "@azure/storage-blob";
 import type { Logger } from "../log.ts";
 import { call, guarded } from "./azure-call.ts";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
 import { consume } from "./streaming.ts";
 
@@ -103,12 +103,14 @@ export class AzureBlobStorage implements Storage {
     return { size, contentType, lastModified, etag };
   }
 
-  async list(prefix: string): Promise<string[]> {
+  list(prefix: string): Promise<string[]> {
+    return sorted(this.keys(prefix));
+  }
+
+  async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isKey(`${start}x`)) return [];
-    const keys: string[] = [];
-    for await (const name of this.#names(start)) if (isKey(name)) keys.push(name);
-    return keys.sort();
+    if (!isKey(`${start}x`)) return;
+    for await (const name of this.#names(start)) if (isKey(name)) yield name;
   }
 
   async find(query: string, prefix: string): Promise<string[]> {

@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { toKey, toPath } from "./local-names.ts";
 import {
   BlobExists,
@@ -103,16 +103,18 @@ export class LocalFolderStorage implements Storage {
     return { size, contentType: undefined, lastModified: mtime, etag };
   }
 
-  async list(prefix: string): Promise<string[]> {
+  list(prefix: string): Promise<string[]> {
+    return sorted(this.keys(prefix));
+  }
+
+  async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isKey(`${start}x`)) return [];
+    if (!isKey(`${start}x`)) return;
     const folder = start.slice(0, Math.max(0, start.lastIndexOf("/")));
-    const keys: string[] = [];
     for await (const path of walk(join(this.#folder, toPath(folder)))) {
       const key = toKey(relative(this.#folder, path));
-      if (key?.startsWith(start)) keys.push(key);
+      if (key?.startsWith(start)) yield key;
     }
-    return keys.sort();
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
@@ -184,8 +186,8 @@ async function syncFolder(folder: string): Promise<void> {
 
 /** Paths of all files below `folder`. */
 async function* walk(folder: string): AsyncGenerator<string> {
-  const entries = await fs.readdir(folder, { withFileTypes: true }).catch(ignoreAbsent);
-  for (const entry of entries ?? []) {
+  const entries = await fs.opendir(folder, { bufferSize: 256 }).catch(ignoreAbsent);
+  for await (const entry of entries ?? []) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) yield* walk(path);
     else if (entry.isFile()) yield path;
