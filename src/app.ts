@@ -1,7 +1,5 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import { type Config, ConfigError } from "./config.ts";
-import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
-import { deleteExpiredSessions } from "./data/sessions.ts";
 import { openTrail } from "./domain/audit-trail.ts";
 import { createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
@@ -13,6 +11,7 @@ import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
 import { createSessions } from "./domain/sessions.ts";
+import { sweepAccounts, sweepBlobs } from "./domain/sweep.ts";
 import { createUploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
@@ -75,7 +74,7 @@ export async function startApp(
     }
   };
   try {
-    const parts = await openParts(config, log, onStop, substitutes.databaseFile);
+    const parts = await openParts(config, log, onStop, substitutes);
     const url = await serve(config, log, parts, onStop, substitutes);
     return { url, ...parts, stop };
   } catch (error) {
@@ -103,13 +102,15 @@ async function serve(
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
-  const findBlob = createBlobFinder(storage);
-  const deletions = createDeletions({ database, storage, content, findBlob, log, now });
+  const stores = { ...core, storage, content, findBlob: createBlobFinder(storage), log };
+  const deletions = createDeletions(stores);
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
-    await sweepAccounts(parts, now());
+    await sweepAccounts(core);
   }, log);
   onStop("chores", () => chores.stop());
+  const sweep = startChores((stopping) => sweepBlobs(stores, stopping), log, DAY);
+  onStop("sweep", () => sweep.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
@@ -138,7 +139,7 @@ async function serve(
     users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
     documents: createDocumentRoutes({
       database,
-      documents: createDocuments({ ...core, storage, content, findBlob, deletions, log }),
+      documents: createDocuments({ ...stores, deletions }),
       uploads,
       maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
     }),
@@ -186,12 +187,6 @@ async function startMetrics(
   });
   onStop("metrics server", () => server.close());
   return { onAnswered: metrics.onAnswered, address: server.address };
-}
-
-/** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts({ database }: Parts, now: Date) {
-  await deleteExpiredPasswordResets(database, now);
-  await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
 }
 
 /** A generated password is told here, once, and never in the log. */

@@ -104,8 +104,18 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
   ],
+  "cli/sweep": ["cli/commands", "domain/", "data/"],
+  "cli/check-integrity": ["cli/commands", "domain/integrity"],
   "cli/verify-audit": ["cli/commands", "parts", "domain/audit-verify"],
-  "cli/cli": ["cli/commands", "cli/verify-audit", "config", "errors", "data/database"],
+  "cli/cli": [
+    "cli/commands",
+    "cli/sweep",
+    "cli/check-integrity",
+    "cli/verify-audit",
+    "config",
+    "errors",
+    "data/database",
+  ],
   "cli/healthcheck": [],
   main: ["app", "config", "log", "data/database"],
 };
@@ -293,6 +303,8 @@ test("a change of a caller begins by reading their authority", () => {
     "domain/audit-keys.ts updateWrappedKey",
     "domain/deletions.ts removeDeletion",
     "domain/sessions.ts swapTokens",
+    "domain/sweep.ts deleteExpiredPasswordResets",
+    "domain/sweep.ts deleteExpiredSessions",
     "domain/uploads.ts insertDeletion",
   ]);
 });

@@ -42,8 +42,12 @@ export class MongoContentStore implements ContentStore {
   #index: Promise<void> | undefined;
   #closed = false;
 
-  /** `url` is a secret. Throws when it is malformed, without repeating it. */
-  constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
+  /**
+   * `url` is a secret. Throws when it is malformed, without repeating it. With `readOnly` no index
+   * is made.
+   */
+  constructor(options: { url: string; database: string; log: Logger; readOnly?: boolean }) {
+    const { url, database, log, readOnly = false } = options;
     try {
       this.#client = new MongoClient(url, {
         serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
@@ -59,6 +63,7 @@ export class MongoContentStore implements ContentStore {
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<ExtractedText>("ocr_results");
     this.#log = log;
+    if (readOnly) this.#index = Promise.resolve();
     this.description = `MongoDB (${this.#client.options.hosts.join(", ")})`;
   }
 

@@ -4,10 +4,14 @@ import type { Logger } from "../log.ts";
 const INTERVAL = 60_000;
 const SOON = 1000;
 
-/** Runs `chores` in the background, now and every minute, one round at a time. Logs what fails. */
+/**
+ * Runs `chores` in the background, now and every `interval` milliseconds, one round at a time. Logs
+ * what fails.
+ */
 export function startChores(
   chores: (stopping: AbortSignal) => Promise<void>,
   log: Logger,
+  interval = INTERVAL,
 ): { soon(): void; stop(): Promise<void> } {
   const stopping = new AbortController();
   let round: Promise<void> | undefined;
@@ -19,7 +23,7 @@ export function startChores(
         round = undefined;
       });
   };
-  const timer = setInterval(start, INTERVAL).unref();
+  const timer = setInterval(start, interval).unref();
   start();
   return {
     /** Asks for a round that begins within a second, or when the one under way then has ended. */

@@ -98,7 +98,7 @@ async function getVisible(q: Queryable, user: User, docId: number): Promise<Docu
 }
 
 /** The blob at its key, or where a worker moved it. `BlobNotFound` unless its bytes are proven. */
-async function locate({ content, findBlob }: Stores, document: Document) {
+export async function locate({ content, findBlob }: Stores, document: Document) {
   const key = blobKeyOf(document);
   const blob = await findBlob(key);
   if (blob && (isOwnKey(key) || (await isOf(document, blob)))) return { key, blob };
