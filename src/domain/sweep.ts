@@ -8,9 +8,8 @@ import type { Stores } from "./deletions.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
-/** Before a server's first sweep, and between two looks of any. */
-const FIRST_PAUSE = 10 * 60 * 1000;
-const PAUSE = 1000;
+/** Before a server's sweep, and between two looks. */
+const PAUSES = { first: 10 * 60 * 1000, next: 1000 };
 
 type Parts = Stores & Pick<Core, "database" | "now">;
 
@@ -62,12 +61,16 @@ export async function look({ database, findBlob, now }: Parts, keys: string[], a
  * A server's own sweep, which takes its time. It removes nothing while more blobs are strays than
  * not: then this may not be the database of this storage.
  */
-export async function sweepBlobs(parts: Parts, stopping: AbortSignal): Promise<void> {
+export async function sweepBlobs(
+  parts: Parts,
+  stopping: AbortSignal,
+  pauses = PAUSES,
+): Promise<void> {
   const { storage, log } = parts;
   const pause = (milliseconds: number) =>
     sleep(milliseconds, undefined, { signal: stopping, ref: false }).catch(() => {});
   let surplus = 0;
-  await pause(FIRST_PAUSE);
+  await pause(pauses.first);
   for await (const { named, strays } of findStrays(parts)) {
     if (stopping.aborted) return;
     surplus += named - strays.length;
@@ -79,6 +82,6 @@ export async function sweepBlobs(parts: Parts, stopping: AbortSignal): Promise<v
       await storage.delete(key);
       log.info("a blob without a document was removed", { blob_key: key });
     }
-    await pause(PAUSE);
+    await pause(pauses.next);
   }
 }
