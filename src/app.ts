@@ -6,6 +6,7 @@ import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
 import { createDeletions } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
+import { indexTexts } from "./domain/indexing.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
@@ -107,6 +108,7 @@ async function serve(
   const chores = startChores(async (stopping) => {
     await deletions.carryOutDue(stopping);
     await sweepAccounts(core);
+    await indexTexts(parts, stopping);
   }, log);
   onStop("chores", () => chores.stop());
   const sweep = startChores((stopping) => sweepBlobs(stores, stopping), log, DAY);

@@ -52,8 +52,7 @@ const ARROWS: Record<string, string[]> = {
   "broker/": ["errors", "log", "broker/"],
   "broker/embedded": ["errors", "log", "broker/broker", "broker/consumer", "data/database"],
   "broker/dispatcher": ["errors", "log", "broker/broker", "data/database", "data/outbox"],
-  "content/": ["errors", "log", "content/"],
-  "content/embedded": ["errors", "log", "content/content-store", "data/database"],
+  "content/": ["errors", "log", "content/", "data/database"],
   "security/": ["errors", "log", "security/"],
   "domain/": [
     "errors",

@@ -184,3 +184,15 @@ export async function deleteDocument(tx: Queryable, docId: number): Promise<bool
   for (const table of tables) await tx.run(`DELETE FROM ${table} WHERE doc_id = @docId`, { docId });
   return (await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId })) === 1;
 }
+
+/** Who uploaded each of the documents that are there, up to a hundred. */
+export async function listOwners(q: Queryable, docIds: number[]): Promise<Map<number, number>> {
+  const params = Object.fromEntries(docIds.map((docId, index) => [`id${index}`, docId]));
+  const names = Object.keys(params).map((name) => `@${name}`);
+  const rows = await q.all<{ docId: number; ownerId: number }>(
+    `SELECT doc_id AS docId, uploaded_by_user_id AS ownerId FROM Documents
+     WHERE doc_id IN (${names.join(", ")})`,
+    params,
+  );
+  return new Map(rows.map((row) => [row.docId, row.ownerId]));
+}

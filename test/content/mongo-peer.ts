@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { BSON } from "mongodb";
+import { matches, sorted, textScore } from "./mongo-query.ts";
 
 type Doc = Record<string, unknown>;
 
@@ -128,12 +129,26 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
   if (failure >= 0) return peer.failures.splice(failure, 1)[0]?.reply ?? "silence";
   const key = `${command.$db}.${target}`;
   const stored = peer.collections.get(key) ?? [];
+  const textIndex = peer.indexes.get(key)?.find((index) => "textIndexVersion" in index);
   const find = (filter: Doc, sort: Doc = {}) => {
-    if (Object.keys(filter).join() !== "doc_id")
-      throw new Error("only filters on doc_id are known here");
-    const matches = stored.filter((bytes) => BSON.deserialize(bytes).doc_id === filter.doc_id);
-    return sort._id === -1 ? matches.reverse() : matches;
+    const text = filter.$text as Doc | undefined;
+    const found = stored.filter((bytes) => matches(BSON.deserialize(bytes), filter));
+    const byDoc = new Map(found.map((bytes) => [BSON.deserialize(bytes) as Doc, bytes]));
+    return sorted([...byDoc.keys()], sort, text).map((doc) => byDoc.get(doc) as Uint8Array);
   };
+  const replace = (old: Uint8Array | undefined, next: Doc) => {
+    const bytes = BSON.serialize(next);
+    const others = peer.collections.get(key) ?? [];
+    peer.collections.set(
+      key,
+      old ? others.map((other) => (other === old ? bytes : other)) : [...others, bytes],
+    );
+  };
+  const filter = (command.filter ?? (command.pipeline as Doc[] | undefined)?.[0]?.$match) as Doc;
+  if (filter?.$text && !textIndex) {
+    const errmsg = "text index required for $text query";
+    return { ok: 0, code: 27, codeName: "IndexNotFound", errmsg };
+  }
   switch (name) {
     case "hello":
     case "ismaster":
@@ -161,7 +176,8 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
         if (same && same.unique !== index.unique) {
           return { ok: 0, code: 86, codeName: "IndexKeySpecsConflict", errmsg: "same name" };
         }
-        if (!same) known.push(index);
+        const isText = Object.values(index.key as Doc).includes("text");
+        if (!same) known.push({ ...index, ...(isText && { textIndexVersion: 3 }) });
       }
       peer.indexes.set(key, known);
       return { ok: 1 };
@@ -191,21 +207,35 @@ function answer(peer: MongoPeer, command: Doc): Doc | "hang up" | "silence" {
       return { n: documents.length, ok: 1 };
     }
     case "find": {
-      const found = find(command.filter as Doc, command.sort as Doc).map((bytes) =>
-        BSON.deserialize(bytes),
-      );
-      return {
-        cursor: { id: 0n, ns: key, firstBatch: project(found, command.projection as Doc) },
-        ok: 1,
-      };
+      const { skip = 0, limit = 0 } = command as { skip?: number; limit?: number };
+      const found = find(filter, command.sort as Doc)
+        .slice(skip, limit === 0 ? undefined : skip + limit)
+        .map((bytes) => BSON.deserialize(bytes));
+      const firstBatch = project(found, command.projection as Doc, filter.$text as Doc);
+      return { cursor: { id: 0n, ns: key, firstBatch }, ok: 1 };
+    }
+    case "aggregate": {
+      const [, { $limit }, { $group }] = command.pipeline as [Doc, Doc, Doc];
+      if (JSON.stringify($group) !== '{"_id":1,"n":{"$sum":1}}')
+        throw new Error("only the count of documents is known here");
+      const n = Math.min(find(filter).length, $limit as number);
+      return { cursor: { id: 0n, ns: key, firstBatch: n === 0 ? [] : [{ _id: 1, n }] }, ok: 1 };
+    }
+    case "update": {
+      const [{ q, u, multi }] = command.updates as [{ q: Doc; u: Doc; multi?: boolean }];
+      if (Object.keys(u).join() !== "$set") throw new Error("only $set is known here");
+      const changed = find(q).slice(0, multi ? undefined : 1);
+      for (const bytes of changed)
+        replace(bytes, { ...BSON.deserialize(bytes), ...(u.$set as Doc) });
+      return { n: changed.length, nModified: changed.length, ok: 1 };
     }
     case "findAndModify": {
       const [old] = find(command.query as Doc, command.sort as Doc);
       if (old === undefined && command.upsert !== true) return { value: null, ok: 1 };
       const _id = old === undefined ? new BSON.ObjectId() : BSON.deserialize(old)._id;
-      const next = BSON.serialize({ _id, ...(command.update as Doc) });
-      peer.collections.set(key, [...stored.filter((bytes) => bytes !== old), next]);
-      const [value] = project([BSON.deserialize(next)], command.fields as Doc);
+      const next = { _id, ...(command.update as Doc) };
+      replace(old, next);
+      const [value] = project([next], command.fields as Doc);
       return { value: command.new === true ? value : null, ok: 1 };
     }
     case "delete": {
@@ -228,14 +258,17 @@ const LIMITS = {
   maxWriteBatchSize: 100_000,
 };
 
-/** `{ _id: 0 }` takes a field away, `{ _id: 1 }` all others. */
-function project(documents: Doc[], projection: Doc = {}): Doc[] {
-  const keeps = Object.values(projection).includes(1);
-  return documents.map((document) =>
-    Object.fromEntries(
-      Object.entries(document).filter(([name]) =>
-        keeps ? projection[name] === 1 : projection[name] !== 0,
-      ),
-    ),
-  );
+/** `{ _id: 0 }` takes a field away, `{ name: 1 }` or a score all others but `_id`. */
+function project(documents: Doc[], projection: Doc = {}, text: Doc = {}): Doc[] {
+  const values = Object.values(projection);
+  const keeps = values.some((value) => value !== 0);
+  return documents.map((document) => {
+    const fields = Object.entries(document).filter(([name]) =>
+      keeps
+        ? projection[name] === 1 || (name === "_id" && projection._id !== 0)
+        : projection[name] !== 0,
+    );
+    const score = projection.score ? { score: textScore(document, text) } : {};
+    return { ...Object.fromEntries(fields), ...score };
+  });
 }

@@ -11,6 +11,7 @@ import { MongoContentStore } from "../../src/content/mongo.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { createLogger } from "../../src/log.ts";
 import { startMongoPeer } from "../content/mongo-peer.ts";
+import { searchPromises } from "./content-search.ts";
 
 const silent = createLogger({ level: "error", readable: false, write: () => {} });
 
@@ -183,6 +184,20 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
       },
     );
 
+    promise("says whose searches find a text", async (store) => {
+      assert.equal(await store.ownerOf(1), undefined);
+      await store.put(textOf(1));
+      assert.equal(await store.ownerOf(1), undefined);
+      await store.index(1, 7);
+      assert.equal(await store.ownerOf(1), 7);
+      await store.put(textOf(1), 8);
+      assert.equal(await store.ownerOf(1), 8);
+      await store.index(1, undefined);
+      assert.equal(await store.ownerOf(1), undefined);
+    });
+
+    searchPromises(promise, textOf);
+
     promise("closes twice without harm", async (store) => {
       await store.close();
       await store.close();
@@ -194,5 +209,5 @@ contract("embedded", embedded);
 contract("MongoDB driver against the peer of the tests", mongoPeer);
 
 const url = process.env.TEST_MONGO_URL;
-const reason = "its 10 tests were not run: TEST_MONGO_URL names no MongoDB server";
+const reason = "its tests were not run: TEST_MONGO_URL names no MongoDB server";
 contract("MongoDB server", mongoServer(url ?? ""), url ? {} : { skip: reason });

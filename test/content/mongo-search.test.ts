@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { BSON } from "mongodb";
+import type { ExtractedText } from "../../src/content/content-store.ts";
+import { MongoContentStore } from "../../src/content/mongo.ts";
+import { parseSearch } from "../../src/content/search-terms.ts";
+import { AppError } from "../../src/errors.ts";
+import { createLogger } from "../../src/log.ts";
+import { startMongoPeer } from "./mongo-peer.ts";
+
+const COLLECTION = "sdmsdb.ocr_results";
+const OWNER = 3;
+
+const TEXT: ExtractedText = {
+  doc_id: 7,
+  filename: "a.pdf",
+  file_type: "pdf",
+  blob_path: "a/a.pdf",
+  extracted_text: "first words",
+  ocr: {
+    page_count: 1,
+    word_count: 1,
+    avg_confidence: 1,
+    primary_language: "en",
+    elapsed_seconds: 0.25,
+  },
+  classification: null,
+  processed_at: new Date(0),
+};
+
+async function withPeer(t: TestContext) {
+  const peer = await startMongoPeer();
+  t.after(() => peer.stop());
+  const lines: string[] = [];
+  const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
+  const url = `mongodb://127.0.0.1:${peer.port}/?retrywrites=false`;
+  const store = new MongoContentStore({ url, database: "sdmsdb", log });
+  t.after(() => store.close());
+  const found = async (q: string) => {
+    const { hits } = await store.search(parseSearch(q), OWNER, { skip: 0, limit: 10 });
+    return hits.map((hit) => hit.docId);
+  };
+  const documents = () =>
+    (peer.collections.get(COLLECTION) ?? []).map((bytes) => BSON.deserialize(bytes));
+  /** What another worker does: an upsert with `$set`, or an insert. */
+  const write = (changes: Partial<ExtractedText>, way: "set" | "insert") => {
+    const [stored] = documents();
+    const next =
+      way === "set"
+        ? [{ ...stored, ...changes }]
+        : [stored, { ...TEXT, ...changes, _id: newest() }];
+    peer.collections.set(
+      COLLECTION,
+      next.map((doc) => BSON.serialize(doc as BSON.Document)),
+    );
+  };
+  return { peer, store, lines, found, documents, write };
+}
+
+const newest = () => new BSON.ObjectId("f".repeat(24));
+
+test("the fields of a search stand in one sub-document, which get does not show", async (t) => {
+  const { store, documents } = await withPeer(t);
+  await store.put({ ...TEXT, filename: "Résumé.pdf", extracted_text: "مُحاسبة" }, OWNER);
+  assert.deepEqual(documents()[0]?.nassaq, {
+    owner_id: OWNER,
+    folded: " resume pdf \n محاسبه ",
+    processed_at: TEXT.processed_at,
+  });
+  assert.ok(!("nassaq" in ((await store.get(7)) ?? {})));
+});
+
+test("its indexes are one of texts without a language, and two for the texts of others", async (t) => {
+  const { peer, found } = await withPeer(t);
+  await found("words");
+  await found("words");
+  const made = peer.indexes.get(COLLECTION)?.filter(({ name }) => name !== "doc_id_1");
+  assert.deepEqual(
+    made?.map(({ key, default_language, language_override }) => [
+      key,
+      default_language,
+      language_override,
+    ]),
+    [
+      [{ "nassaq.folded": "text" }, "none", "nassaq_language"],
+      [{ "nassaq.owner_id": 1 }, undefined, undefined],
+      [{ processed_at: 1 }, undefined, undefined],
+    ],
+  );
+  assert.equal(peer.commands.filter((name) => name === "createIndexes").length, 2);
+});
+
+for (const way of ["set", "insert"] as const) {
+  test(`a text that another worker replaces (${way}) is found by its new words only, once indexed`, async (t) => {
+    const { store, found, documents, write } = await withPeer(t);
+    await store.put(TEXT, OWNER);
+    assert.deepEqual(await found("first"), [7]);
+    assert.deepEqual(await store.listUnindexed(10), []);
+    write({ extracted_text: "second words", processed_at: new Date() }, way);
+    assert.deepEqual(await found("first"), []);
+    assert.deepEqual(await found("second"), []);
+    assert.deepEqual(await store.listUnindexed(10), [7]);
+    await store.index(7, OWNER);
+    assert.deepEqual(await store.listUnindexed(10), []);
+    assert.deepEqual(await found("first"), []);
+    assert.deepEqual(await found("second"), [7]);
+    assert.deepEqual(await found("fi*"), []);
+    assert.equal(documents().length, way === "set" ? 1 : 2);
+  });
+}
+
+test("a text that is replaced while it is folded stays unindexed", async (t) => {
+  const { peer, store, found, write } = await withPeer(t);
+  await store.put(TEXT);
+  const { push } = peer.commands;
+  peer.commands.push = (...names) => {
+    if (names.includes("update"))
+      write({ extracted_text: "second", processed_at: new Date() }, "set");
+    return push.apply(peer.commands, names);
+  };
+  await store.index(7, OWNER);
+  peer.commands.push = push;
+  assert.deepEqual(await found("first"), []);
+  assert.deepEqual(await store.listUnindexed(10), [7]);
+});
+
+test("a server without a text index says so to who searches, and does all else", async (t) => {
+  for (const code of [115, 67, 72, 2, 13, 59]) {
+    const { peer, store, lines, found } = await withPeer(t);
+    // The first one is the index on doc_id.
+    await store.put(TEXT, OWNER);
+    peer.failures.push({ command: "createIndexes", reply: { ok: 0, code, errmsg: "no text" } });
+    for (const q of ["first", "fi*"])
+      await assert.rejects(
+        found(q),
+        (error) => error instanceof AppError && error.code === "not_implemented",
+      );
+    await store.put({ ...TEXT, doc_id: 8 });
+    assert.deepEqual(await store.listUnindexed(10), []);
+    await store.index(8, OWNER);
+    assert.deepEqual(await store.get(8), { ...TEXT, doc_id: 8 });
+    await store.delete(8);
+    assert.equal(lines.filter((line) => line.includes("no text index")).length, 1);
+  }
+});
+
+test("a server that can't be asked for its index is unavailable, and is asked again", async (t) => {
+  const { peer, store, found } = await withPeer(t);
+  await store.put(TEXT, OWNER);
+  for (const reply of [{ ok: 0, code: 10107, errmsg: "not primary" }, "hang up"] as const) {
+    peer.failures.push({ command: "createIndexes", reply });
+    await assert.rejects(
+      found("first"),
+      (error) => error instanceof AppError && error.code === "unavailable",
+    );
+  }
+  assert.deepEqual(await found("first"), [7]);
+});
