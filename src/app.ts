@@ -1,11 +1,12 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { openTrail } from "./domain/audit-trail.ts";
-import { createAuthority } from "./domain/authority.ts";
+import { type Core, createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
 import { startChores } from "./domain/chores.ts";
-import { createDeletions } from "./domain/deletions.ts";
+import { createDeletions, type Deletions, type Stores } from "./domain/deletions.ts";
 import { createDocuments } from "./domain/documents.ts";
+import { createFreeSpace } from "./domain/free-space.ts";
 import { indexTexts } from "./domain/indexing.ts";
 import { createLogin } from "./domain/login.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
@@ -13,7 +14,7 @@ import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
 import { createSessions } from "./domain/sessions.ts";
 import { sweepAccounts, sweepBlobs } from "./domain/sweep.ts";
-import { createUploads } from "./domain/uploads.ts";
+import { createUploads, type Uploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
@@ -21,7 +22,7 @@ import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
 import { createMetrics } from "./metrics/metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
-import { auditSecrets, jwtSecrets, type OnStop, openParts, type Parts } from "./parts.ts";
+import { auditSecrets, jwtSecrets, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
 import { createDocumentRoutes } from "./routes/documents.ts";
@@ -33,9 +34,13 @@ import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
+import { createClosers, type OnStop } from "./stopping.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
+const MINUTE = 60 * 1000;
+/** Four times in a lease. */
+const OFTEN = 5 * 1000;
 
 /** What tests replace. */
 interface Substitutes {
@@ -49,7 +54,7 @@ interface Substitutes {
 export interface App extends Parts {
   /** `http://host:port`. */
   readonly url: string;
-  /** Lets requests in flight end, up to SHUTDOWN_TIMEOUT, then closes every part. */
+  /** Lets requests in flight end, up to SHUTDOWN_TIMEOUT, and closes every part, a second later. */
   stop(): Promise<void>;
 }
 
@@ -62,18 +67,7 @@ export async function startApp(
   log: Logger,
   substitutes: Substitutes = {},
 ): Promise<App> {
-  const closers: Parameters<OnStop>[] = [];
-  const onStop: OnStop = (part, close) => closers.unshift([part, close]);
-  const stop = async () => {
-    for (const [part, close] of closers.splice(0)) {
-      try {
-        await close();
-        log.debug("closed", { part });
-      } catch (error) {
-        log.error("a part did not close cleanly", { part, error });
-      }
-    }
-  };
+  const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
     const parts = await openParts(config, log, onStop, substitutes);
     const url = await serve(config, log, parts, onStop, substitutes);
@@ -98,38 +92,35 @@ async function serve(
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
   const core = { database, authority: createAuthority(database), audit: trail.audit, now };
-  const sessions = createSessions(core, sessionOptions(config));
+  const sessions = openSessions(core, config);
   const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
   const stores = { ...core, storage, content, findBlob: createBlobFinder(storage), log };
   const deletions = createDeletions(stores);
-  const chores = startChores(async (stopping) => {
-    await deletions.carryOutDue(stopping);
-    await sweepAccounts(core);
-    await indexTexts(parts, stopping);
-  }, log);
-  onStop("chores", () => chores.stop());
-  const sweep = startChores((stopping) => sweepBlobs(stores, stopping), log, DAY);
-  onStop("sweep", () => sweep.stop());
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
-
+  const space = createFreeSpace(config.MIN_FREE_MB * 1024 * 1024);
   const uploads = createUploads({
     ...core,
     storage,
     deletions,
+    space,
     backend: config.PROCESSING_BACKEND,
     queueName: config.OCR_QUEUE_NAME,
     onQueued: () => dispatcher.notify(),
   });
-  const { traffic } = uploads;
-  const metrics = await startMetrics(config, { ...core, broker, traffic, passwords }, onStop);
+  startBackground({ ...stores, deletions, uploads }, onStop);
+  const metrics = await startMetrics(config, { ...core, broker, uploads, passwords }, onStop);
 
   const handlers = {
-    health: createHealthRoutes({ checks: parts, isStopping: (): boolean => server.closing, log }),
+    health: createHealthRoutes({
+      checks: { ...parts, database: space.checked(database), storage: space.checked(storage) },
+      isStopping: (): boolean => server.closing,
+      log,
+    }),
     auth: createAuthRoutes({
       registration,
       login: createLogin(core, passwords, sessions),
@@ -148,9 +139,9 @@ async function serve(
     paths: createPathRoutes({ database, paths: createPaths(core) }),
     logs: createLogRoutes({ database }),
   };
-  const isDev = config.ENVIRONMENT === "dev";
+  const reference = config.ENVIRONMENT === "dev" ? devTable(createReferenceRoutes()) : [];
   const server: HttpServer = new HttpServer({
-    routes: [...table(handlers), ...(isDev ? devTable(createReferenceRoutes()) : [])],
+    routes: [...table(handlers), ...reference],
     authorize: createGuard(core, sessions),
     log,
     onAnswered: metrics?.onAnswered,
@@ -158,21 +149,41 @@ async function serve(
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
   });
-  const { host, port } = await server.listen(config.PORT, config.HOST);
-  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000));
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const url = addressOf(await server.listen(config.PORT, config.HOST));
+  onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000), "server");
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, metrics: metrics?.address, ...Object.fromEntries(described) });
   return url;
 }
 
-function sessionOptions(config: Config) {
+const addressOf = ({ host, port }: { host: string; port: number }) =>
+  `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+
+function openSessions(core: Core, config: Config) {
   const [secret, ...previous] = jwtSecrets(config);
-  return {
+  return createSessions(core, {
     jwt: createJwt({ secret, previous }),
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
-  };
+  });
+}
+
+/** What is done beside the requests, each in rounds of its own. */
+function startBackground(
+  parts: Core & Stores & { deletions: Deletions; uploads: Uploads },
+  onStop: OnStop,
+) {
+  const { storage, log, deletions, uploads } = parts;
+  const chores: [name: string, interval: number, Parameters<typeof startChores>[0]][] = [
+    ["leases of uploads", OFTEN, uploads.renew],
+    ["leases of files", OFTEN, async () => storage.renew?.()],
+    ["deletions", OFTEN, deletions.carryOutDue],
+    ["accounts", MINUTE, () => sweepAccounts(parts)],
+    ["texts", MINUTE, (stopping) => indexTexts(parts, stopping)],
+    ["strays", DAY, (stopping) => sweepBlobs(parts, stopping)],
+  ];
+  for (const [name, interval, chore] of chores)
+    onStop(name, startChores(chore, log, interval).stop);
 }
 
 /** Nothing is counted and no port opened unless METRICS_PORT is set. */
@@ -188,7 +199,7 @@ async function startMetrics(
     throw new ConfigError(`METRICS_PORT: can't listen on ${host} port ${port} (${error.code}).`);
   });
   onStop("metrics server", () => server.close());
-  return { onAnswered: metrics.onAnswered, address: server.address };
+  return { onAnswered: metrics.onAnswered, address: `${addressOf(server)}/metrics` };
 }
 
 /** A generated password is told here, once, and never in the log. */

@@ -141,6 +141,7 @@ export const VARIABLES = {
   CORS_ORIGINS: { schema: origins, default: (env) => (inProduction(env) ? "[]" : DEV_ORIGINS) },
   MAX_CONNECTIONS: { schema: integer(1, 1_000_000), default: "2000" },
   MAX_UPLOAD_SIZE_MB: { schema: integer(1, 102_400), default: "50" },
+  MIN_FREE_MB: { schema: integer(0, 1_048_576), default: "256" },
 
   SQL_SERVER: { schema: sqlServer, default: embedded },
   SQL_PORT: { schema: integer(1, 65_535), default: "1433" },

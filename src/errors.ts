@@ -1,4 +1,4 @@
-/** Every way a request can fail, with its HTTP status (RFC 9110 §15, RFC 6585). */
+/** Every way a request can fail, with its HTTP status (RFC 9110 §15, RFC 6585, RFC 4918 §11.5). */
 export const STATUS = {
   bad_request: 400,
   not_authenticated: 401,
@@ -16,6 +16,7 @@ export const STATUS = {
   internal: 500,
   not_implemented: 501,
   unavailable: 503,
+  insufficient_storage: 507,
 } as const satisfies Record<string, number>;
 
 export type Code = keyof typeof STATUS;

@@ -9,6 +9,7 @@ import type { Database } from "./data/database.ts";
 import { openSqlite } from "./data/sqlite.ts";
 import type { Logger } from "./log.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
+import type { OnStop } from "./stopping.ts";
 import { LocalFolderStorage } from "./storage/local-folder.ts";
 import type { Storage } from "./storage/storage.ts";
 
@@ -19,9 +20,6 @@ export interface Parts {
   readonly content: ContentStore;
   readonly broker: Broker;
 }
-
-/** Remembers what closes a part. Parts are closed in reverse order. */
-export type OnStop = (part: string, close: () => Promise<void>) => void;
 
 /** In DATA_DIR. */
 const DATABASE = "nassaq.db";
@@ -146,7 +144,7 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
 /** All but the broker. The schema may be behind. */
 async function openStores(config: Config, log: Logger, onStop: OnStop, opening: Opening) {
   const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
-    onStop(name, () => part.close());
+    onStop(name, () => part.close(), name.endsWith("database") ? "databases" : "parts");
     return part;
   };
   const database = opened("database", await openDatabase(config, log, opening));

@@ -58,6 +58,7 @@ test("an empty environment is a complete development configuration with embedded
     CORS_ORIGINS: ["http://localhost:8080", "http://127.0.0.1:8080"],
     MAX_CONNECTIONS: 2000,
     MAX_UPLOAD_SIZE_MB: 50,
+    MIN_FREE_MB: 256,
     SQL_SERVER: { kind: "embedded" },
     SQL_PORT: 1433,
     SQL_ENCRYPT: true,
@@ -188,7 +189,7 @@ test("numbers are whole, plain and in their range", () => {
   const numbers = NAMES.filter((name) =>
     /^\d+$/.test(String((VARIABLES[name] as { default?: string }).default)),
   );
-  assert.equal(numbers.length, 15);
+  assert.equal(numbers.length, 16);
   for (const name of numbers) {
     for (const bad of [
       "8000abc",
@@ -210,6 +211,7 @@ test("numbers are whole, plain and in their range", () => {
   assert.deepEqual(faultsOf({ SQL_PORT: "0" }), ["SQL_PORT"]);
   assert.equal(loadConfig({ PORT: "0" }).PORT, 0);
   assert.equal(loadConfig({ AUTH_RATE_PER_ADDRESS: "0" }).AUTH_RATE_PER_ADDRESS, 0);
+  assert.equal(loadConfig({ MIN_FREE_MB: "0" }).MIN_FREE_MB, 0);
   assert.equal(loadConfig({ MAX_UPLOAD_SIZE_MB: "3" }).MAX_UPLOAD_SIZE_MB, 3);
 });
 

@@ -6,20 +6,21 @@ import {
   type OutboxMessage,
   releaseOutboxMessage,
 } from "../data/outbox.ts";
-import { AppError, within } from "../errors.ts";
+import { AppError, TimedOut, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, pause } from "./broker.ts";
 
 /** Messages published at once. */
 const BATCH = 20;
+/** A broker that says nothing for so long is away. */
+const PUBLISH_MS = 12_000;
 /** Longer than a publish: then another process sends what a dead one claimed. */
-const CLAIM_MS = 30_000;
+const CLAIM_MS = 15_000;
 /** Between looks at the outbox, unless notified, and after a fault. */
 const PAUSE_MS = 2_000;
 /** Before a failed message is due again, doubled for each failure after it. */
 const FIRST_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 30_000;
-const STOP_TIMEOUT_MS = 12_000;
 
 interface Parts {
   database: Database;
@@ -52,14 +53,11 @@ export class Dispatcher {
     this.#news.abort();
   }
 
-  /** Waits some seconds for publishes under way. */
+  /** Waits for publishes under way. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#news.abort();
-    const ended = this.#running ?? Promise.resolve();
-    await within(ended, STOP_TIMEOUT_MS, "Publishes did not end").catch((error: unknown) =>
-      this.#parts.log.warn("Messages are left in the outbox", { error }),
-    );
+    await this.#running;
   }
 
   async #run(): Promise<void> {
@@ -99,12 +97,14 @@ export class Dispatcher {
     const { database, broker, log, now } = this.#parts;
     const { outbox_id: outboxId, queue, message_id, body, attempts } = message;
     try {
-      await broker.publish(queue, { id: message_id, body });
+      const published = broker.publish(queue, { id: message_id, body });
+      await within(published, PUBLISH_MS, "The broker did not answer");
     } catch (error) {
       const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempts);
       const due = new Date(now().getTime() + delay);
-      const isAway = error instanceof AppError && error.code === "unavailable";
-      const reason = String(isAway ? (error.cause ?? error) : error).slice(0, 400);
+      const isUnavailable = error instanceof AppError && error.code === "unavailable";
+      const isAway = isUnavailable || error instanceof TimedOut;
+      const reason = String(isUnavailable ? (error.cause ?? error) : error).slice(0, 400);
       await releaseOutboxMessage(database, { outboxId, claimant, due, error: reason });
       if (isAway) throw error;
       log.warn("A message was refused", { queue, message_id, delay, error });

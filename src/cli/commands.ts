@@ -9,15 +9,9 @@ import type { Stores } from "../domain/deletions.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
-import {
-  auditSecrets,
-  type OnStop,
-  type Opening,
-  openDatabase,
-  openExisting,
-  prepareSchema,
-} from "../parts.ts";
+import { auditSecrets, type Opening, openDatabase, openExisting, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
+import type { OnStop } from "../stopping.ts";
 
 export const print = (line: string) => process.stdout.write(`${line}\n`);
 

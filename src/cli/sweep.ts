@@ -16,14 +16,16 @@ export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
       if (count > 0) printFinding(line);
       found += count;
     };
-    let afterId = 0;
-    for (;;) {
-      const due = await listDueDeletions(database, { now: now(), afterId, limit: BATCH });
+    for (let skip = 0; ; skip += BATCH) {
+      const due = await listDueDeletions(database, now(), { skip, limit: BATCH });
       for (const { blobKey } of due) tell(`deletion that is due: ${blobKey}`);
-      afterId = due.at(-1)?.deletionId ?? 0;
       if (due.length < BATCH) break;
     }
     if (!dryRun) await createDeletions(stores).carryOutDue(new AbortController().signal);
+
+    const unfinished = (await storage.abandoned?.()) ?? [];
+    for (const name of unfinished) tell(`unfinished file of an upload: ${name}`);
+    if (!dryRun) await storage.renew?.();
 
     const sessions = await countExpiredSessions(database, endOfSessions(now()));
     tell(`sessions that have ended: ${sessions}`, sessions);

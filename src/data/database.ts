@@ -44,6 +44,8 @@ export interface Database extends Queryable {
   pool?(): { used: number; idle: number; waiting: number };
   /** One round trip; throws when the database does not answer. */
   ping(): Promise<void>;
+  /** Free for rows, where a disk of this machine holds them. */
+  freeBytes?(): Promise<number | undefined>;
   close(): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-import type { Queryable } from "./database.ts";
+import type { Queryable, Window } from "./database.ts";
 
 /** Of a blob, and with `docId` of that document's text. */
 export interface Deletion {
@@ -8,6 +8,10 @@ export interface Deletion {
   /** Of the document's bytes, in hex; null where it is not known. */
   sha256: string | null;
 }
+
+/** How many deletions one statement puts off. */
+const BATCH = 100;
+const IDS = Array.from({ length: BATCH }, (_, index) => `id${index}`);
 
 /** To be carried out from `dueAt` on. */
 export async function insertDeletion(
@@ -19,24 +23,46 @@ export async function insertDeletion(
   return { ...deletion, deletionId };
 }
 
-/** The oldest ones after `afterId` that are due, at most `limit`. */
-export function listDueDeletions(
-  q: Queryable,
-  { now, afterId, limit }: { now: Date; afterId: number; limit: number },
-) {
+/** The window of those that are due, the longest first. */
+export function listDueDeletions(q: Queryable, now: Date, window: Window) {
   return q.page<Deletion>(
     `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
        x.sha256 AS sha256
-     FROM Deletions x WHERE x.deletion_id > @afterId AND x.due_at <= @now ORDER BY x.deletion_id`,
-    { afterId, now },
-    { skip: 0, limit },
+     FROM Deletions x WHERE x.due_at <= @now ORDER BY x.due_at, x.deletion_id`,
+    { now },
+    window,
   );
 }
 
-/** Takes a deletion back that is due after `instant`; false when it is due sooner, or gone. */
-export async function cancelDeletion(tx: Queryable, deletionId: number, instant: Date) {
-  const sql = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND due_at > @instant";
-  return (await tx.run(sql, { deletionId, instant })) === 1;
+/** Puts off those that are not begun. */
+export async function postponeDeletions(q: Queryable, ids: readonly number[], dueAt: Date) {
+  const sql = `UPDATE Deletions SET due_at = @dueAt
+    WHERE begun_at IS NULL AND deletion_id IN (${IDS.map((name) => `@${name}`).join(", ")})`;
+  for (let at = 0; at < ids.length; at += BATCH) {
+    // A name that is left over means the first one again.
+    const named = IDS.map((name, index) => [name, ids[at + index] ?? ids[at]]);
+    await q.run(sql, { ...Object.fromEntries(named), dueAt });
+  }
+}
+
+/**
+ * Begins one that is due, for the process that gets true; due again at `dueAt`, if that one dies.
+ * From now on no commit takes it back.
+ */
+export async function beginDeletion(
+  q: Queryable,
+  deletionId: number,
+  { now, dueAt }: { now: Date; dueAt: Date },
+): Promise<boolean> {
+  const sql = `UPDATE Deletions SET begun_at = @now, due_at = @dueAt
+    WHERE deletion_id = @deletionId AND due_at <= @now`;
+  return (await q.run(sql, { deletionId, now, dueAt })) === 1;
+}
+
+/** Takes a deletion back; false when it is begun, or gone. */
+export async function cancelDeletion(tx: Queryable, deletionId: number): Promise<boolean> {
+  const sql = "DELETE FROM Deletions WHERE deletion_id = @deletionId AND begun_at IS NULL";
+  return (await tx.run(sql, { deletionId })) === 1;
 }
 
 export function removeDeletion(q: Queryable, deletionId: number) {

@@ -1,4 +1,5 @@
 import { closeSync, mkdirSync, openSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
@@ -7,6 +8,7 @@ import {
   type Database,
   DatabaseUnreachable,
   ForeignKeyViolation,
+  OutcomeUnknown,
   type Queryable,
   UniqueViolation,
   type Value,
@@ -21,6 +23,10 @@ const LOCK_WAIT = 10_000;
 const SQLITE_BUSY = 5;
 const UNIQUE_CODES = [1555, 2067, 2579];
 const FOREIGN_KEY_CODES = [787, 1811];
+/** IOERR_FSYNC. */
+const UNSYNCED_CODE = 1034;
+/** READONLY, IOERR, FULL. */
+const DISK_CODES = [8, 10, 13];
 /** BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. */
 const UNAVAILABLE_CODES = [SQLITE_BUSY, 6, 7, 8, 10, 11, 13, 14, 15, 26];
 
@@ -45,6 +51,7 @@ export function openSqlite({ file, readOnly = false }: SqliteOptions): Database 
   const connection = openFile(file, readOnly);
   const prepared = new Map<string, ReturnType<typeof compile>>();
   let tail: Promise<unknown> = Promise.resolve();
+  let isDiskFailing = false;
 
   function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     const result = tail.then(work);
@@ -65,6 +72,7 @@ export function openSqlite({ file, readOnly = false }: SqliteOptions): Database 
       try {
         return prepare(text)(values);
       } catch (error) {
+        isDiskFailing ||= DISK_CODES.includes(primaryCode(error));
         if (primaryCode(error) !== SQLITE_BUSY || performance.now() > deadline)
           throw typedError(error);
       }
@@ -77,13 +85,21 @@ export function openSqlite({ file, readOnly = false }: SqliteOptions): Database 
       await execute("BEGIN IMMEDIATE");
       try {
         const result = await runInTransaction(DIALECT, execute, work);
-        await execute("COMMIT");
+        await execute("COMMIT").catch(rethrowUnsynced);
         return result;
       } finally {
         // After a failure. SQLite may have rolled back by itself (disk full).
         if (connection.isTransaction) connection.exec("ROLLBACK");
       }
     });
+  }
+
+  /** After a failure of the disk also by a write, until one works. */
+  async function ping(): Promise<void> {
+    await statements.first("SELECT 1 AS one");
+    // Nobody uses that number. To set it is a commit, whatever it was.
+    if (isDiskFailing) await statements.run("PRAGMA user_version = 0");
+    isDiskFailing = false;
   }
 
   const statements = queryable(DIALECT, (text, values) => inTurn(() => execute(text, values)));
@@ -93,7 +109,8 @@ export function openSqlite({ file, readOnly = false }: SqliteOptions): Database 
     transaction,
     migrate: () => migrate("sqlite", transaction),
     pendingMigrations: () => pendingMigrations("sqlite", statements),
-    ping: async () => void (await statements.first("SELECT 1 AS one")),
+    ping,
+    freeBytes: async () => (file === ":memory:" ? undefined : freeBytes(dirname(file))),
     close: () =>
       inTurn(async () => {
         if (connection.isOpen) connection.close();
@@ -122,6 +139,19 @@ function openFile(file: string, readOnly: boolean): DatabaseSync {
     const message = `The database file ${file} can't be opened: ${(error as Error).message}`;
     throw new DatabaseUnreachable(message, { cause: error });
   }
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+/** The commit is in the log, and a restart may find it there or not. */
+function rethrowUnsynced(error: unknown): never {
+  const { cause } = error as { cause?: { errcode?: number } };
+  if (cause?.errcode !== UNSYNCED_CODE) throw error;
+  const unknown = new OutcomeUnknown("The commit may not be on the disk", { cause });
+  throw unavailable("The database", unknown);
 }
 
 /** Copies rows, as SQLite's have no prototype; booleans and dates go by their declared types. */

@@ -1,27 +1,36 @@
 import type { Logger } from "../log.ts";
 
 /** Milliseconds. */
-const INTERVAL = 60_000;
+const MINUTE = 60_000;
 const SOON = 1000;
 
 /**
  * Runs `chores` in the background, now and every `interval` milliseconds, one round at a time. Logs
- * what fails.
+ * the first of failures in a row.
  */
 export function startChores(
   chores: (stopping: AbortSignal) => Promise<void>,
   log: Logger,
-  interval = INTERVAL,
+  interval = MINUTE,
 ): { soon(): void; stop(): Promise<void> } {
   const stopping = new AbortController();
   let round: Promise<void> | undefined;
   let early: NodeJS.Timeout | undefined;
+  let isFailing = false;
+  const run = async () => {
+    try {
+      await chores(stopping.signal);
+      isFailing = false;
+    } catch (error) {
+      const level = isFailing ? "debug" : "warn";
+      log[level]("the background chores failed and will be tried again", { error });
+      isFailing = true;
+    }
+  };
   const start = () => {
-    round ??= chores(stopping.signal)
-      .catch((error) => log.warn("the background chores failed and will be tried again", { error }))
-      .finally(() => {
-        round = undefined;
-      });
+    round ??= run().finally(() => {
+      round = undefined;
+    });
   };
   const timer = setInterval(start, interval).unref();
   start();

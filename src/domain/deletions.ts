@@ -1,5 +1,10 @@
 import type { ContentStore } from "../content/content-store.ts";
-import { type Deletion, listDueDeletions, removeDeletion } from "../data/deletions.ts";
+import {
+  beginDeletion,
+  type Deletion,
+  listDueDeletions,
+  removeDeletion,
+} from "../data/deletions.ts";
 import { documentHasBytes } from "../data/documents.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -7,6 +12,9 @@ import type { Core } from "./authority.ts";
 import { type FindBlob, isOwnKey } from "./blobs.ts";
 
 const BATCH = 100;
+
+/** Milliseconds for which a deletion is left to the process that noted or began it. */
+export const LEASE = 20_000;
 
 /** Where blobs and texts are. */
 export interface Stores {
@@ -22,7 +30,7 @@ export type Deletions = ReturnType<typeof createDeletions>;
 
 /**
  * Removes blobs and texts that no row names. A deleted document's are noted until they are gone, an
- * upload's from before its first byte to its commit.
+ * upload's from before its first byte to its commit. Of several processes one begins what is due.
  */
 export function createDeletions({ database, storage, content, findBlob, log, now }: Parts) {
   /** A worker may overwrite a moved blob: it goes only when its bytes are no other document's. */
@@ -40,8 +48,8 @@ export function createDeletions({ database, storage, content, findBlob, log, now
     await storage.delete(key);
   }
 
-  /** When it fails it logs why, and the deletion stays for later. */
-  async function carryOut(deletion: Deletion): Promise<void> {
+  /** Whether it is done. When it fails it logs why, and the deletion stays for later. */
+  async function carryOut(deletion: Deletion): Promise<boolean> {
     const { deletionId, docId, blobKey } = deletion;
     try {
       await removeBlob(blobKey, deletion);
@@ -51,26 +59,29 @@ export function createDeletions({ database, storage, content, findBlob, log, now
         await content.delete(docId);
       }
       await removeDeletion(database, deletionId);
+      return true;
     } catch (error) {
       const what = { blob_key: blobKey, doc_id: docId, error };
       log.warn("a blob or a text will be removed later", what);
+      return false;
     }
   }
 
   return {
     carryOut,
 
-    /** Carries out every deletion that is due, until `signal` is aborted. */
+    /** Carries out what is due, until one fails or `signal` is aborted. */
     async carryOutDue(signal: AbortSignal): Promise<void> {
-      let deletions: Deletion[] = [];
+      let due: Deletion[];
       do {
-        const afterId = deletions.at(-1)?.deletionId ?? 0;
-        deletions = await listDueDeletions(database, { now: now(), afterId, limit: BATCH });
-        for (const deletion of deletions) {
+        due = await listDueDeletions(database, now(), { skip: 0, limit: BATCH });
+        for (const deletion of due) {
           if (signal.aborted) return;
-          await carryOut(deletion);
+          const times = { now: now(), dueAt: new Date(now().getTime() + LEASE) };
+          if (!(await beginDeletion(database, deletion.deletionId, times))) continue;
+          if (!(await carryOut(deletion))) return;
         }
-      } while (deletions.length === BATCH);
+      } while (due.length === BATCH);
     },
   };
 }

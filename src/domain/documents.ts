@@ -26,6 +26,7 @@ export function createDocuments(parts: Parts) {
     } catch (error) {
       if (error instanceof AppError) throw error;
       if (!(error instanceof BlobNotFound)) throw unavailable("The storage", error);
+      if (!(await findDocument(database, docId))) throw notFound(docId);
       log.error("the blob of a document is missing", { doc_id: docId, error });
       const detail = `The file of document ${docId} is missing from the storage.`;
       throw new AppError("not_found", detail, { cause: error });
@@ -94,8 +95,11 @@ async function getVisible(q: Queryable, user: User, docId: number): Promise<Docu
   const document = await findDocument(q, docId);
   if (document && (document.uploadedByUserId === user.userId || user.roleId === ADMIN_ROLE))
     return document;
-  throw new AppError("not_found", `Document with id ${docId} not found.`);
+  throw notFound(docId);
 }
+
+const notFound = (docId: number) =>
+  new AppError("not_found", `Document with id ${docId} not found.`);
 
 /** The blob at its key, or where a worker moved it. `BlobNotFound` unless its bytes are proven. */
 export async function locate({ content, findBlob }: Stores, document: Document) {

@@ -1,21 +1,27 @@
 import { createHash, randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
-import { ForeignKeyViolation, type Queryable, UniqueViolation } from "../data/database.ts";
-import { cancelDeletion, type Deletion, insertDeletion } from "../data/deletions.ts";
+import {
+  ForeignKeyViolation,
+  OutcomeUnknown,
+  type Queryable,
+  UniqueViolation,
+} from "../data/database.ts";
+import {
+  cancelDeletion,
+  type Deletion,
+  insertDeletion,
+  postponeDeletions,
+} from "../data/deletions.ts";
 import { documentNameTaken, insertDocument, OCR_STAGE } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
 import { findPathByName, type VirtualPath } from "../data/paths.ts";
-import { AppError } from "../errors.ts";
+import { AppError, unavailable } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Caller, Core } from "./authority.ts";
 import { newBlobKey } from "./blobs.ts";
-import type { Deletions } from "./deletions.ts";
+import { type Deletions, LEASE } from "./deletions.ts";
 import { documentName, fileType } from "./filenames.ts";
-
-/** Milliseconds after which an upload counts as left behind, and its blob is deleted. */
-const GRACE = 24 * 60 * 60 * 1000;
-/** Milliseconds before that in which no commit may rescue the blob: clocks differ. */
-const MARGIN = 60 * 60 * 1000;
+import type { FreeSpace } from "./free-space.ts";
 
 /** The stages that each worker expects to find, one row each. */
 const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
@@ -41,6 +47,7 @@ interface Metadata {
 interface Parts extends Core {
   storage: Storage;
   deletions: Deletions;
+  space: FreeSpace;
   backend: keyof typeof STAGES;
   queueName: string;
   onQueued: () => void;
@@ -48,13 +55,34 @@ interface Parts extends Core {
 
 export type Uploads = ReturnType<typeof createUploads>;
 
-/** Receives files. What does not become a document leaves nothing behind. */
+/**
+ * Receives files. What does not become a document leaves nothing behind: the blob of an upload that
+ * is renewed no more is deleted, by any process. Clocks that differ by more than the lease less a
+ * renewal's interval (15 s) fail uploads, and lose nothing.
+ */
 export function createUploads(parts: Parts) {
-  const { database, authority, storage, deletions, onQueued, now } = parts;
-  const traffic = { running: 0, bytes: 0 };
+  const { database, authority, storage, deletions, space, onQueued, now } = parts;
+  /** The deletions of the uploads that are running here. */
+  const running = new Set<number>();
+  const leaseEnd = () => new Date(now().getTime() + LEASE);
+  let received = 0;
+
   return {
-    /** Files that are being received, and the bytes of all received so far. */
-    traffic,
+    /** Uploads that are running here, and the bytes of all files that came so far. */
+    traffic: () => ({ running: running.size, bytes: received }),
+
+    /** Renews the leases of the uploads that are running. */
+    renew: () => postponeDeletions(database, [...running], leaseEnd()),
+
+    /** Throws 507 where a body of `bytes`, 0 if that is not known, can't be stored. */
+    async admit(bytes: number): Promise<void> {
+      try {
+        await space.require(storage, bytes);
+        await space.require(database);
+      } catch (error) {
+        throw error instanceof AppError ? error : storageFailed(error);
+      }
+    },
 
     /**
      * Streams a file into the storage. When the canonical path is known already, a missing path
@@ -68,49 +96,56 @@ export function createUploads(parts: Parts) {
       const filename = documentName(file.name);
       if (path !== undefined) await claim(database, filename, path);
       const blob = { docId: null, blobKey: newBlobKey(filename), sha256: null };
-      const deletion = await insertDeletion(database, blob, new Date(now().getTime() + GRACE));
+      const deletion = await insertDeletion(database, blob, leaseEnd());
+      running.add(deletion.deletionId);
       const hash = createHash("sha256");
       let size = 0;
-      async function* metered() {
-        for await (const chunk of file.stream) {
-          hash.update(chunk);
-          size += chunk.length;
-          traffic.bytes += chunk.length;
-          yield chunk;
-        }
-      }
-      const stream = Readable.from(metered(), { objectMode: false });
+      const count = (chunk: Buffer) => {
+        hash.update(chunk);
+        size += chunk.length;
+        received += chunk.length;
+      };
+      const stream = Readable.from(counted(file.stream, count), { objectMode: false });
       // `upload` rejects with what failed.
       stream.on("error", () => {});
-      traffic.running += 1;
       try {
         const url = await storage.upload(stream, deletion.blobKey, { contentType });
         return { filename, contentType, url, size, sha256: hash.digest("hex"), deletion };
       } catch (error) {
+        running.delete(deletion.deletionId);
         await deletions.carryOut(deletion);
         throw storageFailed(error);
-      } finally {
-        traffic.running -= 1;
       }
     },
 
     /**
      * Makes a received file a document. Returns its id, and its path as the database spells it.
-     * When that fails the blob is removed, or later when nobody knows whether it failed: the
-     * deletion is there if nothing was committed.
+     * When that fails the blob is removed, or at the end of its lease when nobody knows whether it
+     * failed: the deletion is there if nothing was committed.
      */
     async finish(caller: Caller, file: StoredFile, meta: Metadata) {
+      const { deletion } = file;
       const work = (tx: Queryable) => insert(tx, parts, caller, file, meta);
-      const document = await authority.act(caller, "active", work).catch(async (error) => {
-        if (error instanceof AppError && error.code === "unavailable") throw error;
-        await deletions.carryOut(file.deletion);
-        if (error instanceof UniqueViolation) throw nameTaken();
-        throw error instanceof ForeignKeyViolation ? pathMissing() : error;
-      });
+      const document = await authority
+        .act(caller, "active", work)
+        .catch(async (error) => {
+          if (error instanceof AppError && error.cause instanceof OutcomeUnknown) throw error;
+          await deletions.carryOut(deletion);
+          if (error instanceof UniqueViolation) throw nameTaken();
+          throw error instanceof ForeignKeyViolation ? pathMissing() : error;
+        })
+        .finally(() => running.delete(deletion.deletionId));
       onQueued();
       return document;
     },
   };
+}
+
+async function* counted(stream: Readable, count: (chunk: Buffer) => void) {
+  for await (const chunk of stream) {
+    count(chunk);
+    yield chunk;
+  }
 }
 
 async function insert(
@@ -125,9 +160,8 @@ async function insert(
   const { filename, sha256 } = stored;
   const { pathId, fullPath: path } = await claim(tx, filename, meta.full_path);
   if (size === 0) throw new AppError("bad_request", "Uploaded file is empty");
-  const latest = new Date(now.getTime() + MARGIN);
-  if (!(await cancelDeletion(tx, deletion.deletionId, latest)))
-    throw storageFailed(new Error("It took too long"));
+  if (!(await cancelDeletion(tx, deletion.deletionId)))
+    throw unavailable("The storage", new Error("The lease of the upload has ended"));
 
   const document = {
     ...stored,

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { AppError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { corsHeaders } from "./cors.ts";
 import { clientAddress, requestId } from "./headers.ts";
@@ -10,6 +11,8 @@ import { checkRequest } from "./strictness.ts";
 
 /** nginx's number, for the log. */
 const CLIENT_CLOSED_REQUEST = 499;
+/** What a client asked for, like the statuses below 500. */
+const NOT_IMPLEMENTED = 501;
 
 export interface ServerContext {
   readonly router: Router;
@@ -61,7 +64,8 @@ export async function serve(
       .catch(async (error) => {
         if (response.headersSent) throw error;
         const reply = errorReply(error);
-        if (reply.status >= 500 && !(error instanceof ClientGone)) failure = error;
+        const isFault = reply.status >= 500 && reply.status !== NOT_IMPLEMENTED;
+        if (isFault && !(error instanceof ClientGone)) failure = error ?? "nothing";
         await deliver(reply);
       });
   } catch (error) {
@@ -89,6 +93,13 @@ async function answer(context: ServerContext, incoming: Incoming): Promise<Reply
   return row.handler(request, caller);
 }
 
+/** An error is what a person must look at; what heals by itself is a warning. */
+function levelOf(failure: unknown): "info" | "warn" | "error" {
+  if (failure === undefined) return "info";
+  const code = failure instanceof AppError ? failure.code : "internal";
+  return code === "unavailable" || code === "insufficient_storage" ? "warn" : "error";
+}
+
 function logRequest(
   { log, onAnswered }: ServerContext,
   { id, method, address, response, logFields }: Incoming,
@@ -100,7 +111,5 @@ function logRequest(
   const duration_ms = Math.round(milliseconds);
   const fields = { method, status, duration_ms, address, request_id: id, ...logFields };
   if (failure instanceof ClientGone) log.info("request", { ...fields, aborted: true });
-  else if (failure !== undefined || status >= 500)
-    log.error("request", { ...fields, error: failure });
-  else log.info("request", fields);
+  else log[levelOf(failure)]("request", { ...fields, error: failure });
 }

@@ -13,6 +13,8 @@ export interface MultipartOptions<Fields, Result> {
   maxFileBytes: number;
   /** The public message of the 413. */
   tooLarge: string;
+  /** Is asked before the body is read, with its announced length (0 when chunked). May refuse. */
+  admit?: (bytes: number) => Promise<void>;
   /**
    * Reads the file to its end, or rejects, which stops the reading. The stream ends only when the
    * whole form was received and found good; else it is destroyed.
@@ -45,6 +47,7 @@ export async function readMultipart<Fields, Result>(
   const maxBytes = options.maxFileBytes + OVERHEAD_BYTES;
   const tooLarge = () => new AppError("content_too_large", options.tooLarge);
   if (announcedLength(request.headers) > maxBytes) throw tooLarge();
+  await options.admit?.(announcedLength(request.headers));
 
   const failure = new AbortController();
   const signal = AbortSignal.any([request.signal, failure.signal]);

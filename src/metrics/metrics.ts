@@ -16,7 +16,7 @@ interface Sources {
   database: Database;
   broker: Broker;
   /** Files that are being received, and the bytes received since the start. */
-  traffic: { readonly running: number; readonly bytes: number };
+  uploads: { traffic(): { running: number; bytes: number } };
   /** How many jobs wait for a thread. */
   passwords: { waiting(): number };
   now: () => Date;
@@ -71,7 +71,8 @@ export function createMetrics(sources: Sources) {
   };
 }
 
-function processFamilies({ database, traffic, passwords }: Sources): Family[] {
+function processFamilies({ database, uploads, passwords }: Sources): Family[] {
+  const { running, bytes } = uploads.traffic();
   const { waiting, ...states } = database.pool?.() ?? {};
   const pool: Family[] =
     waiting === undefined
@@ -86,12 +87,12 @@ function processFamilies({ database, traffic, passwords }: Sources): Family[] {
           gauge("nassaq_database_waiting", "Statements that wait for a connection.", waiting),
         ];
   return [
-    gauge("nassaq_uploads_in_flight", "Files that are being received.", traffic.running),
+    gauge("nassaq_uploads_in_flight", "Files that are being received.", running),
     {
       name: "nassaq_upload_received_bytes_total",
       type: "counter",
       help: "Bytes of files received, whatever became of them.",
-      samples: [{ value: traffic.bytes }],
+      samples: [{ value: bytes }],
     },
     gauge("nassaq_password_queue_length", "Password jobs that wait.", passwords.waiting()),
     ...pool,

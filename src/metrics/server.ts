@@ -22,9 +22,10 @@ export async function serveMetrics(scrape: () => Promise<string>, port: number, 
   // Unheard, a failure of the listening socket would end the process.
   server.on("error", () => {});
   await once(server.listen(port, host), "listening");
-  const { address, port: bound } = server.address() as AddressInfo;
+  const bound = server.address() as AddressInfo;
   return {
-    address: `http://${address.includes(":") ? `[${address}]` : address}:${bound}/metrics`,
+    host: bound.address,
+    port: bound.port,
     async close(): Promise<void> {
       const closed = once(server.close(), "close");
       server.closeAllConnections();

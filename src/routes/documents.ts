@@ -99,6 +99,7 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
         textFields: ["description", "full_path"],
         maxFileBytes: maxUploadBytes,
         tooLarge: `File too large, max limit is ${maxUploadBytes / 1024 ** 2} MB`,
+        admit: uploads.admit,
         onFile: (part, before) =>
           uploads.receive(part, validate(fieldsBeforeFile, before, "body").full_path),
         parseFields: (all) => validate(uploadFields, all, "body"),

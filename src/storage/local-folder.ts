@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
@@ -7,6 +6,7 @@ import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { toKey, toPath } from "./local-names.ts";
+import { UnfinishedFiles } from "./local-unfinished.ts";
 import {
   BlobExists,
   BlobNotFound,
@@ -16,45 +16,36 @@ import {
 } from "./storage.ts";
 import { consume } from "./streaming.ts";
 
-/** Holds files until they are whole. No path of a key begins so. */
-const UNFINISHED = ".uploads";
-
-/** Without a write for so long an unfinished file counts as left by a crash. */
-const STALE_MS = 60 * 60 * 1000;
-
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
 /**
- * Blobs as files in a folder that only this server writes to, on the disk (fsync) before `upload`
- * returns. No content type is kept, and a key can't also be a folder of other keys.
+ * Blobs as files, for their owner alone, in a folder that only servers of this kind write to. What
+ * `upload` or a deletion did is on the disk (fsync) when it returns. No content type is kept, and a
+ * key can't also be a folder of other keys.
  */
 export class LocalFolderStorage implements Storage {
   readonly description: string;
   readonly #folder: string;
+  readonly #unfinished: UnfinishedFiles;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, unfinished: UnfinishedFiles) {
     this.description = `folder ${folder}`;
     this.#folder = folder;
+    this.#unfinished = unfinished;
   }
 
   /** Makes the folder where it is missing. */
   static async open(options: { folder: string }): Promise<LocalFolderStorage> {
-    const unfinished = join(options.folder, UNFINISHED);
-    await fs.mkdir(unfinished, { recursive: true });
-    for (const name of await fs.readdir(unfinished)) {
-      const path = join(unfinished, name);
-      const found = await fs.stat(path).catch(ignoreAbsent);
-      if (found && found.mtimeMs < Date.now() - STALE_MS) await fs.rm(path, { force: true });
-    }
-    return new LocalFolderStorage(await fs.realpath(options.folder));
+    const unfinished = await UnfinishedFiles.open(options.folder);
+    return new LocalFolderStorage(await fs.realpath(options.folder), unfinished);
   }
 
   async upload(stream: Readable, key: string): Promise<string> {
     return consume(stream, async () => {
       const target = this.#path(checkKey(key));
-      const unfinished = this.#newFile();
+      const unfinished = await this.#unfinished.newFile();
       try {
-        await fs.writeFile(unfinished, stream, { flag: "wx", flush: true });
+        await fs.writeFile(unfinished, stream, { flag: "wx", mode: 0o600, flush: true });
         await this.#publish(unfinished, target);
       } finally {
         await fs.rm(unfinished, { force: true });
@@ -79,9 +70,8 @@ export class LocalFolderStorage implements Storage {
   }
 
   async delete(keyOrUrl: string): Promise<void> {
-    const path = this.#path(keyOrUrl);
-    if (await this.exists(keyOrUrl)) await fs.rm(path, { force: true });
-    await this.#removeEmptyFolders(dirname(path));
+    if (await this.exists(keyOrUrl)) await fs.rm(this.#path(keyOrUrl), { force: true });
+    await this.#removeEmptyFolders(dirname(this.#path(keyOrUrl)));
   }
 
   async deleteDir(prefix: string): Promise<void> {
@@ -122,15 +112,24 @@ export class LocalFolderStorage implements Storage {
   }
 
   async ping(): Promise<void> {
-    const probe = this.#newFile();
-    await fs.writeFile(probe, "", { flag: "wx" });
-    await fs.rm(probe);
+    await this.#unfinished.probe();
   }
 
-  async close(): Promise<void> {}
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await fs.statfs(this.#folder);
+    return bavail * bsize;
+  }
 
-  #newFile(): string {
-    return join(this.#folder, UNFINISHED, `${randomUUID()}.part`);
+  renew(): Promise<void> {
+    return this.#unfinished.renew();
+  }
+
+  abandoned(): Promise<string[]> {
+    return this.#unfinished.abandoned();
+  }
+
+  close(): Promise<void> {
+    return this.#unfinished.close();
   }
 
   #path(keyOrUrl: string): string {
@@ -154,18 +153,25 @@ export class LocalFolderStorage implements Storage {
 
   /** Moves a finished file to `target`. rename(2) overwrites: an empty file claims the name. */
   async #publish(unfinished: string, target: string): Promise<void> {
-    await fs.mkdir(dirname(target), { recursive: true });
-    await fs.writeFile(target, "", { flag: "wx" }).catch((error: unknown) => {
+    await fs.mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    await fs.writeFile(target, "", { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
       throw codeOf(error) === "EEXIST" ? new BlobExists("A blob with this key exists") : error;
     });
-    await fs.rename(unfinished, target);
-    for (let path = target; path !== this.#folder; path = dirname(path))
-      await syncFolder(dirname(path));
+    try {
+      await fs.rename(unfinished, target);
+      for (let path = target; path !== this.#folder; path = dirname(path))
+        await syncFolder(dirname(path));
+    } catch (error) {
+      await fs.rm(target, { force: true });
+      throw error;
+    }
   }
 
-  /** `folder` and those above it, as far as they are empty. */
+  /** `folder` and those above it, as far as they are empty, each when its own deletions last. */
   async #removeEmptyFolders(folder: string): Promise<void> {
-    for (let path = folder; path !== this.#folder; path = dirname(path)) {
+    for (let path = folder; ; path = dirname(path)) {
+      await syncFolder(path).catch(ignoreAbsent);
+      if (path === this.#folder) return;
       try {
         await fs.rmdir(path);
       } catch (error) {

@@ -46,6 +46,15 @@ export interface Storage {
   find(query: string, prefix: string): Promise<string[]>;
   /** One round trip; throws when the store can't be used. */
   ping(): Promise<void>;
+  /** Free for blobs, where a disk of this machine holds them. */
+  freeBytes?(): Promise<number>;
+  /**
+   * To be called every 5 s where it is there: claims this process's unfinished files anew, and
+   * removes those that nobody has claimed for 20 s. An upload that loses its file so fails.
+   */
+  renew?(): Promise<void>;
+  /** The unfinished files that `renew` would remove. */
+  abandoned?(): Promise<string[]>;
   close(): Promise<void>;
 }
 

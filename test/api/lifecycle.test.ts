@@ -6,8 +6,9 @@ import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { type TestContext, test } from "node:test";
+import { type Mock, type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { addToOutbox } from "../../src/data/outbox.ts";
 import { within } from "../../src/errors.ts";
 import { startTestApp } from "../support/app.ts";
 import { type Answer, multipartBody, open, type SendOptions, send } from "../support/client.ts";
@@ -229,16 +230,49 @@ test("the server stops first, then the background work, then the parts, the data
   const app = await startTestApp();
   await app.close();
   const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
-  const parts = ["broker", "content", "storage", "database"];
-  assert.deepEqual(closed, [
-    "server",
-    "dispatcher",
-    "chores",
-    "audit trail",
-    "passwords",
-    ...parts,
-  ]);
+  const work = ["leases of uploads", "leases of files", "deletions", "accounts"];
+  const inOrder = [
+    ["server"],
+    ["dispatcher", "audit trail", "passwords", ...work],
+    ["broker", "content", "storage"],
+    ["database"],
+  ];
+  for (const stage of inOrder)
+    assert.deepEqual(closed.splice(0, stage.length).sort(), stage.sort());
+  assert.deepEqual(closed, []);
 });
+
+test("what hangs is left and told, and everything ends a second after SHUTDOWN_TIMEOUT", async (t) => {
+  const app = await startTestApp({ env: { SHUTDOWN_TIMEOUT: "1" } });
+  const { broker, storage, content, database } = app.app;
+  const release = Promise.withResolvers<void>();
+  for (const part of [broker, content]) t.mock.method(part, "close", () => release.promise);
+  // A publish and a request that don't end.
+  t.mock.method(broker, "publish", () => release.promise);
+  t.mock.method(storage, "ping", () => release.promise);
+  await addToOutbox(database, { doc_id: 1, queue: "q", message_id: "m", body: "{}" }, new Date());
+  await until(() => calls(broker.publish) > 0, "a publish");
+  const asked = send(app.url, "GET", "/ready").catch(() => {});
+  await until(() => calls(storage.ping) > 0, "a request");
+  const begun = performance.now();
+  await app.app.stop();
+  const seconds = (performance.now() - begun) / 1000;
+  assert.ok(seconds > 1 && seconds < 2, `${seconds} s`);
+  const told = app.lines.filter(({ message }) => message === "a part did not close cleanly");
+  assert.deepEqual(told.map(({ part }) => part).sort(), [
+    "broker",
+    "content",
+    "dispatcher",
+    "server",
+  ]);
+  const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
+  assert.deepEqual([closed.includes("storage"), closed.at(-1)], [true, "database"]);
+  release.resolve();
+  await asked;
+  await app.close();
+});
+
+const calls = (method: unknown) => (method as Mock<() => void>).mock.callCount();
 
 test("a second signal ends the process at once", async (t) => {
   const folder = await temporaryFolder(t);

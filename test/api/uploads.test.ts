@@ -6,6 +6,8 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ForeignKeyViolation, OutcomeUnknown, UniqueViolation } from "../../src/data/database.ts";
 import { revokeSessions } from "../../src/data/sessions.ts";
+import { createBlobFinder } from "../../src/domain/blobs.ts";
+import { createDeletions } from "../../src/domain/deletions.ts";
 import { unavailable } from "../../src/errors.ts";
 import {
   apiSuite,
@@ -17,6 +19,7 @@ import {
   trailSealed,
 } from "../support/app.ts";
 import type { Answer, Part } from "../support/client.ts";
+import { silent } from "../support/sqlserver.ts";
 import { until } from "../support/wait.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
@@ -48,11 +51,12 @@ async function holdings(app: TestApp) {
       (await app.app.database.first<{ n: number }>(`SELECT COUNT(*) AS n FROM ${table}`))?.n,
     );
   }
-  const unfinished = join(app.folder, "blobs", ".uploads");
+  const unfinished = join(app.folder, "blobs", ".unfinished");
+  const names = existsSync(unfinished) ? readdirSync(unfinished, { recursive: true }) : [];
   return {
     rows,
     blobs: await app.app.storage.list(""),
-    unfinished: existsSync(unfinished) ? readdirSync(unfinished) : [],
+    unfinished: names.filter((name) => String(name).endsWith(".part")),
   };
 }
 
@@ -680,26 +684,55 @@ function commits({ test, testAlone }: Suite): void {
     assert.equal((await app.call("GET", at, user)).bytes.toString(), "its bytes");
   });
 
-  for (const [hours, status] of [
-    [22.9, 201],
-    [23.1, 500],
-    [24.1, 500],
-  ] as const) {
-    testAlone(`an upload that takes ${hours} hours is a ${status}`, {}, async (app, t) => {
-      const { storage } = app.app;
+  testAlone(
+    "a commit that was not confirmed and did not happen: the blob goes",
+    {},
+    async (app, t) => {
       const before = await holdings(app);
-      const store = storage.upload.bind(storage);
-      t.mock.method(storage, "upload", async (...given: Parameters<typeof store>) => {
-        const url = await store(...given);
-        app.clock.offset = hours * 3_600_000;
-        return url;
-      });
-      const { status: found, body } = await upload(app, [file("slow.txt")]);
-      assert.equal(found, status);
-      if (status === 201) return;
-      assert.equal(body.detail, "Storage upload failed");
+      const lost = unavailable("The database", new OutcomeUnknown("the commit was not confirmed"));
+      t.mock.method(app.app.database, "transaction", () => Promise.reject(lost), { times: 1 });
+      await app.as("user");
+      assert.equal((await upload(app, [file("uncommitted.txt")])).status, 503);
+      const { rows, blobs } = await holdings(app);
+      assert.deepEqual([rows.at(-1), blobs.length], [1, 1]);
+      app.clock.offset = 21_000;
       await settlesTo(app, before);
-    });
+    },
+  );
+
+  testAlone("a commit that surely did not happen takes its blob with it", {}, async (app, t) => {
+    const before = await holdings(app);
+    const full = unavailable("The database", new Error("database or disk is full"));
+    t.mock.method(app.app.database, "transaction", () => Promise.reject(full), { times: 1 });
+    await app.as("user");
+    assert.equal((await upload(app, [file("uncommitted.txt")])).status, 503);
+    assert.deepEqual(await holdings(app), before);
+  });
+
+  for (const [seconds, status] of [
+    [19, 201],
+    [21, 503],
+  ] as const) {
+    testAlone(
+      `another process whose clock is ${seconds} s ahead makes an upload a ${status}`,
+      {},
+      async (app, t) => {
+        const { storage } = app.app;
+        const before = await holdings(app);
+        const now = () => new Date(Date.now() + seconds * 1000);
+        const findBlob = createBlobFinder(storage);
+        const other = createDeletions({ ...app.app, findBlob, now, log: silent });
+        const store = storage.upload.bind(storage);
+        t.mock.method(storage, "upload", async (...given: Parameters<typeof store>) => {
+          const url = await store(...given);
+          await other.carryOutDue(new AbortController().signal);
+          return url;
+        });
+        assert.equal((await upload(app, [file("slow.txt")])).status, status);
+        if (status === 503) await settlesTo(app, before);
+        else assert.equal((await storage.list("")).length, 1);
+      },
+    );
   }
 }
 

@@ -190,6 +190,20 @@ describe("dispatcher", () => {
     assert.deepEqual(sentDocuments(broker), [1]);
   });
 
+  test("a broker that says nothing is away before the claim of its message ends", async () => {
+    const broker = scriptedBroker();
+    broker.publishing = () => new Promise(() => {});
+    await add(1);
+    start(broker);
+    const begun = performance.now();
+    const row = await until(
+      async () => (await rows()).find(({ attempts }) => attempts > 0),
+      "a try",
+    );
+    assert.match(row.last_error ?? "", /did not answer/);
+    assert.ok(performance.now() - begun > 10_000, "later than the brokers' own limits");
+  });
+
   test("a message whose document was deleted meanwhile is not sent", async () => {
     const broker = scriptedBroker();
     broker.publishing = down;

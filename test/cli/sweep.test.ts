@@ -59,6 +59,12 @@ async function leftBehind(t: TestContext) {
   const foreign = await putBlob(folder, "letters/old.txt", 1000);
   const due = await putBlob(folder, `${randomUUID()}/due.txt`, 0);
   const later = await putBlob(folder, `${randomUUID()}/later.txt`, 48);
+  await putBlob(folder, ".unfinished/dead/dead.part", 0);
+  const minuteAgo = new Date(Date.now() - 60_000);
+  await utimes(join(folder, "blobs/.unfinished/dead"), minuteAgo, minuteAgo);
+  await putBlob(folder, ".unfinished/alive/alive.part", 0);
+  const nextHour = new Date(Date.now() + HOUR);
+  await utimes(join(folder, "blobs/.unfinished/alive"), nextHour, nextHour);
   const database = openSqlite({ file: join(folder, "nassaq.db") });
   const at = (hours: number) => new Date(Date.now() + hours * HOUR);
   const note = { docId: null, sha256: null };
@@ -111,6 +117,7 @@ describe("sweep", () => {
     const { folder, documents, stray, young, foreign, due, later } = left;
     const findings = [
       `deletion that is due: ${due}`,
+      "unfinished file of an upload: dead.part",
       "sessions that have ended: 1",
       "password resets that have expired: 1",
       `blob without a document: ${stray}`,
@@ -120,7 +127,7 @@ describe("sweep", () => {
     const dry = await runCli(folder, ["sweep", "--dry-run"]);
     assert.deepEqual(dry, {
       code: 0,
-      lines: [...findings, "Found 4: nothing was removed."],
+      lines: [...findings, "Found 5: nothing was removed."],
       stderr: "",
     });
     assert.deepEqual({ blobs: await blobsIn(folder), rows: await rowsIn(folder) }, before);
@@ -128,10 +135,13 @@ describe("sweep", () => {
     const real = await runCli(folder, ["sweep"]);
     assert.deepEqual(real, {
       code: 0,
-      lines: [...findings, "Found 4: all that could be was removed."],
+      lines: [...findings, "Found 5: all that could be was removed."],
       stderr: "",
     });
-    assert.deepEqual(await blobsIn(folder), [...documents, young, foreign, later].sort());
+    assert.deepEqual(
+      await blobsIn(folder),
+      [...documents, young, foreign, later, ".unfinished/alive/alive.part"].sort(),
+    );
     assert.deepEqual(await rowsIn(folder), {
       deletions: [{ blob_key: later }],
       sessions: [{ session_id: "ended" }],
@@ -139,7 +149,7 @@ describe("sweep", () => {
     });
 
     const again = await runCli(folder, ["sweep"]);
-    assert.deepEqual(again.lines, [findings[4], "There is nothing to remove."]);
+    assert.deepEqual(again.lines, [findings[5], "There is nothing to remove."]);
   });
 
   test("refuses a schema that is behind", async (t) => {

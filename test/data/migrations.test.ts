@@ -25,6 +25,8 @@ const ALL = [
   "0002-server-tables",
   "0003-ocr-results",
   "0004-audit-chain",
+  "0005-ocr-progress",
+  "0006-begun-deletions",
 ];
 
 async function temporaryFile(t: TestContext): Promise<string> {
@@ -205,6 +207,8 @@ describe("A database of the reference system", () => {
       "0000-path-depth",
       "0003-ocr-results",
       "0004-audit-chain",
+      "0005-ocr-progress",
+      "0006-begun-deletions",
     ]);
     assert.deepEqual(await snapshot(database, tables), before);
     assert.ok((await database.columns("Deletions")).has("sha256"));
@@ -224,7 +228,8 @@ describe("Migrations", () => {
       Virtual_Paths: "path_id full_path created_at description depth",
       Documents:
         "doc_id filename path_id uploaded_by_user_id mongo_doc_id uploaded_at updated_at file_size content_type file_type description sha256 blob_key",
-      Processing_Status: "status_id doc_id stage_name status start_time end_time error_message",
+      Processing_Status:
+        "status_id doc_id stage_name status start_time end_time error_message pages_done pages_total",
       Individual_Permissions:
         "permission_id user_id action_id entity_id entity_type is_allowed is_inherited",
       Ocr_Results:
@@ -263,6 +268,14 @@ describe("Migrations", () => {
       "0004-audit-chain": {
         sqlite: "1d6bc15db5d9561980d32449e242f744aba994051bdfebd87d0b332af3731601",
         sqlserver: "9c09ca71de54bed8ea541b8e62e6b4fe1a45ace06166df66295a32092bcab697",
+      },
+      "0006-begun-deletions": {
+        sqlite: "0b9d86615e25308aa50a28029b1ee1c3f97bceaabb6cb2fb7edfde2854c53f28",
+        sqlserver: "69f3594da2973ab64806be0161c53070a70a11051ac14d763ba5c52e630049a9",
+      },
+      "0005-ocr-progress": {
+        sqlite: "9b99e4fa0fec3a0559da52375158a237d618f6c3291ff0c102e18bcdd490033e",
+        sqlserver: "4410706b5539304b42e612e973329b22040d0e8be931b8b398986af64f0c01c2",
       },
     });
   });

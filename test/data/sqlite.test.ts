@@ -3,9 +3,9 @@ import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { after, before, test } from "node:test";
+import { after, before, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { DatabaseUnreachable } from "../../src/data/database.ts";
+import { DatabaseUnreachable, OutcomeUnknown } from "../../src/data/database.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 
 let folder: string;
@@ -65,6 +65,78 @@ test("a full disk is unavailable, undoes the transaction, and heals with room", 
   await database.run("PRAGMA max_page_count = 100000");
   await database.insert("Roles", { role_name: "x" }, "role_id");
   assert.ok(await database.first(left));
+});
+
+/** From now on statements of that beginning fail with `code`, if there is one. */
+function failing(t: TestContext, beginning: RegExp, code: () => number | undefined): void {
+  const { prepare } = DatabaseSync.prototype;
+  t.mock.method(DatabaseSync.prototype, "prepare", function (this: DatabaseSync, text: string) {
+    const statement = prepare.call(this, text);
+    if (!beginning.test(text)) return statement;
+    const attempt = (method: "run" | "all") => (values: Record<string, string>) => {
+      const errcode = code();
+      if (errcode) throw Object.assign(new Error("the disk fails"), { errcode });
+      return statement[method](values);
+    };
+    return { columns: () => statement.columns(), run: attempt("run"), all: attempt("all") };
+  });
+}
+
+test("a commit that the log has and the disk perhaps not may have happened; any other has not", async (t) => {
+  let code = 0;
+  failing(t, /^COMMIT/, () => code);
+  const database = openSqlite({ file: ":memory:" });
+  t.after(() => database.close());
+  await database.migrate();
+  for (const [failure, isUnknown] of [
+    [1034, true],
+    [778, false],
+    [13, false],
+  ] as const) {
+    code = failure;
+    const write = database.transaction((tx) => tx.insert("Roles", { role_name: "x" }, "role_id"));
+    const error = await write.then(
+      () => assert.fail(),
+      (reason) => reason,
+    );
+    assert.deepEqual(
+      [error.code, error.cause instanceof OutcomeUnknown],
+      ["unavailable", isUnknown],
+    );
+  }
+  assert.equal(await database.first("SELECT 1 AS n FROM Roles WHERE role_name = 'x'"), undefined);
+});
+
+test("after a failure of the disk a ping writes, until that works", async (t) => {
+  let isFull = false;
+  let attempts = 0;
+  failing(t, /^(INSERT INTO Roles|PRAGMA user_version)/, () => {
+    attempts += 1;
+    return isFull ? 13 : undefined;
+  });
+  const database = openSqlite({ file: ":memory:" });
+  t.after(() => database.close());
+  await database.migrate();
+  attempts = 0;
+  await database.ping();
+  assert.equal(attempts, 0);
+  isFull = true;
+  await assert.rejects(database.insert("Roles", { role_name: "x" }, "role_id"));
+  await assert.rejects(database.ping(), { code: "unavailable" });
+  isFull = false;
+  await database.ping();
+  await database.ping();
+  assert.equal(attempts, 3);
+});
+
+test("what is free on the disk of the file is told, and nothing of a database in memory", async (t) => {
+  const [file, memory] = [
+    openSqlite({ file: join(folder, "free.db") }),
+    openSqlite({ file: ":memory:" }),
+  ];
+  t.after(() => Promise.all([file.close(), memory.close()]));
+  assert.ok(((await file.freeBytes?.()) ?? 0) > 0);
+  assert.equal(await memory.freeBytes?.(), undefined);
 });
 
 test("more statements than are kept prepared are all answered", async (t) => {

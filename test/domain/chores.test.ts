@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startChores } from "../../src/domain/chores.ts";
+import type { Logger } from "../../src/log.ts";
 import { silent } from "../support/sqlserver.ts";
 
 /** Lets promises that are settled go on. */
@@ -34,6 +35,26 @@ test("chores are done now and every minute, one round at a time, also after a fa
   await end;
   t.mock.timers.tick(120_000);
   assert.equal(rounds.length, 2);
+});
+
+test("of failures in a row the first is a warning", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const levels: string[] = [];
+  const log = { ...silent, debug: () => levels.push("debug"), warn: () => levels.push("warn") };
+  const outcomes = ["fails", "fails", "works", "fails"];
+  const chores = startChores(
+    async () => {
+      if (outcomes.shift() === "fails") throw new Error("the database is away");
+    },
+    log as Logger,
+    5_000,
+  );
+  for (let round = 0; round < 3; round++) {
+    await settle();
+    t.mock.timers.tick(5_000);
+  }
+  await chores.stop();
+  assert.deepEqual([levels, outcomes], [["warn", "debug", "warn"], []]);
 });
 
 test("chores asked for are done within a second, once for all that ask, or after the round under way", async (t) => {

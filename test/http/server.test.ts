@@ -63,6 +63,8 @@ describe("errors", () => {
       { detail: "No" },
       { "retry-after": "5" },
     ],
+    ["a full disk", new AppError("insufficient_storage", "No"), 507, { detail: "No" }, {}],
+    ["what can't be done here", new AppError("not_implemented", "No"), 501, { detail: "No" }, {}],
     ["any other error", new Error("secret"), 500, { detail: "Internal Server Error" }, {}],
     ["what is no error", "secret", 500, { detail: "Internal Server Error" }, {}],
     ["nothing at all", undefined, 500, { detail: "Internal Server Error" }, {}],
@@ -83,9 +85,10 @@ describe("errors", () => {
         assert.equal(answer.headers.get(name), value);
       const line = await server.logged(({ message }) => message === "request");
       assert.equal(line.status, status);
-      assert.equal(line.level, status >= 500 ? "error" : "info");
-      if (error instanceof Error && status >= 500)
-        assert.match(JSON.stringify(line.error), /secret|No/);
+      const level = status === 500 ? "error" : status === 503 || status === 507 ? "warn" : "info";
+      assert.equal(line.level, level);
+      if (level === "info") assert.equal(line.error, undefined);
+      else if (error instanceof Error) assert.match(JSON.stringify(line.error), /secret|No/);
     });
   }
 

@@ -1406,7 +1406,7 @@ export interface operations {
                 };
             };
             500: components["responses"]["InternalError"];
-            /** @description Some part does not answer, or the server is stopping. */
+            /** @description Some part does not answer, its disk is nearly full (`MIN_FREE_MB`), or the server is stopping. */
             503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2436,6 +2436,23 @@ export interface operations {
                 };
             };
             503: components["responses"]["Unavailable"];
+            /** @description The disk has no room for the file (`MIN_FREE_MB`). Told before the body is read. */
+            507: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not enough space to store the file"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             default: components["responses"]["Refused"];
         };
     };

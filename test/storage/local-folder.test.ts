@@ -12,6 +12,7 @@ import {
   rename,
   rm,
   stat,
+  statfs,
   utimes,
   writeFile,
 } from "node:fs/promises";
@@ -27,13 +28,15 @@ import { toKey, toPath } from "../../src/storage/local-names.ts";
 import { BlobExists } from "../../src/storage/storage.ts";
 import { until } from "../support/wait.ts";
 
-const HOUR = 60 * 60 * 1000;
-
 describe("LocalFolderStorage", () => {
   let outside: string;
   let folder: string;
   let storage: LocalFolderStorage;
-  const everything = () => readdir(folder, { recursive: true });
+  /** But the folders of unfinished files. */
+  const everything = async () =>
+    (await readdir(folder, { recursive: true })).filter(
+      (name) => !/^\.unfinished([/\\][0-9a-f-]{36})?$/.test(name),
+    );
 
   beforeEach(async () => {
     outside = await realpath(await mkdtemp(join(tmpdir(), "storage-")));
@@ -59,7 +62,7 @@ describe("LocalFolderStorage", () => {
   it("writes names that file systems refuse in a form that can be undone", async () => {
     assert.equal(toPath("a/b:c?.txt"), join("a", "b%3Ac%3F.txt"));
     assert.equal(toPath("100%/a\\b"), join("100%25", "a%5Cb"));
-    assert.equal(toPath(".hidden/.uploads"), join("%2Ehidden", "%2Euploads"));
+    assert.equal(toPath(".hidden/.unfinished"), join("%2Ehidden", "%2Eunfinished"));
     assert.equal(toPath(`${"x".repeat(253)}..y`), join(`${"x".repeat(253)}%+`, "%2E.y"));
     for (const key of [
       "a\\b/c",
@@ -79,7 +82,7 @@ describe("LocalFolderStorage", () => {
     for (const foreign of ["100%", "a%2fb", "%41", ".DS_Store", "name%+", "x%+/", "a:b"]) {
       assert.equal(toKey(foreign), undefined, foreign);
     }
-    assert.deepEqual(await everything(), [".uploads"]);
+    assert.deepEqual(await everything(), []);
   });
 
   it("reads what earlier versions stored", async () => {
@@ -96,7 +99,7 @@ describe("LocalFolderStorage", () => {
       assert.deepEqual(await storage.list("u/"), [key]);
       await storage.delete(key);
     }
-    assert.deepEqual(await everything(), [".uploads"]);
+    assert.deepEqual(await everything(), []);
   });
 
   it("passes over files that are no blobs of its making", async () => {
@@ -104,7 +107,7 @@ describe("LocalFolderStorage", () => {
     await writeFile(join(folder, ".DS_Store"), "");
     await writeFile(join(folder, "50%"), "");
     await writeFile(join(folder, "u", "a:b"), "");
-    await writeFile(join(folder, ".uploads", "half.part"), "");
+    await writeFile(join(folder, ".unfinished", "half.part"), "");
     assert.deepEqual(await storage.list(""), ["u/mine"]);
   });
 
@@ -121,12 +124,12 @@ describe("LocalFolderStorage", () => {
     assert.deepEqual(await storage.list(""), []);
     source.destroy(failure);
     await rejected;
-    assert.deepEqual(await everything(), [".uploads"]);
+    assert.deepEqual(await everything(), []);
     await assert.rejects(storage.upload(Readable.from(["x"]), "../escape"), InvalidBlobKey);
     await storage.upload(Readable.from(["x"]), "taken");
     await assert.rejects(storage.upload(Readable.from(["x"]), "taken"), BlobExists);
     await assert.rejects(storage.upload(Readable.from(["x"]), "taken/below"), { syscall: "mkdir" });
-    assert.deepEqual(await everything(), [".uploads", "taken"]);
+    assert.deepEqual(await everything(), ["taken"]);
   });
 
   it("rejects with the system's error and cleans up when the disk takes no more", async () => {
@@ -145,31 +148,72 @@ describe("LocalFolderStorage", () => {
     });
     const [printed] = await Promise.all([textOf(child.stdout), once(child, "exit")]);
     assert.equal(printed, "EFBIG");
-    assert.deepEqual(await everything(), [".uploads"]);
+    assert.deepEqual(await everything(), []);
   });
 
   it("removes folders that a deletion leaves empty, and no others", async () => {
     await storage.upload(Readable.from(["x"]), "a/b/c/one");
     await storage.upload(Readable.from(["x"]), "a/two");
     await storage.delete("a/b/c/one");
-    assert.deepEqual((await everything()).sort(), [".uploads", "a", "a/two"]);
+    assert.deepEqual((await everything()).sort(), ["a", "a/two"]);
     await storage.deleteDir("a");
-    assert.deepEqual(await everything(), [".uploads"]);
+    assert.deepEqual(await everything(), []);
   });
 
-  it("removes temporary files of a crash an hour later, and no younger ones", async () => {
-    const uploads = join(folder, ".uploads");
-    await mkdir(uploads, { recursive: true });
-    for (const [name, age] of [
-      ["old.part", 2 * HOUR],
-      ["young.part", HOUR / 2],
-    ] as const) {
-      await writeFile(join(uploads, name), "half");
-      const then = new Date(Date.now() - age);
-      await utimes(join(uploads, name), then, then);
-    }
-    await (await LocalFolderStorage.open({ folder })).close();
-    assert.deepEqual(await readdir(uploads), ["young.part"]);
+  it("removes the unfinished files of a dead process when its lease has ended, and no others", async () => {
+    const all = join(folder, ".unfinished");
+    const begin = async (on: LocalFolderStorage, key: string) => {
+      const source = new PassThrough();
+      const known = await readdir(all);
+      const result = on.upload(source, key).then(
+        () => "stored",
+        (error) => error.code,
+      );
+      source.write("some bytes");
+      const isNew = (name: string) => !known.includes(name);
+      const own = await until(async () => (await readdir(all)).find(isNew), "its folder");
+      const finish = () => {
+        source.end();
+        return result;
+      };
+      return { own, finish };
+    };
+    const age = async (name: string, seconds: number) => {
+      const then = (await stat(join(all, name))).mtimeMs / 1000 - seconds;
+      await utimes(join(all, name), then, then);
+    };
+    const other = await LocalFolderStorage.open({ folder });
+    const [mine, dead] = [await begin(storage, "mine/file"), await begin(other, "dead/file")];
+    await age(dead.own, 19);
+    await age(mine.own, 3600);
+    await storage.renew();
+    assert.deepEqual((await readdir(all)).sort(), [mine.own, dead.own].sort());
+    await age(dead.own, 21);
+    await storage.renew();
+    assert.deepEqual(await readdir(all), [mine.own]);
+    // It was only stopped for a while: its upload fails, and the next one works.
+    assert.equal(await dead.finish(), "ENOENT");
+    assert.equal(await mine.finish(), "stored");
+    assert.deepEqual(await storage.list(""), ["mine/file"]);
+    await other.renew();
+    await other.upload(Readable.from(["x"]), "dead/file");
+    await other.close();
+    assert.deepEqual(await readdir(all), [mine.own]);
+  });
+
+  it("makes files and folders for their owner alone", async () => {
+    await storage.upload(Readable.from(["x"]), "a/b/file");
+    const mode = async (name: string) => (await stat(join(folder, name))).mode & 0o777;
+    for (const name of ["", ".unfinished", "a", "a/b"]) assert.equal(await mode(name), 0o700, name);
+    for (const [name = ""] of [await readdir(join(folder, ".unfinished"))])
+      assert.equal(await mode(join(".unfinished", name)), 0o700);
+    assert.equal(await mode("a/b/file"), 0o600);
+  });
+
+  it("knows what is free on its disk", async () => {
+    const { bavail, bsize } = await statfs(folder);
+    const free = await storage.freeBytes();
+    assert.ok(Math.abs(free - bavail * bsize) < 2 ** 30, `${free} of ${bavail * bsize}`);
   });
 
   it("fails a ping and an upload while the folder is gone, and does not make it anew", async () => {
@@ -179,7 +223,7 @@ describe("LocalFolderStorage", () => {
     await assert.rejects(stat(folder), { code: "ENOENT" });
     await rename(`${folder}-elsewhere`, folder);
     await storage.ping();
-    assert.deepEqual(await everything(), [".uploads"]);
+    assert.deepEqual(await everything(), []);
   });
 
   it("has file and folders on the disk, in this order, before an upload returns", async (test) => {
@@ -200,6 +244,31 @@ describe("LocalFolderStorage", () => {
       await inode("a"),
       await inode(),
     ]);
+  });
+
+  it("has a deletion on the disk, in this order, before it returns", async (test) => {
+    await storage.upload(Readable.from(["x"]), "a/b/file");
+    await storage.upload(Readable.from(["x"]), "a/other");
+    const events: string[] = [];
+    const nameOf = new Map<number, string>();
+    for (const name of ["a/b", "a", ""]) nameOf.set((await stat(join(folder, name))).ino, name);
+    const probe = await open(folder);
+    const prototype: FileHandle = Object.getPrototypeOf(probe);
+    await probe.close();
+    const { sync } = prototype;
+    test.mock.method(prototype, "sync", async function (this: FileHandle) {
+      const left = (await everything()).sort().join(" ");
+      events.push(`sync ${nameOf.get((await this.stat()).ino)}, with ${left}`);
+      await sync.call(this);
+    });
+    await storage.delete("a/b/file");
+    assert.deepEqual(events, ["sync a/b, with a a/b a/other", "sync a, with a a/other"]);
+    // Again after a crash in between: what is gone already may not be so on the disk.
+    events.length = 0;
+    await storage.delete("a/b/file");
+    assert.deepEqual(events, ["sync a, with a a/other"]);
+    await storage.deleteDir("a");
+    assert.deepEqual(events.slice(1), ["sync , with "]);
   });
 
   it("closes its files, whether a reader finishes, leaves or never begins", async (test) => {
@@ -226,6 +295,6 @@ describe("LocalFolderStorage", () => {
     await storage.properties("file");
     await assert.rejects(storage.upload(Readable.from([1, 2] as never), "bad/chunks"));
     assert.equal(await openFiles(), 0);
-    assert.deepEqual((await everything()).sort(), [".uploads", "file"]);
+    assert.deepEqual((await everything()).sort(), ["file"]);
   });
 });

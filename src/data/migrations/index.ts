@@ -4,6 +4,7 @@ import { serverTables } from "./0002-server-tables.ts";
 import { ocrResults } from "./0003-ocr-results.ts";
 import { auditChain } from "./0004-audit-chain.ts";
 import { ocrProgress } from "./0005-ocr-progress.ts";
+import { begunDeletions } from "./0006-begun-deletions.ts";
 import { createTable, type Migration } from "./migration.ts";
 
 /** In the order in which they run. */
@@ -14,6 +15,7 @@ export const migrations: readonly Migration[] = [
   ocrResults,
   auditChain,
   ocrProgress,
+  begunDeletions,
 ];
 
 /** The record of what has run, made first. */

@@ -1,0 +1,44 @@
+import { within } from "./errors.ts";
+import type { Logger } from "./log.ts";
+
+/** In this order: first who asks, then who works, then what they use. */
+const STAGES = ["server", "work", "parts", "databases"] as const;
+
+/** For all stages after the server, and of it for each stage that follows. Milliseconds. */
+const CLOSING = 5_000;
+const RESERVED = 200;
+
+/** Remembers what closes a part. Those of one stage, `work` unless told, close side by side. */
+export type OnStop = (
+  part: string,
+  close: () => Promise<void>,
+  stage?: (typeof STAGES)[number],
+) => void;
+
+/** `close` ends within `seconds` and one more. What has not closed by then is logged and left. */
+export function createClosers(log: Logger, seconds: number) {
+  const stages = new Map(STAGES.map((stage) => [stage, [] as Parameters<OnStop>[]]));
+
+  const onStop: OnStop = (...part) => void stages.get(part[2] ?? "work")?.unshift(part);
+
+  async function closePart([part, work]: Parameters<OnStop>, end: number): Promise<void> {
+    try {
+      await within(work(), Math.max(0, end - performance.now()), "It did not close");
+      log.debug("closed", { part });
+    } catch (error) {
+      log.warn("a part did not close cleanly", { part, error });
+    }
+  }
+
+  async function close(): Promise<void> {
+    let end = performance.now() + (seconds + 1) * 1000;
+    let following = STAGES.length - 1;
+    for (const parts of stages.values()) {
+      const stageEnd = end - following-- * RESERVED;
+      await Promise.all(parts.splice(0).map((part) => closePart(part, stageEnd)));
+      end = Math.min(end, performance.now() + CLOSING);
+    }
+  }
+
+  return { onStop, close };
+}
