@@ -230,7 +230,8 @@ test("the server stops first, then the background work, then the parts, the data
   const app = await startTestApp();
   await app.close();
   const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
-  const work = ["leases of uploads", "leases of files", "deletions", "accounts"];
+  const chores = ["leases of uploads", "leases of files", "deletions", "accounts"];
+  const work = [...chores, "texts", "strays"];
   const inOrder = [
     ["server"],
     ["dispatcher", "audit trail", "passwords", ...work],
