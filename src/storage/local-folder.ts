@@ -1,4 +1,4 @@
-import type { Stats } from "node:fs";
+import type { Dir, Dirent, Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
@@ -190,12 +190,15 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** Paths of all files below `folder`. */
-async function* walk(folder: string): AsyncGenerator<string> {
-  const entries = await fs.opendir(folder, { bufferSize: 256 }).catch(ignoreAbsent);
+/** Paths of all files below `folder`. It may have millions of entries, a folder in it few. */
+async function* walk(folder: string, isTop = true): AsyncGenerator<string> {
+  const reading: Promise<Dir | Dirent[]> = isTop
+    ? fs.opendir(folder, { bufferSize: 256 })
+    : fs.readdir(folder, { withFileTypes: true });
+  const entries = await reading.catch(ignoreAbsent);
   for await (const entry of entries ?? []) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* walk(path);
+    if (entry.isDirectory()) yield* walk(path, false);
     else if (entry.isFile()) yield path;
   }
 }
