@@ -6,9 +6,11 @@ import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { type Body, type Client, clientOf, print, type Sample } from "./client.ts";
 
 const SERVER = join(import.meta.dirname, "../dist/main.js");
 const SAMPLES = join(import.meta.dirname, "../test/samples");
@@ -16,40 +18,29 @@ const API = "/api/v1";
 /** All that the server gets of the environment: its limits and keys change nothing here. */
 const PASSED_ON =
   /^(SQL_|MONGO_|BLOB_|MESSAGE_BROKER_|PROCESSING_|OCR_QUEUE_|MIGRATE_|NODE_EXTRA_CA_CERTS$)/;
-/** How long an answer may take, in milliseconds. */
-const TIMEOUT = 60_000;
+/** What is searched for, and the samples in which it is. */
+const SEARCHES = [
+  ['"حفظ هذه الوثيقة"', "letter-scan.png, scanned.pdf"],
+  ["invoice 4471", "invoice-scan.jpg, scanned.pdf"],
+] as const;
+/** How long a document may wait for its text, in milliseconds. */
+const READ_TIMEOUT = 600_000;
 
 interface Account {
   email: string;
   password: string;
 }
 
-interface Sample {
-  name: string;
-  bytes: Buffer;
-  folder: string;
+/** The embedded broker brings a worker where the engines are installed. */
+function hasWorker(): boolean {
+  try {
+    createRequire(SERVER).resolve("tesseract.js-core");
+    return ["", "embedded"].includes(process.env.MESSAGE_BROKER_URL ?? "");
+  } catch {
+    return false;
+  }
 }
 
-interface Call {
-  token?: string;
-  json?: unknown;
-  form?: Record<string, string>;
-  file?: Sample;
-  range?: string;
-}
-
-/** The fields of the answers that are looked at. */
-interface Body {
-  access_token: string;
-  refresh_token: string;
-  user_id: number;
-  doc_id: number;
-  id: number;
-  total: number;
-  status: string;
-}
-
-const print = (line: string) => process.stdout.write(`${line}\n`);
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 /** Keeps apart what several runs make on the same parts. */
 const run = randomBytes(3).toString("hex");
@@ -62,41 +53,6 @@ function newAccount(name: string): Account {
 function check(actual: unknown, expected: unknown, what: string): void {
   if (actual !== expected) throw new Error(`Expected ${what} to be ${expected}, got ${actual}`);
 }
-
-/** Sends one request after the other to `url`. Throws when a status is wrong or no answer comes. */
-function clientOf(url: string) {
-  return async (title: string, status: number, method: string, path: string, call: Call = {}) => {
-    const headers = {
-      ...(call.token ? { Authorization: `Bearer ${call.token}` } : {}),
-      ...(call.json ? { "Content-Type": "application/json" } : {}),
-      ...(call.range ? { Range: call.range } : {}),
-    };
-    let body: RequestInit["body"] = null;
-    if (call.json) body = JSON.stringify(call.json);
-    if (call.form) body = new URLSearchParams(call.form);
-    if (call.file) {
-      body = new FormData();
-      body.append("full_path", call.file.folder);
-      body.append("file", new Blob([new Uint8Array(call.file.bytes)]), call.file.name);
-    }
-    const signal = AbortSignal.timeout(TIMEOUT);
-    try {
-      const response = await fetch(url + path, { method, headers, body, signal });
-      const bytes = Buffer.from(await response.arrayBuffer());
-      print(`${response.status} ${method.padEnd(6)} ${path.padEnd(34)} ${title}`);
-      if (response.status !== status) {
-        throw new Error(`expected ${status}, got ${response.status}: ${bytes.subarray(0, 500)}`);
-      }
-      const isJson = response.headers.get("content-type")?.startsWith("application/json");
-      const parsed: Partial<Body> = isJson ? JSON.parse(bytes.toString("utf8")) : {};
-      return { body: parsed as Body, bytes, headers: response.headers };
-    } catch (error) {
-      throw new Error(`${method} ${path} (${title}): ${(error as Error).message}`);
-    }
-  };
-}
-
-type Client = ReturnType<typeof clientOf>;
 
 async function login(call: Client, who: string, { email, password }: Account, status = 200) {
   const form = { grant_type: "password", username: email, password };
@@ -129,11 +85,15 @@ async function play(url: string, admin: Account): Promise<void> {
   const renamed = { token, json: { full_path: `archive-${run}-2026` } };
   await call("the admin renames a folder", 200, "PATCH", folders[0]?.path ?? "", renamed);
   await download(call, tokens.access_token, documents);
+  const isRead = hasWorker();
+  if (isRead) await read(call, tokens.access_token, documents);
+  else print("No OCR worker runs beside this server: the documents stay queued.");
   const refresh = { token: tokens.refresh_token };
   await call("Salma's client renews its token", 200, "POST", `${API}/auth/refresh`, refresh);
 
   for (const [path, { name }] of documents) {
-    await call(`the admin deletes ${name}`, 200, "DELETE", `${path}?force=true`, { token });
+    const deletion = `${path}?force=${!isRead}`;
+    await call(`the admin deletes ${name}`, 200, "DELETE", deletion, { token });
     await call("which is gone", 404, "GET", `${path}/status`, { token });
   }
   for (const { path } of folders.reverse()) {
@@ -162,18 +122,57 @@ async function upload(call: Client, token: string, folders: { full_path: string 
   return documents;
 }
 
-/** Each document waits for the OCR and comes back as it was, whole and in part. */
+/** Each document comes back as it was, whole and in part. */
 async function download(call: Client, token: string, documents: ReadonlyMap<string, Sample>) {
   for (const [path, { name, bytes }] of documents) {
-    const { body } = await call(`${name} is queued`, 200, "GET", `${path}/status`, { token });
-    check(body.status, "Queued", `the status of ${name}`);
-    const whole = await call("and comes back", 200, "GET", `${path}/download`, { token });
+    const whole = await call(`${name} comes back`, 200, "GET", `${path}/download`, { token });
     check(sha256(whole.bytes), sha256(bytes), `the SHA-256 of ${name}`);
     check(whole.headers.get("etag"), `"${sha256(bytes)}"`, `the ETag of ${name}`);
     const range = { token, range: "bytes=5-14" };
     const part = await call("or ten bytes of it", 206, "GET", `${path}/download`, range);
     check(sha256(part.bytes), sha256(bytes.subarray(5, 15)), `the SHA-256 of a part of ${name}`);
   }
+}
+
+/** Each document becomes text, page by page, and the text is found. */
+async function read(call: Client, token: string, documents: ReadonlyMap<string, Sample>) {
+  for (const [path, { name }] of documents) {
+    await finish(call, token, path, name);
+    const { body } = await call("and here is its text:", 200, "GET", `${path}/content`, { token });
+    print(`    ${body.extracted_text.replace(/\s+/g, " ").trim().slice(0, 72)}`);
+  }
+  for (const [q, names] of SEARCHES) {
+    const path = `${API}/docs/search?q=${encodeURIComponent(q)}`;
+    const { body } = await call("Salma searches", 200, "GET", path, { token });
+    for (const { filename, snippet } of body.items) print(`    ${filename}: ${marked(snippet)}`);
+    const found = body.items.map(({ filename }) => filename).sort();
+    check(found.join(", "), names, `what is found for ${q}`);
+  }
+}
+
+/** Waits until a document is read: each answer comes when something has changed. */
+async function finish(call: Client, token: string, path: string, name: string): Promise<void> {
+  const progress = ({ status, pages_done, pages_total }: Body) =>
+    `${name}: ${status}${pages_total ? `, ${pages_done} of ${pages_total} pages` : ""}`;
+  const deadline = Date.now() + READ_TIMEOUT;
+  const options = { token, prefer: "wait=20" };
+  for (;;) {
+    const { body } = await call(progress, 200, "GET", `${path}/status`, options);
+    if (body.status === "Finished") return;
+    check(body.error_message, null, `the error of ${name}`);
+    if (Date.now() > deadline) throw new Error(`${name} was not read within ${READ_TIMEOUT} ms`);
+  }
+}
+
+/** A snippet with its hits in brackets. */
+function marked({ text, marks }: { text: string; marks: [number, number][] }): string {
+  let result = "";
+  let last = 0;
+  for (const [start, end] of marks) {
+    result += `${text.slice(last, start)}[${text.slice(start, end)}]`;
+    last = end;
+  }
+  return (result + text.slice(last)).replace(/\s+/g, " ");
 }
 
 /** Runs `work` with the address of a server of its own, and that server's administrator. */

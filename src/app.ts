@@ -9,10 +9,14 @@ import { createDocuments } from "./domain/documents.ts";
 import { createFreeSpace } from "./domain/free-space.ts";
 import { indexTexts } from "./domain/indexing.ts";
 import { createLogin } from "./domain/login.ts";
+import { createOcrQueue, type OcrQueue } from "./domain/ocr-queue.ts";
 import { createPasswordChanges } from "./domain/password-changes.ts";
 import { createPaths } from "./domain/paths.ts";
 import { createRegistration, type Registration } from "./domain/registration.ts";
+import { createReprocess } from "./domain/reprocessing.ts";
+import { createSearch } from "./domain/search.ts";
 import { createSessions } from "./domain/sessions.ts";
+import { createStatusWatch } from "./domain/status-watch.ts";
 import { sweepAccounts, sweepBlobs } from "./domain/sweep.ts";
 import { createUploads, type Uploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
@@ -29,12 +33,14 @@ import { createDocumentRoutes } from "./routes/documents.ts";
 import { createHealthRoutes } from "./routes/health.ts";
 import { createLogRoutes } from "./routes/logs.ts";
 import { createPathRoutes } from "./routes/paths.ts";
+import { createProcessingRoutes } from "./routes/processing.ts";
 import { createReferenceRoutes } from "./routes/reference.ts";
 import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { createClosers, type OnStop } from "./stopping.ts";
+import { startWorkerBeside, type WorkerBeside } from "./worker/beside.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -70,7 +76,10 @@ export async function startApp(
   const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
     const parts = await openParts(config, log, onStop, substitutes);
+    let worker: WorkerBeside | undefined;
+    if (config.EMBEDDED_WORKER) onStop("worker", async () => worker?.stop());
     const url = await serve(config, log, parts, onStop, substitutes);
+    if (config.EMBEDDED_WORKER) worker = startWorkerBeside({ log });
     return { url, ...parts, stop };
   } catch (error) {
     await stop();
@@ -97,23 +106,21 @@ async function serve(
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
 
-  const stores = { ...core, storage, content, findBlob: createBlobFinder(storage), log };
-  const deletions = createDeletions(stores);
+  const stores = { storage, content, findBlob: createBlobFinder(storage), log };
+  const deletions = createDeletions({ ...stores, database, now });
   const dispatcher = new Dispatcher({ database, broker, log, now });
   dispatcher.start();
   onStop("dispatcher", () => dispatcher.stop());
   const space = createFreeSpace(config.MIN_FREE_MB * 1024 * 1024);
-  const uploads = createUploads({
-    ...core,
-    storage,
-    deletions,
-    space,
+  const queue = createOcrQueue({
     backend: config.PROCESSING_BACKEND,
-    queueName: config.OCR_QUEUE_NAME,
-    onQueued: () => dispatcher.notify(),
+    name: config.OCR_QUEUE_NAME,
+    notify: () => dispatcher.notify(),
   });
-  startBackground({ ...stores, deletions, uploads }, onStop);
+  const uploads = createUploads({ ...core, storage, deletions, space, queue });
+  startBackground({ ...core, ...stores, deletions, uploads }, onStop);
   const metrics = await startMetrics(config, { ...core, broker, uploads, passwords }, onStop);
+  const { watch, ...documents } = documentRoutes(config, core, stores, deletions, uploads, queue);
 
   const handlers = {
     health: createHealthRoutes({
@@ -130,12 +137,7 @@ async function serve(
       perAccount: createThrottle({ perMinute: config.AUTH_RATE_PER_ACCOUNT }),
     }),
     users: createUserRoutes({ database, users: createUsers(core, sessions), passwordChanges }),
-    documents: createDocumentRoutes({
-      database,
-      documents: createDocuments({ ...stores, deletions }),
-      uploads,
-      maxUploadBytes: config.MAX_UPLOAD_SIZE_MB * 1024 * 1024,
-    }),
+    ...documents,
     paths: createPathRoutes({ database, paths: createPaths(core) }),
     logs: createLogRoutes({ database }),
   };
@@ -151,6 +153,8 @@ async function serve(
   });
   const url = addressOf(await server.listen(config.PORT, config.HOST));
   onStop("server", () => server.close(config.SHUTDOWN_TIMEOUT * 1000), "server");
+  // Whoever it lets wait is answered at once.
+  onStop("status watch", () => watch.stop(), "server");
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
   log.info("ready", { address: url, metrics: metrics?.address, ...Object.fromEntries(described) });
   return url;
@@ -166,6 +170,27 @@ function openSessions(core: Core, config: Config) {
     accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
   });
+}
+
+function documentRoutes(
+  config: Config,
+  core: Core,
+  stores: Stores,
+  deletions: Deletions,
+  uploads: Uploads,
+  queue: OcrQueue,
+) {
+  const { storage, content, log } = stores;
+  const documents = createDocuments({ ...core, ...stores, deletions });
+  const maxUploadBytes = config.MAX_UPLOAD_SIZE_MB * 1024 * 1024;
+  const watch = createStatusWatch({ ...core, log });
+  const reprocess = createReprocess({ ...core, storage, documents, queue });
+  const search = createSearch({ ...core, content });
+  return {
+    watch,
+    documents: createDocumentRoutes({ ...core, documents, uploads, maxUploadBytes }),
+    processing: createProcessingRoutes({ documents, watch, reprocess, search }),
+  };
 }
 
 /** What is done beside the requests, each in rounds of its own. */

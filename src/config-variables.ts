@@ -197,6 +197,10 @@ export const VARIABLES = {
     ),
     default: (env) => (env.PROCESSING_BACKEND === "ai_foundry" ? "ai_foundry_queue" : "ocr_queue"),
   },
+  EMBEDDED_WORKER: {
+    schema: yesOrNo,
+    default: (env) => ((env.MESSAGE_BROKER_URL || embedded(env)) === "embedded" ? "yes" : "no"),
+  },
 
   ACCESS_TOKEN_EXPIRE_MINUTES: { schema: integer(1, 43_200), default: "1" },
   REFRESH_TOKEN_EXPIRE_DAYS: { schema: integer(1, 3650), default: "7" },

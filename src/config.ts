@@ -87,6 +87,9 @@ function checkTogether(settings: Partial<Settings>, faults: Map<Name, string>): 
   const hasAdmin = email !== undefined || password !== undefined;
   demand(hasAdmin, both, "BOOTSTRAP_ADMIN_EMAIL", "BOOTSTRAP_ADMIN_PASSWORD");
 
+  if (settings.EMBEDDED_WORKER && settings.MESSAGE_BROKER_URL?.kind === "service-bus")
+    faults.set("EMBEDDED_WORKER", "must be no with Azure Service Bus: the worker can't read it");
+
   for (const name of ["JWT_SECRET_KEY", "JWT_SECRET_KEY_PREVIOUS"] as const) {
     const keys = [settings[name] ?? []].flat();
     if (production && keys.some((key) => Buffer.byteLength(key) < SHORTEST_KEY_BYTES)) {

@@ -52,16 +52,21 @@ function readableLine(time: string, level: LogLevel, message: string, fields: Fi
   return [time.slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
 }
 
-/** Logs one level and up: a JSON object a line, or with `readable` a short form for terminals. */
+/**
+ * Logs one level and up: a JSON object a line, or with `readable` a short form for terminals. Each
+ * line has the logger's own `fields` too.
+ */
 export function createLogger(options: {
   level: LogLevel;
   readable: boolean;
   write: (line: string) => void;
+  fields?: Fields;
 }): Logger {
   const at = (level: LogLevel) => {
     const isSilent = LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(options.level);
-    return (message: string, fields: Fields = {}) => {
+    return (message: string, more: Fields = {}) => {
       if (isSilent) return;
+      const fields = { ...options.fields, ...more };
       const time = new Date().toISOString();
       const line = options.readable
         ? readableLine(time, level, message, fields)

@@ -64,6 +64,7 @@ const ARROWS: Record<string, string[]> = {
     "storage/storage",
     "broker/broker",
     "content/content-store",
+    "content/search-terms",
   ],
   "routes/": [
     "errors",
@@ -74,6 +75,7 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
     "storage/storage",
+    "content/content-store",
   ],
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
@@ -89,6 +91,30 @@ const ARROWS: Record<string, string[]> = {
     "content/",
     "security/secret-file",
   ],
+  "worker/job": [
+    "errors",
+    "log",
+    "worker/",
+    "data/",
+    "domain/blobs",
+    "domain/filenames",
+    "broker/broker",
+    "content/content-store",
+    "storage/storage",
+  ],
+  "worker/patience": ["errors", "log", "broker/broker"],
+  "worker/progress": ["broker/broker"],
+  "worker/main": [
+    "config",
+    "log",
+    "parts",
+    "stopping",
+    "program",
+    "worker/",
+    "broker/broker",
+    "domain/blobs",
+  ],
+  "worker/beside": ["log", "worker/engines"],
   app: [
     "config",
     "parts",
@@ -103,7 +129,9 @@ const ARROWS: Record<string, string[]> = {
     "broker/dispatcher",
     "data/password-resets",
     "data/sessions",
+    "worker/beside",
   ],
+  "worker/": ["log", "worker/"],
   "cli/commands": [
     "parts",
     "stopping",
@@ -128,11 +156,18 @@ const ARROWS: Record<string, string[]> = {
     "data/database",
   ],
   "cli/healthcheck": [],
-  main: ["app", "config", "log", "data/database"],
+  program: ["config", "log", "data/database"],
+  main: ["app", "program"],
 };
 
 /** What is run. */
-const PROGRAMS = ["main.ts", "cli/cli.ts", "cli/healthcheck.ts"];
+const PROGRAMS = [
+  "main.ts",
+  "worker/main.ts",
+  "worker/engine.ts",
+  "cli/cli.ts",
+  "cli/healthcheck.ts",
+];
 
 /** The implementations of a port, by the beginning of their files' names: none knows another. */
 const FAMILIES = [
@@ -154,9 +189,13 @@ const OWNERS: Record<string, RegExp> = {
   "@azure/storage-blob": /^storage\/azure-/,
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
-  valibot: /^(config|config-variables|(domain|routes|http)\/.*)\.ts$/,
+  "@hyzyla/pdfium": /^worker\/pdf/,
+  "image-size": /^worker\/images/,
+  valibot: /^(config|config-variables|worker\/job|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
+/** Optional packages, which the engine process alone loads. */
+const ENGINES = ["@hyzyla/pdfium", "image-size"];
 
 const stem = (file: string) => file.replace(/\.ts$/, "");
 
@@ -211,7 +250,7 @@ test("every import follows an arrow of the design", () => {
 test("nothing imports a program, and only programs and the composition root see the configuration", () => {
   assert.deepEqual(inner.filter(({ to }) => PROGRAMS.includes(to)).map(show), []);
   const readers = new Set(inner.filter(({ to }) => to === "config.ts").map(({ from }) => from));
-  const allowed = [...PROGRAMS, "app.ts", "parts.ts", "cli/commands.ts"];
+  const allowed = [...PROGRAMS, "program.ts", "app.ts", "parts.ts", "cli/commands.ts"];
   assert.deepEqual(
     [...readers].filter((file) => !allowed.includes(file)),
     [],
@@ -240,10 +279,11 @@ test("a driver is imported by its adapter alone, and loaded only when it is aske
         if (found.from === file && !found.isDynamic && !found.isType) reached.add(found.to);
       }
     }
+    const kept = program === "worker/engine.ts" ? DRIVERS : [...DRIVERS, ...ENGINES];
     assert.deepEqual(
-      DRIVERS.filter((driver) => reached.has(driver)),
+      kept.filter((driver) => reached.has(driver)),
       [],
-      `${program} loads drivers at once`,
+      `${program} loads drivers or engines at once`,
     );
   }
 });
@@ -274,6 +314,7 @@ test("the dependencies at run time are the six that were agreed, pinned, and all
   for (const [name, version] of Object.entries(dependencies))
     assert.match(version, /^\d+\.\d+\.\d+$/, name);
   const used = new Set(packages.filter(({ isType }) => !isType).map(({ to }) => to));
+  for (const engine of ENGINES) assert.ok(used.delete(engine), `${engine} is in use`);
   // The one package of development that source code may use, where the compiled description of the API is missing.
   const development = packages.filter(({ to }) => to === "yaml");
   assert.ok(
@@ -304,7 +345,7 @@ test("a change of a caller begins by reading their authority", () => {
     .flatMap(([file, source]) =>
       Array.from(
         source.matchAll(
-          /\b((?:insert|update|delete|remove|add|swap|revoke|cancel)\w*)\(\s*database\b/g,
+          /\b((?:insert|update|delete|remove|add|swap|revoke|cancel|begin|postpone)\w*)\(\s*database\b/g,
         ),
         ([, called]) => `${file} ${called}`,
       ),
@@ -312,11 +353,13 @@ test("a change of a caller begins by reading their authority", () => {
   assert.deepEqual(writers.sort(), [
     "domain/audit-keys.ts insertHead",
     "domain/audit-keys.ts updateWrappedKey",
+    "domain/deletions.ts beginDeletion",
     "domain/deletions.ts removeDeletion",
     "domain/sessions.ts swapTokens",
     "domain/sweep.ts deleteExpiredPasswordResets",
     "domain/sweep.ts deleteExpiredSessions",
     "domain/uploads.ts insertDeletion",
+    "domain/uploads.ts postponeDeletions",
   ]);
 });
 

@@ -78,6 +78,7 @@ test("an empty environment is a complete development configuration with embedded
     MESSAGE_BROKER_URL: { kind: "embedded" },
     PROCESSING_BACKEND: "ocr_api",
     OCR_QUEUE_NAME: "ocr_queue",
+    EMBEDDED_WORKER: true,
     ACCESS_TOKEN_EXPIRE_MINUTES: 1,
     REFRESH_TOKEN_EXPIRE_DAYS: 7,
     JWT_ALGORITHM: "HS256",
@@ -345,6 +346,21 @@ test("PROCESSING_BACKEND chooses the worker and its queue, unless the queue is n
   assert.deepEqual(read(cloud), ["ai_foundry", "ai_foundry_queue"]);
   assert.deepEqual(read({ ...cloud, OCR_QUEUE_NAME: "mine" }), ["ai_foundry", "mine"]);
   assert.deepEqual(faultsOf({ PROCESSING_BACKEND: "both" }), ["PROCESSING_BACKEND"]);
+});
+
+test("a server has a worker beside itself when its queue is its own, unless told otherwise", () => {
+  const read = (env: Record<string, string>) => loadConfig(env).EMBEDDED_WORKER;
+  const rabbitmq = { MESSAGE_BROKER_URL: "amqp://queue.example.com/" };
+  const own = { MESSAGE_BROKER_URL: "embedded" };
+  assert.deepEqual([read({}), read(own), read(rabbitmq)], [true, true, false]);
+  assert.equal(read({ ...PRODUCTION, ...own }), true);
+  assert.equal(read(PRODUCTION), false);
+  assert.equal(read({ EMBEDDED_WORKER: "no" }), false);
+  assert.equal(read({ ...rabbitmq, EMBEDDED_WORKER: "yes" }), true);
+  const bus = "Endpoint=sb://x/;SharedAccessKeyName=a;SharedAccessKey=b";
+  assert.equal(read({ MESSAGE_BROKER_URL: bus }), false);
+  const both = { MESSAGE_BROKER_URL: bus, EMBEDDED_WORKER: "yes" };
+  assert.deepEqual(faultsOf(both), ["EMBEDDED_WORKER"]);
 });
 
 test("OCR_QUEUE_NAME is a name that every broker takes", () => {

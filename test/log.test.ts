@@ -140,6 +140,20 @@ test("an error's own properties stay out of the log, its code aside", () => {
   }
 });
 
+test("a logger's own fields are in each of its lines, hidden like any other", () => {
+  const lines: string[] = [];
+  const fields = { part: "worker", token: "canary" };
+  const write = (line: string) => void lines.push(line);
+  const log = createLogger({ level: "info", readable: false, write, fields });
+  log.info("one");
+  log.warn("two", { part: "engine" });
+  const shown = lines.map((line) => JSON.parse(line)).map(({ part, token }) => [part, token]);
+  assert.deepEqual(shown, [
+    ["worker", "[redacted]"],
+    ["engine", "[redacted]"],
+  ]);
+});
+
 test("causes that go in a circle end", () => {
   const circle = new Error("round");
   circle.cause = circle;

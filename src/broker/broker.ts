@@ -30,7 +30,15 @@ export interface Delivery extends Message {
   deliveries: number;
 }
 
-export type Handler = (delivery: Delivery) => Promise<void>;
+/** `signal` is aborted when the consumer is cancelled; who throws then gives the message back. */
+export type Handler = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
+
+export interface ConsumeOptions {
+  /** Messages at a time. */
+  prefetch: number;
+  /** Before a message is parked, with its last delivery. When it throws the message comes again. */
+  onGivenUp?: (delivery: Delivery, reason: string) => Promise<void>;
+}
 
 export interface Consumer {
   /** Takes no new message; waits some seconds for the handlers under way. */
@@ -40,13 +48,15 @@ export interface Consumer {
 /** A broker whose messages this program can also take. */
 export interface ConsumingBroker extends Broker {
   /**
-   * Hands messages to `handler`, at most `prefetch` at a time; removes one when it resolved. One
-   * that failed `MAX_DELIVERIES` times is parked in `<queue>.failed` with the reason.
+   * Hands messages to `handler`; removes one when it resolved. One that failed `MAX_DELIVERIES`
+   * times, or whose consumer died `MAX_DEATHS` times, is parked in `<queue>.failed` with why.
    */
-  consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer>;
+  consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer>;
 }
 
 export const MAX_DELIVERIES = 5;
+/** More: a consumer may die of much else than of the message it has. */
+export const MAX_DEATHS = 10;
 
 /** Waits, but no longer once `signal` is aborted. */
 export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

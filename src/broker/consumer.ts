@@ -1,18 +1,32 @@
 import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { type Consumer, type Delivery, type Handler, MAX_DELIVERIES, pause } from "./broker.ts";
+import {
+  type ConsumeOptions,
+  type Consumer,
+  type Delivery,
+  type Handler,
+  MAX_DEATHS,
+  MAX_DELIVERIES,
+  pause,
+} from "./broker.ts";
 
 /** Before the first redelivery, doubled for each after it. */
 const RETRY_MS = 250;
+/** Before one that could not be given up comes again. */
+const GIVE_UP_PAUSE_MS = 5_000;
 /** Before a source that failed or ended is asked again. */
 const SOURCE_PAUSE_MS = 1_000;
 const HANDLERS_TIMEOUT_MS = 10_000;
 
-/** A message that is not settled comes again by itself. */
+/** A message that is not settled comes again by itself, and its consumer counts as dead. */
 export interface Received extends Delivery {
+  /** Earlier deliveries whose handler failed. In the others the consumer died. */
+  failures: number;
   ack(): Promise<void>;
-  /** The next delivery has `deliveries` one higher. */
+  /** The next delivery has `deliveries` and `failures` one higher. */
   retry(): Promise<void>;
+  /** Gives it back as if it had not been delivered. */
+  release(): Promise<void>;
   /** Moves it to `<queue>.failed`; `reason` has 400 characters at most. */
   park(reason: string): Promise<void>;
 }
@@ -29,9 +43,9 @@ export type Source = (
 /** Bounded concurrency, attempts, parking and draining, for every consuming broker. */
 export function startConsumer(
   source: Source,
-  options: { queue: string; handler: Handler; prefetch: number; log: Logger },
+  options: ConsumeOptions & { queue: string; handler: Handler; log: Logger },
 ): Consumer {
-  const { queue, handler, prefetch, log } = options;
+  const { queue, handler, prefetch, onGivenUp, log } = options;
   const cancelled = new AbortController();
   const { signal } = cancelled;
   const underWay = new Set<Promise<void>>();
@@ -65,23 +79,34 @@ export function startConsumer(
   }
 
   async function handle(received: Received): Promise<void> {
-    const { id, body, deliveries } = received;
-    if (deliveries > MAX_DELIVERIES)
-      return park(received, "The consumer ended before it answered.");
+    if (signal.aborted) return received.release();
+    const { id, body, deliveries, failures } = received;
+    const refusal = refusalOf(received);
+    if (refusal) return giveUp(received, deliveries - 1, refusal);
     try {
-      await handler({ id, body, deliveries });
+      await handler({ id, body, deliveries }, signal);
     } catch (error) {
+      if (signal.aborted) return received.release();
       log.warn("A message was not handled", { message_id: id, deliveries, error });
-      if (deliveries === MAX_DELIVERIES) return park(received, String(error).slice(0, 400));
-      await pause(RETRY_MS * 2 ** (deliveries - 1), signal);
+      if (failures + 1 >= MAX_DELIVERIES)
+        return giveUp(received, deliveries, String(error).slice(0, 400));
+      await pause(RETRY_MS * 2 ** failures, signal);
       return received.retry();
     }
     await received.ack();
   }
 
-  async function park(received: Received, reason: string): Promise<void> {
+  async function giveUp(received: Received, deliveries: number, reason: string): Promise<void> {
+    const { id, body } = received;
+    try {
+      await onGivenUp?.({ id, body, deliveries }, reason);
+    } catch (error) {
+      log.warn("A message is not given up yet", { message_id: id, reason, error });
+      await pause(GIVE_UP_PAUSE_MS, signal);
+      return received.retry();
+    }
     await received.park(reason);
-    log.error("A message is parked", { message_id: received.id, reason });
+    log.error("A message is parked", { message_id: id, reason });
   }
 
   const running = run();
@@ -94,4 +119,10 @@ export function startConsumer(
       );
     },
   };
+}
+
+/** Why a message is not handled once more. */
+function refusalOf({ deliveries, failures }: Received): string | undefined {
+  if (deliveries - 1 - failures >= MAX_DEATHS) return "The consumer ended before it answered.";
+  return failures >= MAX_DELIVERIES ? "It failed too often." : undefined;
 }

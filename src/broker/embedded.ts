@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Database } from "../data/database.ts";
 import type { Logger } from "../log.ts";
 import {
+  type ConsumeOptions,
   type Consumer,
   type ConsumingBroker,
   type Handler,
@@ -10,8 +11,8 @@ import {
 } from "./broker.ts";
 import { type Received, startConsumer } from "./consumer.ts";
 
-/** Without a renewal a message is delivered again. */
-const LEASE_MS = 30_000;
+/** Without a renewal, three of them in this time, a message is delivered again. */
+const LEASE_MS = 10_000;
 const POLL_MS = 250;
 
 /** A leased row is invisible until `visible_at`. */
@@ -23,13 +24,19 @@ const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   created_at DATETIME2(3) NOT NULL,
   visible_at DATETIME2(3) NOT NULL,
   deliveries INT NOT NULL,
+  failures INT NOT NULL DEFAULT 0,
   lease VARCHAR(36) NULL,
   reason NVARCHAR(400) NULL
 )`;
+/** For a table of before they were counted. */
+const FAILURES = "ALTER TABLE Broker_Messages ADD COLUMN failures INT NOT NULL DEFAULT 0";
+const INDEX = `CREATE INDEX IF NOT EXISTS Broker_Messages_by_time
+  ON Broker_Messages (queue, visible_at)`;
 
 interface LeasedRow extends Message {
   row: number;
   deliveries: number;
+  failures: number;
 }
 
 /** A queue in a table of the embedded database, which several processes may share. */
@@ -58,7 +65,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     await this.#database.insert("Broker_Messages", { ...row, ...times }, "broker_message_id");
   }
 
-  async consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer> {
+  async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
     const source = (signal: AbortSignal) => this.#messages(queue, signal);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
@@ -72,7 +79,12 @@ export class EmbeddedBroker implements ConsumingBroker {
 
   /** Makes the table where it is missing. */
   async ping(): Promise<void> {
-    await this.#database.run(TABLE);
+    if ((await this.#database.columns("Broker_Messages")).has("failures")) return;
+    await this.#database.transaction(async (tx) => {
+      await tx.run(TABLE);
+      if (!(await tx.columns("Broker_Messages")).has("failures")) await tx.run(FAILURES);
+      await tx.run(INDEX);
+    });
   }
 
   async close(): Promise<void> {
@@ -89,14 +101,18 @@ export class EmbeddedBroker implements ConsumingBroker {
     }
   }
 
-  /** Leases the oldest visible message. */
+  /**
+   * Leases the message that is visible for longest: one that comes again waits behind those that
+   * waited meanwhile, or each consumer that dies would have the same one.
+   */
   #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
     const now = new Date();
     return this.#database.first<LeasedRow>(
       `UPDATE Broker_Messages SET lease = @lease, visible_at = @until, deliveries = deliveries + 1
-       WHERE broker_message_id = (SELECT MIN(broker_message_id) FROM Broker_Messages
-         WHERE queue = @queue AND visible_at <= @now)
-       RETURNING broker_message_id AS row, message_id AS id, body, deliveries`,
+       WHERE broker_message_id = (SELECT broker_message_id FROM Broker_Messages
+         WHERE queue = @queue AND visible_at <= @now
+         ORDER BY visible_at, broker_message_id LIMIT 1)
+       RETURNING broker_message_id AS row, message_id AS id, body, deliveries, failures`,
       { queue, lease, now, until: new Date(now.getTime() + LEASE_MS) },
     );
   }
@@ -121,9 +137,10 @@ export class EmbeddedBroker implements ConsumingBroker {
     return {
       ...delivery,
       ack: () => finish("DELETE FROM Broker_Messages"),
-      retry: () => finish(release),
+      retry: () => finish(`${release}, failures = failures + 1`),
+      release: () => finish(`${release}, deliveries = deliveries - 1`),
       park: (reason) =>
-        finish(`${release}, queue = @failed, reason = @reason, deliveries = 0`, {
+        finish(`${release}, queue = @failed, reason = @reason, deliveries = 0, failures = 0`, {
           failed: `${queue}.failed`,
           reason,
         }),

@@ -4,8 +4,9 @@ import { within } from "../errors.ts";
 import { pause } from "./broker.ts";
 import type { Received } from "./consumer.ts";
 
-/** Header that counts failed deliveries: a classic queue does not. */
-const DELIVERIES = "x-deliveries";
+/** Headers that count the deliveries that failed, and those in which the consumer died. */
+const FAILURES = "x-deliveries";
+const DEATHS = "x-consumer-deaths";
 /** For the broker's answer to one operation. */
 export const REPLY_TIMEOUT_MS = 5_000;
 /** Before a message that could not be copied is given back. */
@@ -34,51 +35,71 @@ export async function* receive(
   // Null: the queue was deleted.
   const arrive = (message: ConsumeMessage | null) =>
     message ? inbox.emit("message", message) : end();
+  /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
+  const replaceBy = async (
+    message: ConsumeMessage,
+    target: string,
+    headers: Record<string, unknown>,
+  ) => {
+    const { messageId, contentType } = message.properties;
+    try {
+      await link.send(target, message.content, { messageId, contentType, headers });
+    } catch (error) {
+      await pause(COPY_PAUSE_MS, signal);
+      channel.nack(message);
+      throw error;
+    }
+    channel.ack(message);
+  };
+  const again = (message: ConsumeMessage, failures: number, deaths: number) =>
+    replaceBy(message, queue, { [FAILURES]: failures, [DEATHS]: deaths });
   const toReceived = (message: ConsumeMessage): Received => {
-    const { messageId, contentType, headers } = message.properties;
-    const deliveries = 1 + (Number(headers?.[DELIVERIES]) || 0);
-    /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
-    const replaceBy = async (target: string, added: Record<string, unknown>) => {
-      try {
-        await link.send(target, message.content, { messageId, contentType, headers: added });
-      } catch (error) {
-        await pause(COPY_PAUSE_MS, signal);
-        channel.nack(message);
-        throw error;
-      }
-      channel.ack(message);
-    };
+    const { failures, deaths } = counts(message);
     return {
-      id: messageId ?? "",
+      id: message.properties.messageId ?? "",
       body: message.content.toString(),
-      deliveries,
+      deliveries: 1 + failures + deaths,
+      failures,
       ack: async () => channel.ack(message),
-      retry: () => replaceBy(queue, { [DELIVERIES]: deliveries }),
-      park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),
+      retry: () => again(message, failures + 1, deaths),
+      // A message that is only given back would count as a death.
+      release: () => again(message, failures, deaths),
+      park: (reason) => replaceBy(message, `${queue}.failed`, { "x-failed-reason": reason }),
     };
   };
+  const stop = () => quietly(() => channel.cancel(TAG));
+  // At once: what a handler gives back must not come again to this consumer.
+  signal.addEventListener("abort", stop);
   try {
     await within(channel.prefetch(prefetch), REPLY_TIMEOUT_MS, "RabbitMQ set no prefetch");
     const consuming = channel.consume(queue, arrive, { consumerTag: TAG });
     await within(consuming, REPLY_TIMEOUT_MS, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
-      const received = toReceived(message);
+      const { failures, deaths } = counts(message);
       // Counted before it is tried again, or a message that kills its consumer comes for ever.
-      if (message.fields.redelivered) await received.retry();
-      else yield received;
+      if (message.fields.redelivered) await again(message, failures, deaths + 1);
+      else yield toReceived(message);
     }
   } finally {
+    signal.removeEventListener("abort", stop);
     await arrivals.return?.();
     if (signal.aborted) {
-      await quietly(channel.cancel(TAG));
+      await stop();
       await drained(); // the acks must be on their way before the channel closes
     }
-    await quietly(channel.close());
+    await quietly(() => channel.close());
   }
 }
 
+/** A classic queue counts nothing itself. */
+function counts({ properties: { headers } }: ConsumeMessage) {
+  return { failures: Number(headers?.[FAILURES]) || 0, deaths: Number(headers?.[DEATHS]) || 0 };
+}
+
 /** Waits for an answer that may fail or stay away. */
-async function quietly(answer: Promise<unknown>): Promise<void> {
-  await within(answer, REPLY_TIMEOUT_MS, "RabbitMQ did not answer").catch(() => {});
+async function quietly(ask: () => Promise<unknown>): Promise<void> {
+  try {
+    await within(ask(), REPLY_TIMEOUT_MS, "RabbitMQ did not answer");
+  } catch {}
 }

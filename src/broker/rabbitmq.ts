@@ -10,7 +10,7 @@ import {
 } from "amqplib";
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { Consumer, ConsumingBroker, Handler, Message } from "./broker.ts";
+import type { ConsumeOptions, Consumer, ConsumingBroker, Handler, Message } from "./broker.ts";
 import { type Source, startConsumer } from "./consumer.ts";
 import { REPLY_TIMEOUT_MS, receive } from "./rabbitmq-consumer.ts";
 
@@ -65,7 +65,7 @@ export class RabbitMQBroker implements ConsumingBroker {
     await this.#send(queue, Buffer.from(message.body), properties);
   }
 
-  async consume(queue: string, handler: Handler, options: { prefetch: number }): Promise<Consumer> {
+  async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
     const link = { openChannel: this.#openChannel.bind(this), send: this.#send.bind(this) };
     const source: Source = (...ends) => receive(link, { queue, ...options }, ...ends);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });

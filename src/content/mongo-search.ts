@@ -21,8 +21,9 @@ export type StoredText = ExtractedText & { nassaq?: SearchFields };
 
 export const NOT_FOUND: SearchFields = { owner_id: NOBODY };
 
-export function searchFields(text: ExtractedText, ownerId: number): SearchFields {
-  const folded = `${fold(text.filename)}\n${fold(text.extracted_text)}`;
+/** Also of what a worker wrote half. */
+export function searchFields(text: Partial<ExtractedText>, ownerId: number): SearchFields {
+  const folded = `${fold(text.filename ?? "")}\n${fold(text.extracted_text ?? "")}`;
   const { processed_at } = text;
   return { owner_id: ownerId, folded: folded.slice(0, MAX_FOLDED_LENGTH), processed_at };
 }

@@ -25,7 +25,7 @@ const NO_SEARCH =
 
 interface Found {
   doc_id: number;
-  extracted_text: string;
+  extracted_text?: string | null;
   score?: number;
 }
 
@@ -150,7 +150,7 @@ export class MongoContentStore implements ContentStore {
         .limit(limit)
         .toArray();
       const hits = found.map(({ doc_id, extracted_text, score = 0 }) => {
-        return { docId: doc_id, score, snippet: snippetOf(extracted_text, terms) };
+        return { docId: doc_id, score, snippet: snippetOf(extracted_text ?? "", terms) };
       });
       return { total: Math.min(total, MAX_COUNT), isExact: total <= MAX_COUNT, hits };
     });

@@ -11,6 +11,9 @@ export interface StageState {
   startTime: Date | null;
   endTime: Date | null;
   errorMessage: string | null;
+  /** How far a worker is that tells it, else null. */
+  pagesDone: number | null;
+  pagesTotal: number | null;
 }
 
 interface Stage extends StageState {
@@ -40,8 +43,8 @@ const FROM_DOCUMENTS = `FROM Documents d
   LEFT JOIN Processing_Status s ON s.status_id =
     (SELECT MAX(x.status_id) FROM Processing_Status x
      WHERE x.doc_id = d.doc_id AND x.stage_name = '${OCR_STAGE}')`;
-const STAGE_STATE =
-  "s.start_time AS startTime, s.end_time AS endTime, s.error_message AS errorMessage";
+const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
+  s.error_message AS errorMessage, s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
 const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
   d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
   d.file_size AS fileSize, d.content_type AS contentType, d.description AS description,
@@ -57,6 +60,14 @@ export function findDocument(q: Queryable, docId: number) {
 export function listDocumentsAfter(q: Queryable, afterId: number, limit: number) {
   const sql = `${SELECT_DOCUMENT} WHERE d.doc_id > @afterId ORDER BY d.doc_id`;
   return q.page<Document>(sql, { afterId }, { skip: 0, limit });
+}
+
+/** In no order; `ids` are few, and each number of them is a statement of its own. */
+export function listDocumentsByIds(q: Queryable, ids: readonly number[]): Promise<Document[]> {
+  if (ids.length === 0) return Promise.resolve([]);
+  const names = ids.map((_, at) => `@id${at}`).join(", ");
+  const params = Object.fromEntries(ids.map((id, at) => [`id${at}`, id]));
+  return q.all(`${SELECT_DOCUMENT} WHERE d.doc_id IN (${names})`, params);
 }
 
 export interface DocumentFilter {
@@ -148,14 +159,46 @@ export async function insertDocument(
   const { uploadedAt } = document;
   const row = { ...document, mongoDocId: "pending", updatedAt: uploadedAt };
   const docId = await tx.insert("Documents", row, "doc_id");
+  for (const stage of stages) await insertStage(tx, docId, stage, uploadedAt);
+  return docId;
+}
+
+function insertStage(tx: Queryable, docId: number, stage: string, queuedAt: Date) {
+  return tx.run(
+    `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
+     VALUES (@docId, @stage, 'Queued', @queuedAt)`,
+    { docId, stage, queuedAt },
+  );
+}
+
+/** Other transactions that change the document wait for the end of this one. */
+export async function lockDocument(tx: Queryable, docId: number, now: Date) {
+  await tx.run("UPDATE Documents SET updated_at = @now WHERE doc_id = @docId", { docId, now });
+}
+
+/** Queues the `stages` of a locked document; each has exactly one row afterwards. */
+export async function requeueStages(
+  tx: Queryable,
+  docId: number,
+  stages: readonly string[],
+  queuedAt: Date,
+): Promise<void> {
+  const newest = `(SELECT MAX(x.status_id) FROM Processing_Status x
+    WHERE x.doc_id = @docId AND x.stage_name = @stage)`;
   for (const stage of stages) {
+    // Not replaced: a table of the platform may reference the row.
+    const queued = await tx.run(
+      `UPDATE Processing_Status SET status = 'Queued', start_time = @queuedAt, end_time = NULL,
+         error_message = NULL, pages_done = NULL, pages_total = NULL WHERE status_id = ${newest}`,
+      { docId, stage, queuedAt },
+    );
+    if (queued === 0) await insertStage(tx, docId, stage, queuedAt);
     await tx.run(
-      `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
-       VALUES (@docId, @stage, 'Queued', @queuedAt)`,
-      { docId, stage, queuedAt: uploadedAt },
+      `DELETE FROM Processing_Status
+       WHERE doc_id = @docId AND stage_name = @stage AND status_id < ${newest}`,
+      { docId, stage },
     );
   }
-  return docId;
 }
 
 /** Keeps where the blobs without a key are, before their path, not the root, is renamed. */

@@ -18,44 +18,47 @@ interface Parts extends Core, Stores {
 export type Documents = ReturnType<typeof createDocuments>;
 
 export function createDocuments(parts: Parts) {
-  const { database, authority, audit, storage, deletions, log, now } = parts;
+  const { database, authority, audit, storage, content, deletions, now } = parts;
 
-  async function reading<Result>(docId: number, read: Promise<Result>): Promise<Result> {
-    try {
-      return await read;
-    } catch (error) {
-      if (error instanceof AppError) throw error;
-      if (!(error instanceof BlobNotFound)) throw unavailable("The storage", error);
-      if (!(await findDocument(database, docId))) throw notFound(docId);
-      log.error("the blob of a document is missing", { doc_id: docId, error });
-      const detail = `The file of document ${docId} is missing from the storage.`;
-      throw new AppError("not_found", detail, { cause: error });
-    }
+  /**
+   * A document and its blob, which is followed where it was moved. 404 also when the bytes are gone
+   * from the storage, 503 when a part can't be reached.
+   */
+  async function locate(caller: Caller, docId: number) {
+    const document = await getVisible(database, caller.user, docId);
+    const from = blobKeyOf(document);
+    const { key, blob } = await reading(parts, docId, findBlobOf(parts, document));
+    if (key !== from)
+      await authority.act(caller, "active", async (tx) => {
+        if (await updateBlobKey(tx, docId, from, key))
+          await audit.record(tx, "document_move", SYSTEM, docId, { from, to: key });
+      });
+    return { document, key, blob };
   }
 
   return {
     /** 404 also for a document that the user may not see. */
     get: (user: User, docId: number) => getVisible(database, user, docId),
 
-    /**
-     * What a download needs; `tag` is a strong entity tag, without quotes. 404 also when the bytes
-     * are gone from the storage, 503 when a part can't be reached.
-     */
+    locate,
+
+    /** What a worker made of a document; 404 also before there is anything. */
+    async text(user: User, docId: number) {
+      const document = await getVisible(database, user, docId);
+      const text = await content.get(docId);
+      if (text) return { document, text };
+      throw new AppError("not_found", `Document with id ${docId} has no text yet.`);
+    },
+
+    /** What a download needs, as `locate`; `tag` is a strong entity tag, without quotes. */
     async download(caller: Caller, docId: number) {
-      const document = await getVisible(database, caller.user, docId);
-      const from = blobKeyOf(document);
-      const { key, blob } = await reading(docId, locate(parts, document));
-      if (key !== from)
-        await authority.act(caller, "active", async (tx) => {
-          if (await updateBlobKey(tx, docId, from, key))
-            await audit.record(tx, "document_move", SYSTEM, docId, { from, to: key });
-        });
+      const { document, key, blob } = await locate(caller, docId);
       return {
         filename: document.filename,
         contentType: document.contentType ?? blob.contentType ?? "application/octet-stream",
         size: blob.size,
         tag: document.sha256 ?? blob.etag.replace(/^W\/|"/g, ""),
-        open: (range?: ByteRange) => reading(docId, storage.downloadStream(key, range)),
+        open: (range?: ByteRange) => reading(parts, docId, storage.downloadStream(key, range)),
       };
     },
 
@@ -80,8 +83,9 @@ export function createDocuments(parts: Parts) {
           const detail = `The document is ${status.toLowerCase()}; delete it with ?force=true.`;
           throw new AppError("conflict", detail);
         }
-        await removeFromOutboxByDocument(tx, docId);
         if (!(await deleteDocument(tx, docId))) throw documentNotFound();
+        // Now nobody queues it again.
+        await removeFromOutboxByDocument(tx, docId);
         const details = { filename, path, status, sha256 };
         await audit.record(tx, "document_delete", caller, docId, details);
         return insertDeletion(tx, { docId, blobKey: blobKeyOf(document), sha256 }, now());
@@ -91,10 +95,29 @@ export function createDocuments(parts: Parts) {
   };
 }
 
-async function getVisible(q: Queryable, user: User, docId: number): Promise<Document> {
+/** 404 when the bytes of a document are gone, 503 when the storage can't be reached. */
+async function reading<Result>(parts: Parts, docId: number, read: Promise<Result>) {
+  try {
+    return await read;
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    if (!(error instanceof BlobNotFound)) throw unavailable("The storage", error);
+    if (!(await findDocument(parts.database, docId))) throw notFound(docId);
+    parts.log.error("the blob of a document is missing", { doc_id: docId, error });
+    const detail = `The file of document ${docId} is missing from the storage.`;
+    throw new AppError("not_found", detail, { cause: error });
+  }
+}
+
+/** Their own documents; an admin's are all. */
+export function isVisible(user: User, { uploadedByUserId }: Document): boolean {
+  return uploadedByUserId === user.userId || user.roleId === ADMIN_ROLE;
+}
+
+/** 404 also for a document that the user may not see. */
+export async function getVisible(q: Queryable, user: User, docId: number): Promise<Document> {
   const document = await findDocument(q, docId);
-  if (document && (document.uploadedByUserId === user.userId || user.roleId === ADMIN_ROLE))
-    return document;
+  if (document && isVisible(user, document)) return document;
   throw notFound(docId);
 }
 
@@ -102,7 +125,7 @@ const notFound = (docId: number) =>
   new AppError("not_found", `Document with id ${docId} not found.`);
 
 /** The blob at its key, or where a worker moved it. `BlobNotFound` unless its bytes are proven. */
-export async function locate({ content, findBlob }: Stores, document: Document) {
+export async function findBlobOf({ content, findBlob }: Stores, document: Document) {
   const key = blobKeyOf(document);
   const blob = await findBlob(key);
   if (blob && (isOwnKey(key) || (await isOf(document, blob)))) return { key, blob };

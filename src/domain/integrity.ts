@@ -4,7 +4,7 @@ import { AppError } from "../errors.ts";
 import { BlobNotFound } from "../storage/storage.ts";
 import type { Core } from "./authority.ts";
 import type { Stores } from "./deletions.ts";
-import { locate } from "./documents.ts";
+import { findBlobOf } from "./documents.ts";
 import { findStrays, look } from "./sweep.ts";
 
 /** Documents that are checked between two reports of progress. */
@@ -61,7 +61,7 @@ async function faultsOf(parts: Parts, document: Document): Promise<string[]> {
 async function blobFault(parts: Parts, document: Document): Promise<string | undefined> {
   const { fileSize, sha256 } = document;
   try {
-    const { key, blob } = await locate(parts, document);
+    const { key, blob } = await findBlobOf(parts, document);
     if (fileSize !== null && fileSize !== blob.size)
       return `the blob ${key} has ${blob.size} bytes, not ${fileSize}`;
     if (sha256 !== null && sha256 !== (await blob.hash()))

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import {
   ForeignKeyViolation,
@@ -12,8 +12,7 @@ import {
   insertDeletion,
   postponeDeletions,
 } from "../data/deletions.ts";
-import { documentNameTaken, insertDocument, OCR_STAGE } from "../data/documents.ts";
-import { addToOutbox } from "../data/outbox.ts";
+import { documentNameTaken, insertDocument } from "../data/documents.ts";
 import { findPathByName, type VirtualPath } from "../data/paths.ts";
 import { AppError, unavailable } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -22,9 +21,7 @@ import { newBlobKey } from "./blobs.ts";
 import { type Deletions, LEASE } from "./deletions.ts";
 import { documentName, fileType } from "./filenames.ts";
 import type { FreeSpace } from "./free-space.ts";
-
-/** The stages that each worker expects to find, one row each. */
-const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
+import type { OcrQueue } from "./ocr-queue.ts";
 
 /** Bytes that are in the storage and in no table yet. */
 export interface StoredFile {
@@ -48,9 +45,7 @@ interface Parts extends Core {
   storage: Storage;
   deletions: Deletions;
   space: FreeSpace;
-  backend: keyof typeof STAGES;
-  queueName: string;
-  onQueued: () => void;
+  queue: OcrQueue;
 }
 
 export type Uploads = ReturnType<typeof createUploads>;
@@ -61,7 +56,7 @@ export type Uploads = ReturnType<typeof createUploads>;
  * renewal's interval (15 s) fail uploads, and lose nothing.
  */
 export function createUploads(parts: Parts) {
-  const { database, authority, storage, deletions, space, onQueued, now } = parts;
+  const { database, authority, storage, deletions, space, queue, now } = parts;
   /** The deletions of the uploads that are running here. */
   const running = new Set<number>();
   const leaseEnd = () => new Date(now().getTime() + LEASE);
@@ -135,7 +130,7 @@ export function createUploads(parts: Parts) {
           throw error instanceof ForeignKeyViolation ? pathMissing() : error;
         })
         .finally(() => running.delete(deletion.deletionId));
-      onQueued();
+      queue.notify();
       return document;
     },
   };
@@ -173,10 +168,8 @@ async function insert(
     description: meta.description,
     blobKey: deletion.blobKey,
   };
-  const docId = await insertDocument(tx, document, STAGES[parts.backend]);
-  const body = { doc_id: docId, file_path: url, filename, user_id: caller.userId };
-  const message = { queue: parts.queueName, message_id: randomUUID(), body: JSON.stringify(body) };
-  await addToOutbox(tx, { doc_id: docId, ...message }, now);
+  const docId = await insertDocument(tx, document, parts.queue.stages);
+  await parts.queue.add(tx, { ...document, docId, url }, now);
   const details = { filename, path, size, sha256 };
   await parts.audit.record(tx, "document_upload", caller, docId, details);
   return { docId, path };

@@ -3,8 +3,9 @@ import type { Headers } from "./replies.ts";
 
 const EXPOSED_HEADERS =
   "X-Request-Id, X-Total-Count, Location, Content-Disposition, Content-Length, Content-Range, " +
-  "Accept-Ranges, ETag, Retry-After";
-const ALLOWED_HEADERS = "Authorization, Content-Type, X-Request-Id, Range, If-Range, If-None-Match";
+  "Accept-Ranges, ETag, Retry-After, Preference-Applied";
+const ALLOWED_HEADERS =
+  "Authorization, Content-Type, X-Request-Id, Range, If-Range, If-None-Match, Prefer";
 
 /**
  * The CORS headers of an answer (Fetch standard §3.2), by exact origin: none for a stranger.

@@ -55,7 +55,9 @@ export async function serve(
   const deliver = (reply: Reply) => {
     if (context.isClosing() || bodyIsUnderWay(raw)) response.shouldKeepAlive = false;
     const cors = corsHeaders(headers, context.corsOrigins);
-    return send(request, reply, { ...defaultHeaders(request.id), ...cors });
+    const vary = [cors.Vary, reply.headers.Vary].filter(Boolean).join(", ");
+    const merged = { ...cors, ...reply.headers, ...(vary && { Vary: vary }) };
+    return send(request, { ...reply, headers: merged }, defaultHeaders(request.id));
   };
   let failure: unknown;
   try {

@@ -2,32 +2,27 @@ import * as v from "valibot";
 import type { Database, Window } from "../data/database.ts";
 import {
   countDocuments,
-  type Document,
   type DocumentFilter,
   findOcrResult,
   listDocuments,
   listStages,
-  OCR_STAGE,
   type OcrResult,
   PROCESSING_STATUSES,
-  type StageState,
 } from "../data/documents.ts";
 import type { Caller } from "../domain/authority.ts";
 import type { Documents } from "../domain/documents.ts";
 import { ROOT, virtualPath } from "../domain/paths.ts";
 import { description, fields, text } from "../domain/text.ts";
 import type { Uploads } from "../domain/uploads.ts";
-import { AppError } from "../errors.ts";
 import { readQuery } from "../http/body.ts";
-import { attachment, matchesIfNoneMatch, parseRange, rangeApplies } from "../http/downloads.ts";
 import { readMultipart } from "../http/multipart.ts";
-import { created, json, type Reply } from "../http/replies.ts";
+import { created, json } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
 import { validate } from "../http/validate.ts";
-import type { ByteRange } from "../storage/storage.ts";
-import { flag, id, idParam, paging } from "./inputs.ts";
+import { listItem, stageFields } from "./document-fields.ts";
+import { download } from "./downloads.ts";
+import { docIdOf, forced, id, paging } from "./inputs.ts";
 
-const docIdOf = idParam("doc_id");
 const mineQuery = v.object({
   ...paging(100),
   status: v.optional(v.picklist(PROCESSING_STATUSES)),
@@ -35,34 +30,11 @@ const mineQuery = v.object({
   q: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(255))),
 });
 const listQuery = v.object({ ...mineQuery.entries, user_id: v.optional(id) });
-const removeQuery = v.object({ force: v.optional(flag, "false") });
 const uploadFields = fields({
   description: v.optional(description, null),
   full_path: v.optional(virtualPath, ROOT),
 });
 const fieldsBeforeFile = v.object({ full_path: v.optional(virtualPath) });
-
-function listItem(document: Document) {
-  return {
-    doc_id: document.docId,
-    filename: document.filename,
-    path: document.path,
-    uploaded_by_user_id: document.uploadedByUserId,
-    uploaded_at: document.uploadedAt,
-    status: document.status,
-    error_message: document.errorMessage,
-  };
-}
-
-function stageFields(stageName: string, state: StageState) {
-  return {
-    stage_name: stageName,
-    status: state.status,
-    start_time: state.startTime,
-    end_time: state.endTime,
-    error_message: state.errorMessage,
-  };
-}
 
 function metrics(result: OcrResult | undefined) {
   if (!result) return { ocr: null, classification: null };
@@ -140,55 +112,12 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
       });
     },
 
-    async status(request: Request, { user }: Caller) {
-      const document = await documents.get(user, docIdOf(request));
-      const { docId: doc_id, filename } = document;
-      return json({ doc_id, filename, ...stageFields(OCR_STAGE, document) });
-    },
-
     download: (request: Request, caller: Caller) => download(documents, request, caller),
 
     async remove(request: Request, caller: Caller) {
       const doc_id = docIdOf(request);
-      await documents.remove(caller, doc_id, readQuery(request, removeQuery));
+      await documents.remove(caller, doc_id, readQuery(request, forced));
       return json({ doc_id, message: "Document deleted successfully." });
     },
   };
-}
-
-/** RFC 9110 §13 and §14: conditions first, then a single range. */
-async function download(documents: Documents, request: Request, caller: Caller): Promise<Reply> {
-  const docId = docIdOf(request);
-  const file = await documents.download(caller, docId);
-  const etag = `"${file.tag}"`;
-  const headers = { ETag: etag, "Accept-Ranges": "bytes" };
-  if (matchesIfNoneMatch(request.headers["if-none-match"], etag)) return { status: 304, headers };
-
-  const range = requestedRange(request, etag, file.size);
-  const { start, end } = range ?? { start: 0, end: file.size - 1 };
-  const reply = {
-    status: range ? 206 : 200,
-    headers: {
-      ...headers,
-      "Content-Type": file.contentType,
-      ...attachment(file.filename),
-      "Content-Length": String(end - start + 1),
-      ...(range && { "Content-Range": `bytes ${start}-${end}/${file.size}` }),
-    },
-  };
-  if (request.method === "HEAD") return reply;
-  await documents.recordDownload(caller, docId, { start, end });
-  return { ...reply, body: await file.open(range) };
-}
-
-/** The part that `Range` asks for; undefined for the whole. 416 when the file has no such part. */
-function requestedRange(request: Request, etag: string, size: number): ByteRange | undefined {
-  const { range, "if-range": ifRange } = request.headers;
-  if (request.method !== "GET" || !rangeApplies(ifRange as string | undefined, etag))
-    return undefined;
-  const parsed = parseRange(range, size);
-  if (parsed !== "unsatisfiable") return parsed;
-  throw new AppError("range_not_satisfiable", "The file does not have this range.", {
-    headers: { "Content-Range": `bytes */${size}` },
-  });
 }

@@ -14,6 +14,8 @@ export function idParam(name: string) {
   return (request: Request) => readParams(request, schema)[name] as number;
 }
 
+export const docIdOf = idParam("doc_id");
+
 const whole = number(/^(?:0|-?[1-9]\d{0,15})$/, "Must be a whole number");
 
 /** A whole number in a query, from `min` to `max`, or `fallback` when it is absent. */
@@ -28,6 +30,9 @@ export const flag = v.pipe(
   v.picklist(["true", "false", "1", "0"], "Must be true or false"),
   v.transform((value) => value === "true" || value === "1"),
 );
+
+/** `force` of a query, false unless told. */
+export const forced = v.object({ force: v.optional(flag, "false") });
 
 /** `skip` and `limit` of a list: 20 items unless told. */
 export function paging(maxLimit: number) {

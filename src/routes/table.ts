@@ -7,6 +7,7 @@ import type { createDocumentRoutes } from "./documents.ts";
 import type { createHealthRoutes } from "./health.ts";
 import type { createLogRoutes } from "./logs.ts";
 import type { createPathRoutes } from "./paths.ts";
+import type { createProcessingRoutes } from "./processing.ts";
 import type { createReferenceRoutes } from "./reference.ts";
 import type { createUserRoutes } from "./users.ts";
 
@@ -15,6 +16,7 @@ export interface Handlers {
   auth: ReturnType<typeof createAuthRoutes>;
   users: ReturnType<typeof createUserRoutes>;
   documents: ReturnType<typeof createDocumentRoutes>;
+  processing: ReturnType<typeof createProcessingRoutes>;
   paths: ReturnType<typeof createPathRoutes>;
   logs: ReturnType<typeof createLogRoutes>;
 }
@@ -35,7 +37,8 @@ function route<Level extends AccessLevel>(
 }
 
 /** THE TABLE: the API and its security policy. The first row whose path matches decides. */
-export function table({ health, auth, users, documents, paths, logs }: Handlers): AppRoute[] {
+export function table(handlers: Handlers): AppRoute[] {
+  const { health, auth, users, documents, processing, paths, logs } = handlers;
   return [
     route("GET", "/", "public", health.live),
     route("GET", "/ready", "public", health.ready),
@@ -63,8 +66,11 @@ export function table({ health, auth, users, documents, paths, logs }: Handlers)
     route("POST", "/api/v1/docs/upload", "active", documents.upload),
     route("GET", "/api/v1/docs", "admin", documents.list),
     route("GET", "/api/v1/docs/me", "active", documents.mine),
+    route("GET", "/api/v1/docs/search", "active", processing.search),
     route("GET", "/api/v1/docs/:doc_id", "active", documents.detail),
-    route("GET", "/api/v1/docs/:doc_id/status", "active", documents.status),
+    route("GET", "/api/v1/docs/:doc_id/status", "active", processing.status),
+    route("GET", "/api/v1/docs/:doc_id/content", "active", processing.content),
+    route("POST", "/api/v1/docs/:doc_id/reprocess", "active", processing.reprocess),
     route("GET", "/api/v1/docs/:doc_id/download", "active", documents.download),
     route("DELETE", "/api/v1/docs/:doc_id", "admin", documents.remove),
 

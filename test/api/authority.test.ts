@@ -141,6 +141,14 @@ const QUICK: Change[] = [
     prepare: async (app) => [`DELETE /api/v1/docs/${await document(app, "user")}?force=true`, {}],
   },
   {
+    title: "a reprocessing",
+    admin: true,
+    prepare: async (app) => [
+      `POST /api/v1/docs/${await document(app, "user")}/reprocess?force=true`,
+      {},
+    ],
+  },
+  {
     title: "a download",
     admin: true,
     prepare: async (app) => [`GET /api/v1/docs/${await document(app, "user")}/download`, {}],

@@ -332,6 +332,8 @@ function details({ test }: Suite): void {
         start_time: queued,
         end_time: null,
         error_message: null,
+        pages_done: null,
+        pages_total: null,
       },
     ]);
 
@@ -346,8 +348,23 @@ function details({ test }: Suite): void {
       start_time: queued,
       end_time: null,
       error_message: null,
+      pages_done: null,
+      pages_total: null,
     };
     assert.deepEqual(await poll(), waiting);
+    const told = (status: string) =>
+      app.app.database.run(
+        `UPDATE Processing_Status SET status = @status, pages_done = 3, pages_total = 7
+         WHERE doc_id = @doc_id`,
+        { doc_id, status },
+      );
+    await told("Processing");
+    const pages = { status: "Processing", pages_done: 3, pages_total: 7 };
+    assert.deepEqual(await poll(), { ...waiting, ...pages });
+    const { stages } = (await app.call("GET", `/api/v1/docs/${doc_id}`, user)).body;
+    assert.deepEqual({ ...stages[0], ...pages }, stages[0]);
+    await told("Finished");
+    assert.deepEqual(await poll(), { ...waiting, status: "Finished" });
     await setStatus(app, doc_id, "Failed", "unreadable");
     assert.deepEqual(await poll(), {
       ...waiting,

@@ -365,6 +365,34 @@ function faults({ test }: Suite): void {
     assert.equal((await get(app, url)).status, 404);
   });
 
+  test("a download that a deletion overtakes is a 404; only bytes that go alone are a fault", async (app, t) => {
+    const { storage } = app.app;
+    const open = storage.downloadStream.bind(storage);
+    const [overtaken, lost] = [await stored(app), await stored(app)];
+    const document = overtaken.replace("/download", "?force=true");
+    for (const [url, remove] of [
+      [overtaken, () => app.call("DELETE", document, { as: "admin" })],
+      [lost, async () => storage.delete(await blobKey(app, lost))],
+    ] as const) {
+      const known = app.lines.length;
+      t.mock.method(
+        storage,
+        "downloadStream",
+        async (...given: Parameters<typeof open>) => {
+          await remove();
+          return open(...given);
+        },
+        { times: 1 },
+      );
+      assert.equal((await get(app, url)).status, 404);
+      const faults = app.lines.slice(known).filter(({ level }) => level === "error");
+      assert.deepEqual(
+        faults.map(({ message }) => message),
+        url === lost ? ["the blob of a document is missing"] : [],
+      );
+    }
+  });
+
   test("a storage that fails before the first byte is a 503, also for a range", async (app, t) => {
     const url = await stored(app);
     t.mock.method(app.app.storage, "downloadStream", () => Promise.reject(new Error("gone away")));

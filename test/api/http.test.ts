@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { apiSuite, type CallOptions, type Suite } from "../support/app.ts";
 import { sendRaw } from "../support/client.ts";
-import { MISSING, ROUTES } from "./routes.ts";
+import { ROUTES } from "./routes.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -190,7 +190,6 @@ function routes({ test }: Suite): void {
   const patterns = new Map<string, string[]>();
   for (const [method, pattern] of ROUTES)
     patterns.set(pattern, [...(patterns.get(pattern) ?? []), method]);
-  const missing = new Set(MISSING.map(([method, path]) => `${method} ${path}`));
 
   for (const [pattern, methods] of patterns) {
     test(`${pattern} answers ${methods.join(", ")} and tells so`, async (app) => {
@@ -204,7 +203,6 @@ function routes({ test }: Suite): void {
         for (const method of [...METHODS, "TRACE", "PROPFIND"].filter(
           (method) => !served.includes(method),
         )) {
-          if (missing.has(`${method} ${path}`)) continue;
           const answer = await app.call(method, at, admin);
           assert.deepEqual(
             [method, answer.status, answer.body.detail],
@@ -213,14 +211,6 @@ function routes({ test }: Suite): void {
           assert.deepEqual(told(answer.headers.get("allow")), allow);
         }
       }
-    });
-  }
-
-  for (const [method, path] of MISSING) {
-    // `/docs/search` is an ill-formed id of a document until it is a route.
-    test(`${method} ${path} is not there yet`, async (app) => {
-      const { status } = await app.call(method, path, { ...admin, json: {} });
-      assert.ok([404, 405, 422].includes(status), String(status));
     });
   }
 

@@ -23,8 +23,11 @@ export const ROUTES: readonly [method: string, path: string, level: AccessLevel]
   ["POST", "/api/v1/docs/upload", "active"],
   ["GET", "/api/v1/docs", "admin"],
   ["GET", "/api/v1/docs/me", "active"],
+  ["GET", "/api/v1/docs/search", "active"],
   ["GET", "/api/v1/docs/:doc_id", "active"],
   ["GET", "/api/v1/docs/:doc_id/status", "active"],
+  ["GET", "/api/v1/docs/:doc_id/content", "active"],
+  ["POST", "/api/v1/docs/:doc_id/reprocess", "active"],
   ["GET", "/api/v1/docs/:doc_id/download", "active"],
   ["DELETE", "/api/v1/docs/:doc_id", "admin"],
   ["GET", "/api/v1/paths", "active"],
@@ -33,11 +36,4 @@ export const ROUTES: readonly [method: string, path: string, level: AccessLevel]
   ["PATCH", "/api/v1/paths/:path_id", "admin"],
   ["DELETE", "/api/v1/paths/:path_id", "admin"],
   ["GET", "/api/v1/logs", "admin"],
-];
-
-/** What the specification adds for later: 404 until it exists. */
-export const MISSING: readonly [method: string, path: string][] = [
-  ["GET", "/api/v1/docs/1/content"],
-  ["POST", "/api/v1/docs/1/reprocess"],
-  ["GET", "/api/v1/docs/search?q=report"],
 ];

@@ -224,6 +224,7 @@ apiSuite("uploads", (suite) => {
   slowStorage(suite);
   conflicts(suite);
   limits(suite);
+  room(suite);
   failures(suite);
   commits(suite);
   messages(suite);
@@ -736,6 +737,64 @@ function commits({ test, testAlone }: Suite): void {
   }
 }
 
+function room({ testAlone }: Suite): void {
+  const floor = 1024 * 1024;
+  testAlone(
+    "with too little room the body is not asked for, readiness tells, and it heals",
+    { env: { MIN_FREE_MB: "1", MAX_UPLOAD_SIZE_MB: "1" } },
+    async (app, t) => {
+      const { storage } = app.app;
+      let free = floor + 1000;
+      // A storage elsewhere has no such method.
+      Object.assign(storage, { freeBytes: async () => free });
+      const before = await holdings(app);
+      const ask = async (length: number) => {
+        const { token } = await app.as("user");
+        const { request, answer } = app.open("POST", "/api/v1/docs/upload", {
+          headers: {
+            Authorization: `Bearer ${token}`,
+            "Content-Type": "multipart/form-data; boundary=x",
+            "Content-Length": String(length),
+            Expect: "100-continue",
+          },
+        });
+        const asked = t.mock.fn();
+        request.on("continue", asked).on("error", () => {});
+        request.flushHeaders();
+        const { status, body } = await answer;
+        request.destroy();
+        return [status, body.detail, asked.mock.callCount()];
+      };
+      assert.deepEqual(await ask(1001), [507, "Not enough space to store the file", 0]);
+      // What can't be stored anyway is told first.
+      assert.deepEqual(await ask(2 * MEGABYTE), [413, TOO_LARGE, 0]);
+      assert.equal((await upload(app, [file("small.txt")], "nobody")).status, 401);
+      assert.equal((await app.call("GET", "/ready")).status, 200);
+      free = floor - 1;
+      const chunked = { ...user, multipart: [file("small.txt")] };
+      assert.equal((await app.call("POST", "/api/v1/docs/upload", chunked)).status, 507);
+      const { status, body } = await app.call("GET", "/ready");
+      assert.deepEqual(
+        [status, body.checks.storage, body.checks.broker],
+        [503, "unavailable", "ok"],
+      );
+      assert.deepEqual(await holdings(app), before);
+      free = floor + 1000;
+      assert.equal((await app.call("GET", "/ready")).status, 200);
+      assert.equal((await upload(app, [file("small.txt")])).status, 201);
+      const told = app.lines.filter(({ level }) => level === "warn" || level === "error");
+      assert.deepEqual(
+        told.map(({ level, message, status }) => [level, message, status]),
+        [
+          ["warn", "request", 507],
+          ["warn", "request", 507],
+          ["warn", "a part is not ready", undefined],
+        ],
+      );
+    },
+  );
+}
+
 function messages({ testAlone }: Suite): void {
   testAlone(
     "for the cloud worker an upload queues both of its stages; lists show the OCR",
@@ -749,6 +808,8 @@ function messages({ testAlone }: Suite): void {
         start_time: detail.uploaded_at,
         end_time: null,
         error_message: null,
+        pages_done: null,
+        pages_total: null,
       });
       assert.deepEqual(detail.stages, [stage("OCR"), stage("Classification")]);
       await app.app.database.run(

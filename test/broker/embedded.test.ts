@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
-import { type Delivery, MAX_DELIVERIES } from "../../src/broker/broker.ts";
+import { type Delivery, MAX_DEATHS } from "../../src/broker/broker.ts";
 import { EmbeddedBroker } from "../../src/broker/embedded.ts";
 import type { Database } from "../../src/data/database.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
@@ -55,10 +55,10 @@ describe("embedded broker", () => {
     await until(() => runs === 1, "a delivery");
     for (let renewal = 0; renewal < 3; renewal++) {
       await database.run("UPDATE Broker_Messages SET visible_at = @soon", {
-        soon: new Date(Date.now() + 10_000),
+        soon: new Date(Date.now() + 2_000),
       });
-      t.mock.timers.tick(10_000);
-      await until(async () => (await leaseEnd()) > Date.now() + 11_000, "a renewal");
+      t.mock.timers.tick(4_000);
+      await until(async () => (await leaseEnd()) > Date.now() + 3_000, "a renewal");
     }
     finish();
     await consumer.cancel();
@@ -102,7 +102,7 @@ describe("embedded broker", () => {
     const broker = new EmbeddedBroker({ database, log: silent });
     const poison = message("poison");
     await broker.publish(QUEUE, poison);
-    await database.run("UPDATE Broker_Messages SET deliveries = @most", { most: MAX_DELIVERIES });
+    await database.run("UPDATE Broker_Messages SET deliveries = @most", { most: MAX_DEATHS });
     const seen: string[] = [];
     const consumer = await broker.consume(QUEUE, async ({ body }) => void seen.push(body), {
       prefetch: 1,
@@ -122,11 +122,34 @@ describe("embedded broker", () => {
     ]);
   });
 
+  test("a message that comes again waits behind those that waited meanwhile", async () => {
+    const broker = new EmbeddedBroker({ database, log: silent });
+    for (const body of ["first", "second", "third"]) await broker.publish(QUEUE, message(body));
+    const seen: string[] = [];
+    const consumer = await broker.consume(
+      QUEUE,
+      async ({ body, deliveries }) => {
+        seen.push(body);
+        // What the end of a lease does to it.
+        if (deliveries === 1 && body === "first")
+          await database.run(
+            "UPDATE Broker_Messages SET visible_at = @now, lease = NULL WHERE body = 'first'",
+            { now: new Date() },
+          );
+      },
+      { prefetch: 1 },
+    );
+    await until(() => seen.length === 4, "four deliveries");
+    await consumer.cancel();
+    assert.deepEqual(seen, ["first", "second", "third", "first"]);
+  });
+
   test("faults of the database are survived, and nothing is confirmed that is not stored", async () => {
     let isBroken = true;
     const fault = () => Promise.reject(unavailable("The database"));
     const faulty: Database = {
       ...database,
+      columns: (table) => (isBroken ? fault() : database.columns(table)),
       run: (sql, params) => (isBroken ? fault() : database.run(sql, params)),
       first: (sql, params) => (isBroken ? fault() : database.first(sql, params)),
       insert: (table, values, identity) =>
@@ -145,5 +168,29 @@ describe("embedded broker", () => {
     await broker.publish(QUEUE, message("stored"));
     await until(() => seen.includes("stored"), "a delivery");
     await consumer.cancel();
+  });
+
+  test("a queue of before failures were counted keeps its messages", async () => {
+    await database.run(
+      `CREATE TABLE Broker_Messages (
+        broker_message_id INTEGER PRIMARY KEY AUTOINCREMENT, queue VARCHAR(260) NOT NULL,
+        message_id VARCHAR(255) NOT NULL, body TEXT NOT NULL, created_at DATETIME2(3) NOT NULL,
+        visible_at DATETIME2(3) NOT NULL, deliveries INT NOT NULL, lease VARCHAR(36) NULL,
+        reason NVARCHAR(400) NULL)`,
+    );
+    const now = new Date();
+    await database.insert(
+      "Broker_Messages",
+      { queue: QUEUE, messageId: "m1", body: "old", createdAt: now, visibleAt: now, deliveries: 1 },
+      "broker_message_id",
+    );
+    const broker = new EmbeddedBroker({ database, log: silent });
+    const seen: Delivery[] = [];
+    const consumer = await broker.consume(QUEUE, async (delivery) => void seen.push(delivery), {
+      prefetch: 1,
+    });
+    await until(() => seen.length === 1, "the message");
+    await consumer.cancel();
+    assert.deepEqual(seen, [{ id: "m1", body: "old", deliveries: 2 }]);
   });
 });

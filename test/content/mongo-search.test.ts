@@ -109,6 +109,16 @@ for (const way of ["set", "insert"] as const) {
   });
 }
 
+test("a text that a worker wrote half is indexed as far as it goes", async (t) => {
+  const { peer, store, found } = await withPeer(t);
+  const half = { doc_id: 7, filename: "half.pdf", extracted_text: null };
+  peer.collections.set(COLLECTION, [BSON.serialize(half)]);
+  assert.deepEqual(await store.listUnindexed(10), [7]);
+  await store.index(7, OWNER);
+  assert.deepEqual(await store.listUnindexed(10), []);
+  assert.deepEqual(await found("half"), [7]);
+});
+
 test("a text that is replaced while it is folded stays unindexed", async (t) => {
   const { peer, store, found, write } = await withPeer(t);
   await store.put(TEXT);

@@ -226,6 +226,74 @@ function consuming(
       assert.ok(!rest.some(({ body }) => body === started[0]));
     });
 
+    promise(
+      "cancel tells a handler to end; what it leaves is there at once, uncounted",
+      async (under, broker) => {
+        const sent = message("long");
+        await broker.publish(under.queue, sent);
+        for (let round = 0; round < 2; round++) {
+          let isTold = false;
+          const { promise: started, resolve: start } = Promise.withResolvers<void>();
+          const consumer = await broker.consume(
+            under.queue,
+            async (_delivery, signal) => {
+              start();
+              await new Promise((told) => signal.addEventListener("abort", told));
+              isTold = true;
+              throw signal.reason;
+            },
+            { prefetch: 1 },
+          );
+          await started;
+          await consumer.cancel();
+          assert.ok(isTold);
+        }
+        assert.deepEqual(await under.parked(), []);
+        const seen: Delivery[] = [];
+        const before = performance.now();
+        const consumer = await broker.consume(
+          under.queue,
+          async (delivery) => void seen.push(delivery),
+          { prefetch: 1 },
+        );
+        await until(() => seen.length > 0, "the message");
+        assert.ok(performance.now() - before < 8_000, "sooner than a lease ends");
+        await consumer.cancel();
+        assert.deepEqual(seen, [{ ...sent, deliveries: 1 }]);
+      },
+    );
+
+    promise(
+      "a message is given up before it is parked, and is not parked when that fails",
+      async (under, broker) => {
+        const sent = message("poison");
+        await broker.publish(under.queue, sent);
+        let handled = 0;
+        const givenUp: [Delivery, string, number][] = [];
+        const consumer = await broker.consume(
+          under.queue,
+          async () => {
+            handled += 1;
+            throw new Error("no text in it");
+          },
+          {
+            prefetch: 1,
+            onGivenUp: async (delivery, reason) => {
+              givenUp.push([delivery, reason, (await under.parked()).length]);
+              if (givenUp.length === 1) throw new Error("not now");
+            },
+          },
+        );
+        await until(async () => (await under.parked()).length === 1, "a parked message");
+        await consumer.cancel();
+        assert.equal(handled, MAX_DELIVERIES);
+        assert.deepEqual(givenUp, [
+          [{ ...sent, deliveries: MAX_DELIVERIES }, "Error: no text in it", 0],
+          [{ ...sent, deliveries: MAX_DELIVERIES }, "It failed too often.", 0],
+        ]);
+      },
+    );
+
     promise("messages outlive the process that sent them", async (under) => {
       const sender = await under.open();
       const sent = message("durable");

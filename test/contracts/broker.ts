@@ -26,7 +26,7 @@ export interface BrokerUnderTest<Kind extends Broker = Broker> {
   open(): Promise<Kind>;
   /** What waits in the queue now, read without the broker's code. Nothing may be consuming it. */
   waiting(): Promise<Stored[]>;
-  /** Empties the queue, without the broker's code. */
+  /** Forgets what waits and what was parked, without the broker's code. */
   clear(): Promise<void>;
   dispose(): Promise<void>;
 }
@@ -111,7 +111,8 @@ export async function rabbitMQUnderTest(): Promise<ConsumingBrokerUnderTest | { 
   const queue = `nassaq_test_${randomUUID()}`;
   const connection: ChannelModel = await connect(server.url);
   const reader: Channel = await connection.createChannel();
-  await reader.assertQueue(queue, { durable: true });
+  const names = [queue, `${queue}.failed`];
+  for (const name of names) await reader.assertQueue(name, { durable: true });
   const brokers: Broker[] = [];
 
   /** Looks at a queue by taking what is ready, and gives it all back. */
@@ -138,11 +139,12 @@ export async function rabbitMQUnderTest(): Promise<ConsumingBrokerUnderTest | { 
     },
     waiting: () => look(queue),
     parked: () => look(`${queue}.failed`),
-    clear: async () => void (await reader.purgeQueue(queue)),
+    async clear() {
+      for (const name of names) await reader.purgeQueue(name);
+    },
     async dispose() {
       for (const broker of brokers) await broker.close();
-      await reader.deleteQueue(queue);
-      await reader.deleteQueue(`${queue}.failed`);
+      for (const name of names) await reader.deleteQueue(name);
       await connection.close();
       await server.dispose();
     },

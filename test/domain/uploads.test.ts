@@ -5,6 +5,7 @@ import type { Database } from "../../src/data/database.ts";
 import { createBlobFinder } from "../../src/domain/blobs.ts";
 import { createDeletions } from "../../src/domain/deletions.ts";
 import { createFreeSpace } from "../../src/domain/free-space.ts";
+import { createOcrQueue } from "../../src/domain/ocr-queue.ts";
 import { createUploads } from "../../src/domain/uploads.ts";
 import { callerOf, coreOf } from "../support/core.ts";
 import { silent } from "../support/sqlserver.ts";
@@ -14,6 +15,9 @@ import { inMemory, refusal } from "./session-support.ts";
 const ROOT = { full_path: "/", description: null };
 const MEGABYTE = 1024 * 1024;
 const fileOf = (stream: Readable, name = "a.txt") => ({ name, contentType: "text/plain", stream });
+
+const queueThat = (notify: () => void) =>
+  createOcrQueue({ backend: "ocr_api", name: "ocr_queue", notify });
 
 /** A server process on a database, with a clock of its own and blobs in memory. */
 function processOn(database: Database, { free = 2 * MEGABYTE } = {}) {
@@ -37,9 +41,7 @@ function processOn(database: Database, { free = 2 * MEGABYTE } = {}) {
     storage,
     deletions,
     space: createFreeSpace(MEGABYTE),
-    backend: "ocr_api",
-    queueName: "ocr_queue",
-    onQueued: () => {},
+    queue: queueThat(() => {}),
   });
   const cleanUp = () => deletions.carryOutDue(new AbortController().signal);
   return { clock, blobs, deletions, uploads, cleanUp };
@@ -61,11 +63,9 @@ test("what fails after the commit takes no blob away from its document", async (
     storage: {} as never,
     deletions: { carryOut: () => assert.fail() } as never,
     space: createFreeSpace(0),
-    backend: "ocr_api",
-    queueName: "ocr_queue",
-    onQueued() {
+    queue: queueThat(() => {
       throw new Error("the dispatcher is broken");
-    },
+    }),
   });
   await assert.rejects(broken.finish(caller, file, ROOT), /the dispatcher is broken/);
   assert.deepEqual([await count("Documents"), blobs.size], [1, 1]);

@@ -396,6 +396,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/docs/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Find documents by their text and name
+         * @description Best first: one's own, or an administrator everybody's. Every word must be there, in the text or in the file name; words in
+         *     `"double quotes"` in a row; a word that ends with `*` may go on. Case, accents, Arabic vowel marks and the forms of a letter
+         *     make no difference. A document is found once it has a text.
+         */
+        get: operations["searchDocuments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/docs/{doc_id}": {
         parameters: {
             query?: never;
@@ -441,11 +463,63 @@ export interface paths {
         };
         /**
          * See how far a document is
-         * @description One's own; an administrator, any.
+         * @description One's own; an administrator, any. With `Prefer: wait=10` the answer comes when the status or the page numbers change, and after ten seconds at the latest; at once when the document is `Finished` or `Failed`.
          */
         get: operations["getDocumentStatus"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/{doc_id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read the text of a document
+         * @description What OCR made of it. One's own; an administrator, any. While a document is processed again it is the text of the time before.
+         */
+        get: operations["getDocumentContent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docs/{doc_id}/reprocess": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Queue a document for OCR again
+         * @description One's own; an administrator, any. Its text stays until there is a new one.
+         */
+        post: operations["reprocessDocument"];
         delete?: never;
         options?: never;
         head?: never;
@@ -875,7 +949,11 @@ export interface components {
             start_time: components["schemas"]["OptionalInstant"];
             end_time: components["schemas"]["OptionalInstant"];
             error_message: string | null;
+            pages_done: components["schemas"]["Pages"];
+            pages_total: components["schemas"]["Pages"];
         };
+        /** @description Counted while a worker is `Processing` that tells it, else null. */
+        Pages: number | null;
         /**
          * Format: date-time
          * @description RFC 3339 in UTC, or null while it is not known.
@@ -890,6 +968,63 @@ export interface components {
             start_time: components["schemas"]["OptionalInstant"];
             end_time: components["schemas"]["OptionalInstant"];
             error_message: string | null;
+            pages_done: components["schemas"]["Pages"];
+            pages_total: components["schemas"]["Pages"];
+        };
+        /** @description Workers write more or less of it; what is missing is null. */
+        DocumentContent: {
+            doc_id: number;
+            filename: string;
+            file_type: string | null;
+            extracted_text: string | null;
+            ocr: {
+                page_count: number | null;
+                word_count: number | null;
+                /** @description From 0 to 1. */
+                avg_confidence: number | null;
+                /** @description `ar`, `en` or `und`; other workers may write others. */
+                primary_language: string | null;
+                elapsed_seconds: number | null;
+                cost_usd: number | null;
+                chunks_used: number | null;
+            };
+            classification: {
+                category: string | null;
+                confidence: number | null;
+                reasoning: string | null;
+                tokens_used: number | null;
+                cost_usd: number | null;
+                error: string | null;
+            } | null;
+            processed_at: components["schemas"]["OptionalInstant"];
+        };
+        SearchPage: {
+            total: number;
+            /**
+             * @description There when `total` is a lower bound.
+             * @constant
+             */
+            total_is_exact?: false;
+            items: components["schemas"]["FoundDocument"][];
+        };
+        FoundDocument: {
+            doc_id: number;
+            filename: string;
+            /** @description The virtual path. */
+            path: string;
+            uploaded_by_user_id: number;
+            uploaded_at: components["schemas"]["Instant"];
+            status: components["schemas"]["ProcessingStatus"];
+            /** @description Why the OCR failed. */
+            error_message: string | null;
+            /** @description Higher is better. */
+            score: number;
+            /** @description A part of the text. */
+            snippet: {
+                text: string;
+                /** @description Where the hits are in `text`, in UTF-16 code units; first and one after the last. */
+                marks: number[][];
+            };
         };
         DeletedDocument: {
             doc_id: number;
@@ -1336,6 +1471,11 @@ export interface components {
          * @example bytes 0-3/17
          */
         "Content-Range": string;
+        /**
+         * @description The part of `Prefer` that was followed (RFC 7240, section 3).
+         * @example wait=1
+         */
+        "Preference-Applied": string;
         /**
          * @description What the page may load and run.
          * @example default-src 'none'; script-src 'self'
@@ -2549,6 +2689,94 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    searchDocuments: {
+        parameters: {
+            query: {
+                /**
+                 * @description What to find. It has a letter or a digit.
+                 * @example colleagues
+                 */
+                q: string;
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /**
+                 * @description At most so many.
+                 * @example 20
+                 */
+                limit?: components["parameters"]["limit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of what was found, and how much there is on all pages together. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "total": 1,
+                     *       "items": [
+                     *         {
+                     *           "doc_id": 1,
+                     *           "filename": "letter.txt",
+                     *           "path": "archive/letters",
+                     *           "uploaded_by_user_id": 2,
+                     *           "uploaded_at": "2026-02-26T14:30:00.123Z",
+                     *           "status": "Queued",
+                     *           "error_message": null,
+                     *           "score": 0.6237,
+                     *           "snippet": {
+                     *             "text": "Dear colleagues,",
+                     *             "marks": [
+                     *               [
+                     *                 5,
+                     *                 15
+                     *               ]
+                     *             ]
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SearchPage"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            /** @description The text store of this installation can't search. */
+            501: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This text store can't search."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
     getDocument: {
         parameters: {
             query?: never;
@@ -2592,7 +2820,9 @@ export interface operations {
                      *           "status": "Queued",
                      *           "start_time": "2026-02-26T14:30:00.123Z",
                      *           "end_time": null,
-                     *           "error_message": null
+                     *           "error_message": null,
+                     *           "pages_done": null,
+                     *           "pages_total": null
                      *         }
                      *       ],
                      *       "ocr": null,
@@ -2695,7 +2925,13 @@ export interface operations {
     getDocumentStatus: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description `wait=N` waits up to N seconds (RFC 7240, section 4.3); more than 30 count as 30. Other preferences, and malformed ones, are ignored.
+                 * @example wait=1
+                 */
+                Prefer?: string;
+            };
             path: {
                 /**
                  * @description The document's id.
@@ -2713,6 +2949,7 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "Preference-Applied": components["headers"]["Preference-Applied"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2724,7 +2961,9 @@ export interface operations {
                      *       "status": "Queued",
                      *       "start_time": "2026-02-26T14:30:00.123Z",
                      *       "end_time": null,
-                     *       "error_message": null
+                     *       "error_message": null,
+                     *       "pages_done": null,
+                     *       "pages_total": null
                      *     }
                      */
                     "application/json": components["schemas"]["DocumentStatus"];
@@ -2733,6 +2972,155 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["ActiveOnly"];
             404: components["responses"]["NoSuchDocument"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getDocumentContent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The text, and what its worker told about it. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "doc_id": 1,
+                     *       "filename": "letter.txt",
+                     *       "file_type": "txt",
+                     *       "extracted_text": "Dear colleagues,\n",
+                     *       "ocr": {
+                     *         "page_count": 1,
+                     *         "word_count": 2,
+                     *         "avg_confidence": 1,
+                     *         "primary_language": "en",
+                     *         "elapsed_seconds": 0.1,
+                     *         "cost_usd": null,
+                     *         "chunks_used": null
+                     *       },
+                     *       "classification": null,
+                     *       "processed_at": "2026-02-26T14:30:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DocumentContent"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            /** @description There is no such document for the caller, or it has no text. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    reprocessDocument: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Also while it is queued or being processed, when an administrator says so.
+                 * @example true
+                 */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The document's id.
+                 * @example 1
+                 */
+                doc_id: components["parameters"]["doc_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Queued again. */
+            202: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "doc_id": 1,
+                     *       "filename": "letter.txt",
+                     *       "stage_name": "OCR",
+                     *       "status": "Queued",
+                     *       "start_time": "2026-02-26T14:30:00.123Z",
+                     *       "end_time": null,
+                     *       "error_message": null,
+                     *       "pages_done": null,
+                     *       "pages_total": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DocumentStatus"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["ActiveOnly"];
+            /** @description There is no such document for the caller, or its file is missing from the storage. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It is queued or being processed. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The document is queued; an administrator can force it with ?force=true."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             422: components["responses"]["ValidationFailed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];

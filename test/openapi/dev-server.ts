@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startApp } from "../../src/app.ts";
+import { type App, startApp } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { createLogger } from "../../src/log.ts";
 import { assertDocumented } from "./validator.ts";
@@ -10,6 +10,7 @@ export const ADMIN = { email: "admin@example.org", password: "Correct horse 1!" 
 
 export interface DevServer {
   url: string;
+  app: App;
   /** As `fetch`; the response is checked against openapi.yaml, with its body read. */
   request(
     method: string,
@@ -28,6 +29,7 @@ export async function startDevServer(
     ENVIRONMENT: "dev",
     HOST: "127.0.0.1",
     PORT: "0",
+    EMBEDDED_WORKER: "no",
     DATA_DIR: folder,
     BOOTSTRAP_ADMIN_EMAIL: ADMIN.email,
     BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
@@ -45,6 +47,7 @@ export async function startDevServer(
   });
   return {
     url: app.url,
+    app,
 
     async request(method, path, init = {}) {
       const response = await fetch(app.url + path, { ...init, method });

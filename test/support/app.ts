@@ -108,6 +108,7 @@ export async function startTestApp(
     AUTH_RATE_PER_ADDRESS: "0",
     AUTH_RATE_PER_ACCOUNT: "0",
     LOG_LEVEL: "debug",
+    EMBEDDED_WORKER: "no",
     ...parts.env,
     ...engineParts.env,
     ...options.env,

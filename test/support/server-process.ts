@@ -15,6 +15,7 @@ const SOURCE = join(ROOT, "src", "main.ts");
 export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
+  readonly folder: string;
   readonly lines: LogLine[];
   /** All that it wrote to standard error so far. */
   complaints(): string;
@@ -44,13 +45,15 @@ export async function compileServer(folder: string): Promise<string> {
   return join(folder, "dist", "main.js");
 }
 
-/** Runs a program, `src/main.ts` unless told, in `folder`: its working and data folder. Node strips the types itself. */
+/** Runs a program, `src/main.ts` unless told, in `folder`: its working and data folder. Node strips the types itself. `before` is a command that runs node. */
 export function spawnServer(
   folder: string,
   env: Record<string, string>,
   main = SOURCE,
+  before: readonly string[] = [],
 ): ChildProcess {
-  const child = spawn(process.execPath, [main], {
+  const [command = "", ...args] = [...before, process.execPath, main];
+  const child = spawn(command, args, {
     cwd: folder,
     env: {
       PATH: process.env.PATH,
@@ -58,6 +61,7 @@ export function spawnServer(
       HOST: "127.0.0.1",
       PORT: "0",
       DATA_DIR: folder,
+      EMBEDDED_WORKER: "no",
       ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
@@ -73,8 +77,9 @@ export async function startServer(
   folder: string,
   env: Record<string, string> = {},
   main = SOURCE,
+  before: readonly string[] = [],
 ): Promise<ServerProcess> {
-  const child = spawnServer(folder, env, main);
+  const child = spawnServer(folder, env, main, before);
   assert.ok(child.stdout && child.stderr && child.pid !== undefined);
   const exit = once(child, "exit").then(([code, signal]) => ({ code, signal }));
   let complaints = "";
@@ -98,6 +103,7 @@ export async function startServer(
   return {
     url,
     pid: child.pid,
+    folder,
     lines,
     complaints: () => complaints,
     kill: (signal) => void child.kill(signal),

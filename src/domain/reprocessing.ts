@@ -1,0 +1,58 @@
+import type { Queryable } from "../data/database.ts";
+import { type Document, listStages, lockDocument, requeueStages } from "../data/documents.ts";
+import { removeFromOutboxByDocument } from "../data/outbox.ts";
+import type { User } from "../data/users.ts";
+import { AppError } from "../errors.ts";
+import type { Storage } from "../storage/storage.ts";
+import { ADMIN_ROLE, type Caller, type Core } from "./authority.ts";
+import { type Documents, getVisible } from "./documents.ts";
+import type { OcrQueue } from "./ocr-queue.ts";
+
+interface Parts extends Core {
+  storage: Storage;
+  documents: Documents;
+  queue: OcrQueue;
+}
+
+export type Reprocess = ReturnType<typeof createReprocess>;
+
+export function createReprocess({ documents, queue, storage, ...core }: Parts) {
+  const { database, authority, audit, now } = core;
+
+  /** The document, when it may be queued: 404, or 409 while a worker has it or will have it. */
+  async function getIdle(q: Queryable, user: User, docId: number, force: boolean) {
+    const document = await getVisible(q, user, docId);
+    if (force && user.roleId === ADMIN_ROLE) return document;
+    const stages = (await listStages(q, docId)).filter(({ stageName }) =>
+      queue.stages.some((name) => name === stageName),
+    );
+    // The cloud worker moves the blob in the second stage.
+    const isProcessing = stages.some(({ status }) => status === "Processing");
+    if (document.status !== "Queued" && !isProcessing) return document;
+    const state = isProcessing ? "being processed" : "queued";
+    const detail = `The document is ${state}; an administrator can force it with ?force=true.`;
+    throw new AppError("conflict", detail);
+  }
+
+  /**
+   * Queues a document again, from where its bytes are now, in place of a message that was not sent
+   * yet. 404 also when the bytes are gone; 409 while it is worked on, unless an admin says `force`.
+   */
+  return async (caller: Caller, docId: number, force: boolean): Promise<Document> => {
+    await getIdle(database, caller.user, docId, force);
+    const { key } = await documents.locate(caller, docId);
+    const queued = await authority.act(caller, "active", async (tx, user) => {
+      const at = now();
+      await lockDocument(tx, docId, at);
+      const document = await getIdle(tx, user, docId, force);
+      await requeueStages(tx, docId, queue.stages, at);
+      await removeFromOutboxByDocument(tx, docId);
+      await queue.add(tx, { ...document, url: storage.url(key) }, at);
+      const details = { filename: document.filename, status: document.status };
+      await audit.record(tx, "document_reprocess", caller, docId, details);
+      return getVisible(tx, user, docId);
+    });
+    queue.notify();
+    return queued;
+  };
+}

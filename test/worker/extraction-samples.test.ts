@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { pdfOfPages } from "./pdf-files.ts";
+import { createReader, file, sample } from "./reader.ts";
+
+function assertHas(text: string, parts: readonly string[]): void {
+  for (const part of parts) assert.ok(text.includes(part), `${part} is not in: ${text}`);
+}
+
+test("the samples become text", async (context) => {
+  const { read, processes } = createReader(context);
+
+  const notes = await read(sample("notes.txt"));
+  assertHas(notes.text, ["The archive moves to the new building in May.", "محضر اجتماع"]);
+  assert.deepEqual([notes.pageCount, notes.confidence, notes.language], [1, 1, "en"]);
+  assert.equal(notes.wordCount, 23);
+
+  const pages: string[] = [];
+  const report = await read(sample("report.pdf"), (done, total) => pages.push(`${done}/${total}`));
+  assertHas(report.text, ["QMR-2026-0317", "north pump was replaced", "تقرير الصيانة الفصلي"]);
+  assertHas(report.text, ["المرجع: QMR-2026-0317. أُعدّ هذا التقرير لأرشيف المرافق."]);
+  assertHas(report.text, ["وتمت صيانة الضاغطين واستبدال المضخة الشمالية\nبعد عطل في المحمل."]);
+  assert.deepEqual([report.pageCount, report.confidence, report.language], [2, 1, "en"]);
+  assert.deepEqual(pages, ["0/2", "1/2", "2/2"]);
+
+  const invoice = await read(sample("invoice-scan.jpg"));
+  assertHas(invoice.text, ["INVOICE 4471", "Archive boxes 40 312.00", "Total due: 425.40"]);
+  assert.ok(invoice.confidence > 0.8 && invoice.confidence <= 1, `${invoice.confidence}`);
+  assert.deepEqual([invoice.pageCount, invoice.language], [1, "en"]);
+
+  const letter = await read(sample("letter-scan.png"));
+  // The engine takes نرجو for ترجو and فائق for فاثق.
+  const words = ["المحترم", "رجو حفظ هذه الوثيقة في ملف العقود", "وتفضلوا بقبول فا", "ق الاحترام"];
+  assertHas(letter.text, words);
+  assert.equal(letter.language, "ar");
+
+  const scanned = await read(sample("scanned.pdf"));
+  assertHas(scanned.text, ["INVOICE 4471", "Total due: 425.40", ...words]);
+  assert.ok(scanned.text.indexOf("INVOICE") < scanned.text.indexOf("الوثيقة"));
+  assert.deepEqual([scanned.pageCount, scanned.language], [2, "ar"]);
+  assert.equal(processes.length, 1, "one process reads them all");
+});
+
+test("images of each kind are read, upright, and all pages of a TIFF", async (context) => {
+  const { read } = createReader(context);
+  for (const name of ["word.png", "word.webp", "turned.jpg"]) {
+    assert.equal((await read(file(name))).text, "INVOICE 4471", name);
+  }
+  const tiff = await read(file("two-pages.tiff"));
+  assert.equal(tiff.text, "INVOICE 4471\n\nTotal due 425");
+  assert.equal(tiff.pageCount, 2);
+});
+
+test("a PDF has pages with text and pages without", async (context) => {
+  const { read } = createReader(context);
+  const jpeg = { jpeg: sample("invoice-scan.jpg"), width: 1130, height: 774 };
+  const stamped = await read(pdfOfPages([["Cover sheet"], jpeg, ["The end"]]));
+  assert.match(stamped.text, /^Cover sheet\n\n[\s\S]*425\.40[\s\S]*\n\nThe end$/);
+  assert.equal(stamped.pageCount, 3);
+  assert.ok(stamped.confidence > 0.8 && stamped.confidence < 1, `${stamped.confidence}`);
+});
