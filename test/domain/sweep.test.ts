@@ -6,7 +6,10 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { listNamedKeys } from "../../src/data/blob-keys.ts";
-import { insertDeletion } from "../../src/data/deletions.ts";
+import { insertDeletion, listDueDeletions } from "../../src/data/deletions.ts";
+import { listDocumentsAfter } from "../../src/data/documents.ts";
+import { countExpiredPasswordResets, insertPasswordReset } from "../../src/data/password-resets.ts";
+import { countExpiredSessions, insertSession } from "../../src/data/sessions.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { insertUser } from "../../src/data/users.ts";
 import { createBlobFinder, newBlobKey } from "../../src/domain/blobs.ts";
@@ -187,6 +190,46 @@ describe("a server's own sweep", () => {
 });
 
 for (const engine of ENGINES) {
+  test(`what a sweep and a check ask is answered by ${engine.name}`, async (t) => {
+    const app = await startTestApp({}, engine);
+    t.after(() => app.close());
+    const { database } = app.app;
+    const { id: userId } = await app.as("user");
+    const ids: number[] = [];
+    for (const filename of ["a.txt", "b.txt", "c.txt"]) {
+      const { body } = await app.call("POST", "/api/v1/docs/upload", {
+        as: "user",
+        multipart: [{ name: "file", filename, data: filename }],
+      });
+      ids.push(body.doc_id);
+    }
+    const found = await listDocumentsAfter(database, ids[0] ?? 0, 1);
+    assert.deepEqual(
+      found.map(({ docId, mongoDocId }) => [docId, mongoDocId]),
+      [[ids[1], "pending"]],
+    );
+    const [past, future] = [new Date(Date.now() - DAY), new Date(Date.now() + DAY)];
+    await insertSession(database, {
+      sessionId: "old",
+      userId,
+      currentTokenHash: "0".repeat(64),
+      createdAt: past,
+      expiresAt: past,
+    });
+    const reset = { userId, tokenHash: "1".repeat(64), createdAt: past, expiresAt: past };
+    await insertPasswordReset(database, reset);
+    assert.equal(await countExpiredSessions(database, new Date()), 1);
+    assert.equal(await countExpiredPasswordResets(database, new Date()), 1);
+    for (const blobKey of ["1", "2", "3"])
+      await insertDeletion(database, { docId: null, blobKey, sha256: null }, future);
+    const later = new Date(Date.now() + 2 * DAY);
+    const due = await listDueDeletions(database, later, { skip: 1, limit: 1 });
+    assert.deepEqual(
+      due.map(({ blobKey }) => blobKey),
+      ["2"],
+    );
+  });
+
   test(`the keys of blobs are told apart by ${engine.name} as they are spelled`, async (t) => {
     const app = await startTestApp({}, engine);
     t.after(() => app.close());
