@@ -26,7 +26,7 @@ Commands:
 Options:
   -h, --help           prints this
 
-Exit codes: 0 done, 1 failed, 64 wrong usage, 69 database unreachable, 78 wrong configuration
+Exit codes: 0 done, 1 failed, 64 wrong usage, 69 a store unreachable, 78 wrong configuration
 `;
 
 // sysexits.h
@@ -90,7 +90,8 @@ async function run([command, ...args]: string[]): Promise<number> {
 function exitCode(error: unknown): number {
   if (error instanceof UsageError) return EX_USAGE;
   if (error instanceof ConfigError) return EX_CONFIG;
-  return error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
+  const isAway = error instanceof AppError && error.code === "unavailable";
+  return isAway || error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
 }
 
 /** A line for each fault of a field; never a stack, never a value. */

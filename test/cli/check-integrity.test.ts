@@ -13,6 +13,7 @@ import {
   rm,
   writeFile,
 } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -24,6 +25,7 @@ import { createBlobFinder } from "../../src/domain/blobs.ts";
 import { checkAll } from "../../src/domain/integrity.ts";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
 import { startTestApp } from "../support/app.ts";
+import { connectionStringFor } from "../support/azurite.ts";
 import { runCli } from "../support/cli.ts";
 import { silent } from "../support/sqlserver.ts";
 
@@ -215,6 +217,20 @@ describe("check-integrity", () => {
       `blob ${blobs[1]?.key}: no document and no deletion names it`,
       "Checked 5 documents, 5 blobs: 3 findings.",
     ]);
+  });
+
+  test("a storage that can't be reached ends it with 69, and is no finding", async (t) => {
+    const { folder } = await copy(t);
+    const free = createServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const { port } = free.address() as AddressInfo;
+    free.close();
+    const { code, lines, stderr } = await runCli(folder, ["check-integrity"], {
+      BLOB_CONNECTION_STR: connectionStringFor(port),
+      BLOB_STORAGE_CONTAINER_NAME: "documents",
+    });
+    assert.deepEqual([code, lines], [69, []]);
+    assert.match(stderr, /^The document storage is not available at the moment\./);
   });
 
   test("a blob that can't be read is a finding, and the others are still looked at", async (t) => {
