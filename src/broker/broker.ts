@@ -18,6 +18,8 @@ export interface Broker {
    * message or this queue.
    */
   publish(queue: string, message: Message): Promise<void>;
+  /** How many messages each queue has, parked ones too; only where the queue is in a table here. */
+  depths?(): Promise<{ queue: string; messages: number }[]>;
   /** Throws within seconds when messages can't be published now. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -72,6 +72,11 @@ export class EmbeddedBroker implements ConsumingBroker {
     return consumer;
   }
 
+  depths(): Promise<{ queue: string; messages: number }[]> {
+    const sql = "SELECT queue, COUNT(*) AS messages FROM Broker_Messages GROUP BY queue";
+    return this.#database.all(sql);
+  }
+
   /** Makes the table where it is missing. */
   async ping(): Promise<void> {
     if ((await this.#database.columns("Broker_Messages")).has("failures")) return;

@@ -69,6 +69,8 @@ export interface ContentStore {
   listUnindexed(limit: number): Promise<number[]>;
   /** Lets searches find a document's text as it is now. Without an owner nobody's will. */
   index(docId: number, ownerId: number | undefined): Promise<void>;
+  /** Whose searches find the document's text; undefined where nobody's do, perhaps not yet. */
+  ownerOf(docId: number): Promise<number | undefined>;
   /** One round trip; throws when the store does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -126,6 +126,14 @@ export class EmbeddedContentStore implements ContentStore {
     return this.#index.listMissing(limit);
   }
 
+  async ownerOf(docId: number): Promise<number | undefined> {
+    const row = await this.#database.first<{ owner_id: number | null }>(
+      "SELECT owner_id FROM Extracted_Texts WHERE doc_id = @doc_id",
+      { doc_id: docId },
+    );
+    return row?.owner_id || undefined;
+  }
+
   index(docId: number, ownerId: number | undefined): Promise<void> {
     return this.#database.transaction(async (tx) => {
       await this.#index.remove(tx, docId);

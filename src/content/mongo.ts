@@ -69,8 +69,12 @@ export class MongoContentStore implements ContentStore {
   #hasSeenAll = false;
   #closed = false;
 
-  /** `url` is a secret. Throws when it is malformed, without repeating it. */
-  constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
+  /**
+   * `url` is a secret. Throws when it is malformed, without repeating it. With `readOnly` no index
+   * is made.
+   */
+  constructor(options: { url: string; database: string; log: Logger; readOnly?: boolean }) {
+    const { url, database, log, readOnly = false } = options;
     try {
       this.#client = new MongoClient(url, {
         serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
@@ -86,6 +90,7 @@ export class MongoContentStore implements ContentStore {
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<StoredText>("ocr_results");
     this.#log = log;
+    if (readOnly) this.#docIdIndex = Promise.resolve();
     this.description = `MongoDB (${this.#client.options.hosts.join(", ")})`;
   }
 
@@ -162,6 +167,12 @@ export class MongoContentStore implements ContentStore {
       this.#hasSeenAll ||= before.length < limit;
       return [...new Set([...never, ...before])].slice(0, limit);
     });
+  }
+
+  async ownerOf(docId: number): Promise<number | undefined> {
+    const options = { sort: { _id: -1 }, projection: { _id: 0, nassaq: 1 } } as const;
+    const stored = await this.#call(() => this.#texts.findOne({ doc_id: docId }, options));
+    return stored?.nassaq?.owner_id || undefined;
   }
 
   async #listDocIds(filter: Filter<StoredText>, limit: number): Promise<number[]> {

@@ -34,6 +34,8 @@ export interface Document extends StageState {
   sha256: string | null;
   /** Null for documents that the reference system stored, whose blob is `path/filename`. */
   blobKey: string | null;
+  /** The text's id in its store, or `pending`. */
+  mongoDocId: string;
 }
 
 const FROM_DOCUMENTS = `FROM Documents d
@@ -46,11 +48,18 @@ const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
 const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
   d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
   d.file_size AS fileSize, d.content_type AS contentType, d.description AS description,
-  d.sha256 AS sha256, d.blob_key AS blobKey, COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
+  d.sha256 AS sha256, d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId,
+  COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
   ${FROM_DOCUMENTS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
+}
+
+/** The first ones after `afterId`, oldest first. */
+export function listDocumentsAfter(q: Queryable, afterId: number, limit: number) {
+  const sql = `${SELECT_DOCUMENT} WHERE d.doc_id > @afterId ORDER BY d.doc_id`;
+  return q.page<Document>(sql, { afterId }, { skip: 0, limit });
 }
 
 /** In no order; `ids` are few, and each number of them is a statement of its own. */
@@ -136,7 +145,7 @@ export function findOcrResult(q: Queryable, docId: number) {
   );
 }
 
-type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
+type NewDocument = Omit<Document, "docId" | "path" | "mongoDocId" | keyof StageState> & {
   pathId: number;
   fileType: string | null;
 };

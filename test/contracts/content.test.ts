@@ -184,6 +184,18 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
       },
     );
 
+    promise("says whose searches find a text", async (store) => {
+      assert.equal(await store.ownerOf(1), undefined);
+      await store.put(textOf(1));
+      assert.equal(await store.ownerOf(1), undefined);
+      await store.index(1, 7);
+      assert.equal(await store.ownerOf(1), 7);
+      await store.put(textOf(1), 8);
+      assert.equal(await store.ownerOf(1), 8);
+      await store.index(1, undefined);
+      assert.equal(await store.ownerOf(1), undefined);
+    });
+
     searchPromises(promise, textOf);
 
     promise("closes twice without harm", async (store) => {
@@ -197,5 +209,5 @@ contract("embedded", embedded);
 contract("MongoDB driver against the peer of the tests", mongoPeer);
 
 const url = process.env.TEST_MONGO_URL;
-const reason = "its 21 tests were not run: TEST_MONGO_URL names no MongoDB server";
+const reason = "its 22 tests were not run: TEST_MONGO_URL names no MongoDB server";
 contract("MongoDB server", mongoServer(url ?? ""), url ? {} : { skip: reason });
