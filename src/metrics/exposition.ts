@@ -39,14 +39,13 @@ function labelText(labels: Labels): string {
 }
 
 /** Upper bounds in seconds. Uploads and downloads last as long as their clients need. */
-const BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, Infinity];
 
 interface Series {
   labels: Labels;
-  /** How many values are under each bound and over the one before it. */
+  /** How many values are at most each bound; the last bound is all. */
   buckets: number[];
   sum: number;
-  count: number;
 }
 
 /** Counts durations by labels. The number of different labels must be bounded. */
@@ -55,31 +54,21 @@ export function createHistogram() {
   return {
     observe(labels: Labels, seconds: number): void {
       const key = labelText(labels);
-      const series = all.get(key) ?? { labels, buckets: BOUNDS.map(() => 0), sum: 0, count: 0 };
+      const series = all.get(key) ?? { labels, buckets: BOUNDS.map(() => 0), sum: 0 };
       all.set(key, series);
-      const place = BOUNDS.findIndex((bound) => seconds <= bound);
-      if (place !== -1) series.buckets[place] = (series.buckets[place] ?? 0) + 1;
+      for (const [at, bound] of BOUNDS.entries())
+        if (seconds <= bound) series.buckets[at] = (series.buckets[at] ?? 0) + 1;
       series.sum += seconds;
-      series.count += 1;
     },
 
     samples: (): Sample[] =>
-      Array.from(all.values()).flatMap(({ labels, buckets, sum, count }) => {
-        let upTo = 0;
-        const bucket = (le: number | string, value: number) => ({
-          suffix: "_bucket",
-          labels: { ...labels, le },
-          value,
-        });
-        return [
-          ...buckets.map((number, place) => {
-            upTo += number;
-            return bucket(BOUNDS[place] ?? 0, upTo);
-          }),
-          bucket("+Inf", count),
-          { suffix: "_sum", labels, value: sum },
-          { suffix: "_count", labels, value: count },
-        ];
-      }),
+      Array.from(all.values()).flatMap(({ labels, buckets, sum }) => [
+        ...buckets.map((value, at) => {
+          const le = `${BOUNDS[at]}`.replace("Infinity", "+Inf");
+          return { suffix: "_bucket", labels: { ...labels, le }, value };
+        }),
+        { suffix: "_sum", labels, value: sum },
+        { suffix: "_count", labels, value: buckets.at(-1) ?? 0 },
+      ]),
   };
 }

@@ -22,12 +22,16 @@ interface Sources {
   now: () => Date;
 }
 
-const gauge = (name: string, help: string, value: number): Family => ({
-  name,
-  help,
-  type: "gauge",
-  samples: [{ value }],
-});
+const metric = (
+  type: Family["type"],
+  name: string,
+  help: string,
+  samples: Family["samples"],
+): Family => ({ type, name, help, samples });
+
+/** Left out where there is no value. */
+const gauge = (name: string, help: string, value: number | undefined) =>
+  metric("gauge", name, help, value === undefined ? [] : [{ value }]);
 
 /** What an operator wants to know of this process, in Prometheus's text format. */
 export function createMetrics(sources: Sources) {
@@ -54,12 +58,12 @@ export function createMetrics(sources: Sources) {
       });
       const asked = await within(look, DATABASE_TIMEOUT, "No answer").catch(() => []);
       return expose([
-        {
-          name: "nassaq_http_request_duration_seconds",
-          type: "histogram",
-          help: "Requests answered, by route pattern, and how long they took with their bodies.",
-          samples: durations.samples(),
-        },
+        metric(
+          "histogram",
+          "nassaq_http_request_duration_seconds",
+          "Requests answered, by route pattern, and how long they took with their bodies.",
+          durations.samples(),
+        ),
         ...processFamilies(sources),
         eventLoop.family(),
         gauge("nassaq_database_up", "Whether the database answered.", asked.length > 0 ? 1 : 0),
@@ -74,28 +78,17 @@ export function createMetrics(sources: Sources) {
 function processFamilies({ database, uploads, passwords }: Sources): Family[] {
   const { running, bytes } = uploads.traffic();
   const { waiting, ...states } = database.pool?.() ?? {};
-  const pool: Family[] =
-    waiting === undefined
-      ? []
-      : [
-          {
-            name: "nassaq_database_connections",
-            type: "gauge",
-            help: "Connections of the pool, by state.",
-            samples: Object.entries(states).map(([state, value]) => ({ labels: { state }, value })),
-          },
-          gauge("nassaq_database_waiting", "Statements that wait for a connection.", waiting),
-        ];
+  const connections = Object.entries(states).map(([state, value]) => ({
+    labels: { state },
+    value,
+  }));
+  const received = "Bytes of files received, whatever became of them.";
   return [
     gauge("nassaq_uploads_in_flight", "Files that are being received.", running),
-    {
-      name: "nassaq_upload_received_bytes_total",
-      type: "counter",
-      help: "Bytes of files received, whatever became of them.",
-      samples: [{ value: bytes }],
-    },
+    metric("counter", "nassaq_upload_received_bytes_total", received, [{ value: bytes }]),
     gauge("nassaq_password_queue_length", "Password jobs that wait.", passwords.waiting()),
-    ...pool,
+    metric("gauge", "nassaq_database_connections", "Those of the pool, by state.", connections),
+    gauge("nassaq_database_waiting", "Statements that wait for a connection.", waiting),
     gauge("process_resident_memory_bytes", "Memory of the process.", process.memoryUsage.rss()),
   ];
 }
@@ -103,15 +96,11 @@ function processFamilies({ database, uploads, passwords }: Sources): Family[] {
 async function askDatabase({ database, broker, now }: Sources): Promise<Family[]> {
   const [backlog, queues = []] = await Promise.all([findBacklog(database), broker.depths?.()]);
   const age = backlog ? Math.max(0, now().getTime() - backlog.oldest.getTime()) / 1000 : 0;
+  const depths = queues.map(({ queue, messages }) => ({ labels: { queue }, value: messages }));
   return [
     gauge("nassaq_outbox_messages", "Messages not yet sent.", backlog?.total ?? 0),
     gauge("nassaq_outbox_oldest_age_seconds", "Age of the oldest one.", age),
-    {
-      name: "nassaq_queue_messages",
-      type: "gauge",
-      help: "Messages in the queues of the embedded broker.",
-      samples: queues.map(({ queue, messages }) => ({ labels: { queue }, value: messages })),
-    },
+    metric("gauge", "nassaq_queue_messages", "Messages of the embedded broker.", depths),
   ];
 }
 
@@ -131,12 +120,12 @@ function createEventLoopFamily() {
       if (delays.count > 0) sum += lateness(delays.mean) * delays.count;
       count += delays.count;
       delays.reset();
-      return {
-        name: "nassaq_event_loop_delay_seconds",
-        type: "summary",
-        help: "How late timers were; quantiles since the last scrape.",
-        samples: [...quantiles, { suffix: "_sum", value: sum }, { suffix: "_count", value: count }],
-      };
+      const help = "How late timers were; quantiles since the last scrape.";
+      const totals = [
+        { suffix: "_sum", value: sum },
+        { suffix: "_count", value: count },
+      ];
+      return metric("summary", "nassaq_event_loop_delay_seconds", help, [...quantiles, ...totals]);
     },
     close: () => delays.disable(),
   };
