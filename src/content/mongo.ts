@@ -1,40 +1,43 @@
 import { isIPv6 } from "node:net";
-import { type Collection, type Filter, MongoClient, MongoError, type ObjectId } from "mongodb";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import {
+  type Collection,
+  type Filter,
+  MongoClient,
+  MongoError,
+  type MongoServerError,
+  type ObjectId,
+} from "mongodb";
 import type { Window } from "../data/database.ts";
 import { AppError, unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { ContentStore, ExtractedText, Hits, SearchTerm } from "./content-store.ts";
-import { makeDocIdIndex, makeSearchIndexes } from "./mongo-indexes.ts";
+import type { ContentStore, ExtractedText, Hit, Hits, SearchTerm } from "./content-store.ts";
 import {
-  FOLDED_BEFORE,
+  foldedBefore,
+  isRefusal,
   matching,
   NEVER_FOLDED,
-  NOT_FOUND,
+  SEARCH_INDEXES,
   type StoredText,
-  scoring,
   searchFields,
+  textIn,
 } from "./mongo-search.ts";
 import { snippetOf } from "./snippet.ts";
 
 /** To find and reach a server, or to close. */
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 10_000;
+/** More hits are not counted. */
+const MAX_COUNT = 10_000;
+/** Replaced texts are looked for so far back; at first all are. */
+const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
+/** An index of this name has other options (mongodb.com, error codes). */
+const INDEX_CONFLICTS: unknown[] = [85, 86];
 
 const NO_SEARCH =
   "The text store of this server has no full-text index, so documents can't be searched.";
 
-interface Found {
-  doc_id: number;
-  extracted_text?: string | null;
-  score?: number;
-}
-
-/** More hits are not counted. */
-const MAX_COUNT = 10_000;
-/** Texts that nobody has folded yet, whose older ones a search leaves out. */
-const MAX_STALE = 10_000;
-/** Replaced texts are looked for so far back; at first all are. */
-const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
+type Found = Pick<ExtractedText, "doc_id" | "extracted_text"> & { score?: number };
 
 /** The connection string, a secret; any character in user and password survives. */
 export function mongoConnectionString(settings: {
@@ -66,7 +69,7 @@ export class MongoContentStore implements ContentStore {
   readonly #log: Logger;
   #docIdIndex: Promise<void> | undefined;
   #searchIndexes: Promise<boolean> | undefined;
-  #hasSeenAll = false;
+  #lookBackTo = new Date(0);
   #closed = false;
 
   /** `url` is a secret. Throws when it is malformed, without repeating it. */
@@ -96,19 +99,15 @@ export class MongoContentStore implements ContentStore {
   }
 
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
-    const nassaq = ownerId === undefined ? {} : { nassaq: searchFields(text, ownerId) };
     return this.#call(async () => {
+      // Else the folded words, which may double its size, are added when they are of use.
+      const isFound = ownerId !== undefined && (await this.#canSearch().catch(() => false));
       const stored = await this.#texts.findOneAndReplace(
         { doc_id: text.doc_id },
-        { ...text, ...nassaq },
-        {
-          upsert: true,
-          returnDocument: "after",
-          sort: { _id: -1 },
-          projection: { _id: 1 },
-        },
+        { ...text, ...(isFound && { nassaq: searchFields(text, ownerId) }) },
+        { upsert: true, returnDocument: "after", sort: { _id: -1 }, projection: { _id: 1 } },
       );
-      if (stored && ownerId !== undefined) await this.#hideOlder(text.doc_id, stored._id);
+      if (stored && isFound) await this.#hideOlder(text.doc_id, stored._id);
       return String(stored?._id);
     });
   }
@@ -133,21 +132,27 @@ export class MongoContentStore implements ContentStore {
   ): Promise<Hits> {
     return this.#call(async () => {
       if (!(await this.#canSearch())) throw new AppError("not_implemented", NO_SEARCH);
-      const never = await this.#listDocIds(NEVER_FOLDED, MAX_STALE);
-      const filter = matching(terms, ownerId, never);
-      const score = scoring(terms);
-      const total = await this.#texts.countDocuments(filter, { limit: MAX_COUNT + 1 });
-      const found = await this.#texts
-        .find<Found>(filter)
+      const { filter, score } = matching(terms, ownerId);
+      const bounds = { maxTimeMS: ANSWER_TIMEOUT_MS };
+      const count = await this.#texts.countDocuments(filter, { ...bounds, limit: MAX_COUNT + 1 });
+      const found = this.#texts
+        .find(filter, bounds)
         .project<Found>({ _id: 0, doc_id: 1, extracted_text: 1, ...score })
         .sort({ ...score, doc_id: -1 })
         .skip(skip)
-        .limit(limit)
-        .toArray();
-      const hits = found.map(({ doc_id, extracted_text, score = 0 }) => {
-        return { docId: doc_id, score, snippet: snippetOf(extracted_text ?? "", terms) };
-      });
-      return { total: Math.min(total, MAX_COUNT), isExact: total <= MAX_COUNT, hits };
+        .limit(limit);
+      const hits: Hit[] = [];
+      // One after the other: a page of long texts would take a gigabyte.
+      for await (const { doc_id, extracted_text, score = 0 } of found) {
+        hits.push({ docId: doc_id, score, snippet: snippetOf(textIn(extracted_text), terms) });
+        await nextTurn();
+      }
+      // A worker has inserted a newer text of these.
+      const docIds = { $in: hits.map(({ docId }) => docId) };
+      const stale = new Set(await this.#listDocIds({ ...NEVER_FOLDED, doc_id: docIds }, MAX_COUNT));
+      const total = Math.min(count, MAX_COUNT) - stale.size;
+      const fresh = hits.filter(({ docId }) => !stale.has(docId));
+      return { total, isExact: count <= MAX_COUNT, hits: fresh };
     });
   }
 
@@ -156,11 +161,9 @@ export class MongoContentStore implements ContentStore {
       if (!(await this.#canSearch())) return [];
       const never = await this.#listDocIds(NEVER_FOLDED, limit);
       if (never.length === limit) return never;
-      const since = { processed_at: { $gt: new Date(Date.now() - LOOK_BACK_MS) } };
-      const filter = this.#hasSeenAll ? { ...FOLDED_BEFORE, ...since } : FOLDED_BEFORE;
-      const before = await this.#listDocIds(filter, limit);
-      this.#hasSeenAll ||= before.length < limit;
-      return [...new Set([...never, ...before])].slice(0, limit);
+      const before = await this.#listDocIds(foldedBefore(this.#lookBackTo), limit);
+      if (before.length < limit) this.#lookBackTo = new Date(Date.now() - LOOK_BACK_MS);
+      return [...never, ...before].slice(0, limit);
     });
   }
 
@@ -174,8 +177,8 @@ export class MongoContentStore implements ContentStore {
     await this.#call(async () => {
       const text = await this.#texts.findOne({ doc_id: docId }, { sort: { _id: -1 } });
       if (!text) return;
-      const nassaq = ownerId === undefined ? NOT_FOUND : searchFields(text, ownerId);
       const { _id, processed_at } = text;
+      const nassaq = searchFields(text, ownerId);
       await this.#texts.updateOne({ _id, processed_at }, { $set: { nassaq } });
       await this.#hideOlder(docId, _id);
     });
@@ -183,7 +186,7 @@ export class MongoContentStore implements ContentStore {
 
   async #hideOlder(docId: number, newest: ObjectId): Promise<void> {
     const older = { doc_id: docId, _id: { $lt: newest } };
-    await this.#texts.updateMany(older, { $set: { nassaq: NOT_FOUND } });
+    await this.#texts.updateMany(older, { $set: { nassaq: searchFields({}) } });
   }
 
   async ping(): Promise<void> {
@@ -207,21 +210,34 @@ export class MongoContentStore implements ContentStore {
     }
   }
 
+  /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeDocIdIndex(): Promise<void> {
-    await makeDocIdIndex(this.#texts).catch((error: unknown) => {
-      if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
-    });
+    const make = () => this.#texts.createIndex({ doc_id: 1 });
+    const remake = async (error: MongoServerError) => {
+      if (!INDEX_CONFLICTS.includes(error.code)) throw error;
+      await this.#texts.dropIndex("doc_id_1");
+      await make();
+    };
+    await make()
+      .catch(remake)
+      .catch((error: unknown) => {
+        if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
+      });
   }
 
   /** Asks the server once; again when it could not be asked. */
-  async #canSearch(): Promise<boolean> {
-    this.#searchIndexes ??= makeSearchIndexes(this.#texts).then((error) => {
-      if (error) this.#log.warn("MongoDB has no text index; searches are refused", { error });
-      return error === undefined;
-    });
-    return this.#searchIndexes.catch((error: unknown) => {
-      this.#searchIndexes = undefined;
-      throw error;
-    });
+  #canSearch(): Promise<boolean> {
+    this.#searchIndexes ??= this.#texts.createIndexes(SEARCH_INDEXES).then(
+      () => true,
+      (error: unknown) => {
+        if (!isRefusal(error)) {
+          this.#searchIndexes = undefined;
+          throw error;
+        }
+        this.#log.warn("MongoDB has no text index; searches are refused", { error });
+        return false;
+      },
+    );
+    return this.#searchIndexes;
   }
 }
