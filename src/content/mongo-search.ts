@@ -5,23 +5,20 @@ import { needleOf } from "./search-terms.ts";
 
 /** Later words are not found. In UTF-16 units, of up to 3 bytes. */
 const MAX_FOLDED_LENGTH = 1_000_000;
-/** A document may have 16 MiB (mongodb.com, limits): so many bytes are for both texts. */
+/** For both texts, as a document may have 16 MiB (mongodb.com, limits). */
 const MAX_TEXT_BYTES = 15_000_000;
 /** In `owner_id`, of what no search may find. */
 const NOBODY = 0;
-/** Not reached in time, another is primary, shutting down, overloaded, interrupted. */
-const PASSING: unknown[] = [6, 7, 50, 89, 91, 189, 262, 10107, 11600, 11602, 13435, 13436, 16500];
+/** Too slow, shutting down, not the primary, interrupted, overloaded. */
+const PASSING: unknown[] = [50, 91, 189, 262, 10107, 11600, 11602, 13435, 13436, 16500];
 
-/** What a search needs of a text, in a field of our own, which other workers leave alone. */
-interface SearchFields {
-  owner_id: number;
-  /** File name and text, folded, each on a line. */
-  folded?: string;
-  /** The text's when it was folded. The two differ when somebody has written another since. */
-  processed_at?: unknown;
-}
-
-export type StoredText = ExtractedText & { nassaq?: SearchFields };
+/**
+ * In a field of our own, which workers leave alone: the owner, file name and text folded, each on a
+ * line, and the text's time then. Where the two times differ somebody has written another since.
+ */
+export type StoredText = ExtractedText & {
+  nassaq?: { owner_id: number; folded?: string; processed_at?: unknown };
+};
 
 /** One text index a collection. No word has a language, whatever other fields a document has. */
 export const SEARCH_INDEXES = [
@@ -42,9 +39,11 @@ export function isRefusal(error: unknown): boolean {
 /** Text of a field that a worker wrote half or otherwise. */
 export const textIn = (field: unknown) => (typeof field === "string" ? field : "");
 
+export const NOT_FOUND = { owner_id: NOBODY };
+
 /** Without an owner no search finds the text. */
-export function searchFields(text: Partial<ExtractedText>, ownerId = NOBODY): SearchFields {
-  if (ownerId === NOBODY) return { owner_id: NOBODY };
+export function searchFields(text: StoredText, ownerId: number | undefined) {
+  if (ownerId === undefined) return NOT_FOUND;
   const original = textIn(text.extracted_text);
   // For the file name at least.
   const room = Math.max(1_000, (MAX_TEXT_BYTES - Buffer.byteLength(original)) / 3);
@@ -74,8 +73,8 @@ export function foldedBefore(since: Date): Filter<StoredText> {
 
 /**
  * The texts with every term, those of `ownerId` or everybody's. `$text` finds by the index what
- * has any of the words; regular expressions, which folded words can't disturb, decide. The score
- * is the engine's, by the words of a document alone; none of a prefix.
+ * has any of the words; regular expressions, which folded words can't disturb, decide. The engine's
+ * score goes by a document's own words; a prefix has none.
  */
 export function matching(terms: readonly SearchTerm[], ownerId: number | undefined) {
   const words = terms.flatMap(({ words, isPrefix }) => (isPrefix ? words.slice(0, -1) : words));

@@ -6,17 +6,17 @@ import {
   MongoClient,
   MongoError,
   type MongoServerError,
-  type ObjectId,
 } from "mongodb";
 import type { Window } from "../data/database.ts";
 import { AppError, unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { ContentStore, ExtractedText, Hit, Hits, SearchTerm } from "./content-store.ts";
+import type { ContentStore, ExtractedText, Hit, SearchTerm } from "./content-store.ts";
 import {
   foldedBefore,
   isRefusal,
   matching,
   NEVER_FOLDED,
+  NOT_FOUND,
   SEARCH_INDEXES,
   type StoredText,
   searchFields,
@@ -68,7 +68,7 @@ export class MongoContentStore implements ContentStore {
   readonly #texts: Collection<StoredText>;
   readonly #log: Logger;
   #docIdIndex: Promise<void> | undefined;
-  #searchIndexes: Promise<boolean> | undefined;
+  #canBeSearched: Promise<boolean> | undefined;
   #lookBackTo = new Date(0);
   #closed = false;
 
@@ -99,17 +99,16 @@ export class MongoContentStore implements ContentStore {
   }
 
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
-    return this.#call(async () => {
-      // Else the folded words, which may double its size, are added when they are of use.
-      const isFound = ownerId !== undefined && (await this.#canSearch().catch(() => false));
-      const stored = await this.#texts.findOneAndReplace(
-        { doc_id: text.doc_id },
-        { ...text, ...(isFound && { nassaq: searchFields(text, ownerId) }) },
-        { upsert: true, returnDocument: "after", sort: { _id: -1 }, projection: { _id: 1 } },
-      );
-      if (stored && isFound) await this.#hideOlder(text.doc_id, stored._id);
-      return String(stored?._id);
-    });
+    const options = { upsert: true, returnDocument: "after", sort: { _id: -1 } } as const;
+    const stored = await this.#call(() =>
+      this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
+        ...options,
+        projection: { _id: 1 },
+      }),
+    );
+    // What fails here is done by the chore that asks for unindexed texts.
+    if (ownerId !== undefined) await this.index(text.doc_id, ownerId).catch(() => {});
+    return String(stored?._id);
   }
 
   async get(docId: number): Promise<ExtractedText | undefined> {
@@ -125,31 +124,26 @@ export class MongoContentStore implements ContentStore {
   }
 
   /** Counts up to 10,000. Others' texts may cost time: the text index is everybody's. */
-  async search(
-    terms: readonly SearchTerm[],
-    ownerId: number | undefined,
-    { skip, limit }: Window,
-  ): Promise<Hits> {
+  async search(terms: readonly SearchTerm[], ownerId: number | undefined, window: Window) {
     return this.#call(async () => {
       if (!(await this.#canSearch())) throw new AppError("not_implemented", NO_SEARCH);
       const { filter, score } = matching(terms, ownerId);
-      const bounds = { maxTimeMS: ANSWER_TIMEOUT_MS };
-      const count = await this.#texts.countDocuments(filter, { ...bounds, limit: MAX_COUNT + 1 });
+      const count = await this.#texts.countDocuments(filter, { limit: MAX_COUNT + 1 });
       const found = this.#texts
-        .find(filter, bounds)
+        .find(filter)
         .project<Found>({ _id: 0, doc_id: 1, extracted_text: 1, ...score })
         .sort({ ...score, doc_id: -1 })
-        .skip(skip)
-        .limit(limit);
+        .skip(window.skip)
+        .limit(window.limit);
       const hits: Hit[] = [];
       // One after the other: a page of long texts would take a gigabyte.
       for await (const { doc_id, extracted_text, score = 0 } of found) {
         hits.push({ docId: doc_id, score, snippet: snippetOf(textIn(extracted_text), terms) });
         await nextTurn();
       }
-      // A worker has inserted a newer text of these.
-      const docIds = { $in: hits.map(({ docId }) => docId) };
-      const stale = new Set(await this.#listDocIds({ ...NEVER_FOLDED, doc_id: docIds }, MAX_COUNT));
+      // Not those whose newer text a worker has inserted meanwhile.
+      const doc_id = { $in: hits.map(({ docId }) => docId) };
+      const stale = new Set(await this.#listDocIds({ ...NEVER_FOLDED, doc_id }, MAX_COUNT));
       const total = Math.min(count, MAX_COUNT) - stale.size;
       const fresh = hits.filter(({ docId }) => !stale.has(docId));
       return { total, isExact: count <= MAX_COUNT, hits: fresh };
@@ -175,18 +169,16 @@ export class MongoContentStore implements ContentStore {
   /** The newest text as it is now: when it is replaced meanwhile it stays unindexed. */
   async index(docId: number, ownerId: number | undefined): Promise<void> {
     await this.#call(async () => {
+      // Folded words may double a document's size.
+      if (!(await this.#canSearch())) return;
       const text = await this.#texts.findOne({ doc_id: docId }, { sort: { _id: -1 } });
       if (!text) return;
       const { _id, processed_at } = text;
       const nassaq = searchFields(text, ownerId);
       await this.#texts.updateOne({ _id, processed_at }, { $set: { nassaq } });
-      await this.#hideOlder(docId, _id);
+      const older = { doc_id: docId, _id: { $lt: _id } };
+      await this.#texts.updateMany(older, { $set: { nassaq: NOT_FOUND } });
     });
-  }
-
-  async #hideOlder(docId: number, newest: ObjectId): Promise<void> {
-    const older = { doc_id: docId, _id: { $lt: newest } };
-    await this.#texts.updateMany(older, { $set: { nassaq: searchFields({}) } });
   }
 
   async ping(): Promise<void> {
@@ -213,31 +205,30 @@ export class MongoContentStore implements ContentStore {
   /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeDocIdIndex(): Promise<void> {
     const make = () => this.#texts.createIndex({ doc_id: 1 });
-    const remake = async (error: MongoServerError) => {
-      if (!INDEX_CONFLICTS.includes(error.code)) throw error;
-      await this.#texts.dropIndex("doc_id_1");
-      await make();
-    };
-    await make()
-      .catch(remake)
-      .catch((error: unknown) => {
-        if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
+    try {
+      await make().catch(async (error: MongoServerError) => {
+        if (!INDEX_CONFLICTS.includes(error.code)) throw error;
+        await this.#texts.dropIndex("doc_id_1");
+        await make();
       });
+    } catch (error) {
+      if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
+    }
   }
 
   /** Asks the server once; again when it could not be asked. */
-  #canSearch(): Promise<boolean> {
-    this.#searchIndexes ??= this.#texts.createIndexes(SEARCH_INDEXES).then(
+  async #canSearch(): Promise<boolean> {
+    this.#canBeSearched ??= this.#texts.createIndexes(SEARCH_INDEXES).then(
       () => true,
       (error: unknown) => {
-        if (!isRefusal(error)) {
-          this.#searchIndexes = undefined;
-          throw error;
-        }
+        if (!isRefusal(error)) throw error;
         this.#log.warn("MongoDB has no text index; searches are refused", { error });
         return false;
       },
     );
-    return this.#searchIndexes;
+    return this.#canBeSearched.catch((error: unknown) => {
+      this.#canBeSearched = undefined;
+      throw error;
+    });
   }
 }
