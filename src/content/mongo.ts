@@ -99,10 +99,11 @@ export class MongoContentStore implements ContentStore {
   }
 
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
-    const options = { upsert: true, returnDocument: "after", sort: { _id: -1 } } as const;
     const stored = await this.#call(() =>
       this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
-        ...options,
+        upsert: true,
+        returnDocument: "after",
+        sort: { _id: -1 },
         projection: { _id: 1 },
       }),
     );
