@@ -184,18 +184,6 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
       },
     );
 
-    promise("says whose searches find a text", async (store) => {
-      assert.equal(await store.ownerOf(1), undefined);
-      await store.put(textOf(1));
-      assert.equal(await store.ownerOf(1), undefined);
-      await store.index(1, 7);
-      assert.equal(await store.ownerOf(1), 7);
-      await store.put(textOf(1), 8);
-      assert.equal(await store.ownerOf(1), 8);
-      await store.index(1, undefined);
-      assert.equal(await store.ownerOf(1), undefined);
-    });
-
     searchPromises(promise, textOf);
 
     promise("closes twice without harm", async (store) => {
