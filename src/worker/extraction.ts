@@ -2,16 +2,10 @@ import type { Readable } from "node:stream";
 import type { Logger } from "../log.ts";
 import { type EngineProcess, startEngine } from "./engine-process.ts";
 import { LIMITS, type Limits } from "./limits.ts";
-import type { Extracted } from "./messages.ts";
-import { tooLarge, Unreadable } from "./unreadable.ts";
-import { watchEngine } from "./watch.ts";
+import type { Answer, Extraction } from "./messages.ts";
+import { spell, tooCostly, tooLarge, Unreadable } from "./unreadable.ts";
 
-export { Unreadable };
-
-/** What a document says. `seconds` is the time from its last byte's arrival to its text. */
-export interface Extraction extends Extracted {
-  seconds: number;
-}
+export { type Extraction, Unreadable };
 
 /** A document. `open` starts its bytes, exactly `size` of them. */
 export interface Source {
@@ -36,10 +30,10 @@ export interface Extractor {
   close(): Promise<void>;
 }
 
-/** How long the engines may take to load. */
-const START_SECONDS = 60;
 /** WebAssembly memory never shrinks, and pieces of it get lost. */
 const DOCUMENTS_A_PROCESS = 50;
+/** Between two looks at the time and the memory that a document takes. */
+const WATCH_MS = 250;
 
 /** Reads documents in a process that it starts when one comes, and anew after a fault. */
 export function createExtractor(options: { log: Logger; limits?: Partial<Limits> }): Extractor {
@@ -56,51 +50,47 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
   }
 
   async function getEngine(): Promise<EngineProcess> {
-    const isWorn = documents >= DOCUMENTS_A_PROCESS || !hasRoom(engine, limits);
-    if (isWorn) await end(new Error("Another engine process takes over"));
+    // Half of the memory may be what other documents left.
+    const isFull = engine !== undefined && engine.memory() > limits.memoryBytes / 2;
+    if (isFull || documents >= DOCUMENTS_A_PROCESS)
+      await end(new Error("Another engine process takes over"));
+    if (isClosed) throw new Error("The extractor is closed");
     if (!engine) {
       documents = 0;
-      const started = startEngine();
-      started.ended.catch(() => {
-        if (engine === started) engine = undefined;
+      engine = startEngine();
+      engine.ended.catch(() => {
+        engine = undefined;
       });
-      engine = started;
     }
     documents += 1;
     return engine;
   }
 
-  async function extract(
-    source: Source,
-    onPage: (done: number, total: number) => void,
-    signal: AbortSignal,
-  ): Promise<Extraction> {
-    signal.throwIfAborted();
-    if (isClosed) throw new Error("The extractor is closed");
-    if (isBusy) throw new Error("The extractor reads another document");
-    checkSize(source.size, limits);
-    isBusy = true;
-    const stop = () => engine?.kill(signal.reason);
-    signal.addEventListener("abort", stop);
-    let read: Extraction | Unreadable;
-    try {
-      const current = await getEngine();
-      signal.throwIfAborted();
-      read = await readWith(current, source, limits, onPage);
-    } catch (error) {
-      await end(error);
-      if (!signal.aborted) options.log.warn("The engine process was ended", { error });
-      throw error;
-    } finally {
-      signal.removeEventListener("abort", stop);
-      isBusy = false;
-    }
-    if (read instanceof Unreadable) throw read;
-    return read;
-  }
-
   return {
-    extract,
+    async extract(source, onPage, signal) {
+      signal.throwIfAborted();
+      if (isBusy) throw new Error("The extractor reads another document");
+      if (source.size === 0) throw new Unreadable("The file is empty. Send it again.");
+      if (source.size > limits.fileBytes) throw tooLarge(source.size, limits);
+      isBusy = true;
+      const stop = () => engine?.kill(signal.reason);
+      signal.addEventListener("abort", stop);
+      let answer: Answer;
+      try {
+        const current = await getEngine();
+        signal.throwIfAborted();
+        answer = await readWith(current, source, limits, onPage);
+      } catch (error) {
+        await end(error);
+        if (!signal.aborted) options.log.warn("The engine process was ended", { error });
+        throw error;
+      } finally {
+        signal.removeEventListener("abort", stop);
+        isBusy = false;
+      }
+      if (answer.kind === "unreadable") throw new Unreadable(answer.message);
+      return answer.extraction;
+    },
     async close() {
       isClosed = true;
       await end(new Error("The extractor is closed"));
@@ -108,52 +98,46 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
   };
 }
 
-/** Half of the memory may be what other documents left. */
-const hasRoom = (engine: EngineProcess | undefined, limits: Limits): boolean =>
-  engine === undefined || engine.memory() <= limits.memoryBytes / 2;
-
-function checkSize(size: number, limits: Limits): void {
-  if (size === 0) throw new Unreadable("The file is empty. Send it again.");
-  if (size > limits.fileBytes) throw tooLarge(size, limits);
-}
-
-/** Returns `Unreadable` when the engine said so and is fine; throws when it should be ended. */
+/** Throws when the engine process should be ended, or has: by itself or for the limits. */
 async function readWith(
   engine: EngineProcess,
   source: Source,
   limits: Limits,
   onPage: (done: number, total: number) => void,
-): Promise<Extraction | Unreadable> {
-  const watch = watchEngine(engine, limits);
-  try {
-    await start(engine);
-    const answer = new Promise<Extracted | Unreadable>((resolve) => {
+): Promise<Answer> {
+  // The time is the document's once all its bytes are there.
+  let started = Infinity;
+  let pageStarted = Infinity;
+  const watch = setInterval(() => {
+    const { memoryBytes, pageSeconds, documentSeconds } = limits;
+    const seconds = (since: number) => (performance.now() - since) / 1_000;
+    const refuse = (what: string, limit: string) => engine.kill(tooCostly(what, limit));
+    if (engine.memory() > memoryBytes)
+      refuse("The document takes more memory", `${spell(memoryBytes / 1e6)} MB`);
+    if (seconds(pageStarted) > pageSeconds)
+      refuse("A page takes longer", `${spell(pageSeconds)} seconds`);
+    if (seconds(started) > documentSeconds)
+      refuse("The document takes longer", `${spell(documentSeconds)} seconds`);
+  }, WATCH_MS);
+
+  async function read(): Promise<Answer> {
+    await engine.ready;
+    const answer = new Promise<Answer>((resolve) => {
       engine.order({ size: source.size, limits }, (report) => {
-        if (report.kind === "done") resolve(report.extracted);
-        if (report.kind === "unreadable") resolve(new Unreadable(report.message));
+        if (report.kind === "done" || report.kind === "unreadable") resolve(report);
         if (report.kind !== "page") return;
-        watch.onPage();
+        pageStarted = performance.now();
         onPage(report.done, report.total);
       });
     });
     await send(source, engine);
-    watch.start();
-    const started = performance.now();
-    const read = await Promise.race([answer, engine.ended]);
-    if (read instanceof Unreadable) return read;
-    return { ...read, seconds: (performance.now() - started) / 1_000 };
-  } finally {
-    watch.stop();
+    started = pageStarted = performance.now();
+    return answer;
   }
-}
-
-async function start(engine: EngineProcess): Promise<void> {
-  const late = new Error(`The engines did not load within ${START_SECONDS} seconds`);
-  const timer = setTimeout(engine.kill, START_SECONDS * 1_000, late);
   try {
-    await engine.ready;
+    return await Promise.race([read(), engine.ended]);
   } finally {
-    clearTimeout(timer);
+    clearInterval(watch);
   }
 }
 
@@ -165,11 +149,9 @@ async function send(source: Source, engine: EngineProcess): Promise<void> {
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     sent += chunk.length;
     if (sent > source.size) break;
-    if (engine.input.write(chunk)) continue;
-    const drained = new Promise((resolve) => engine.input.once("drain", resolve));
-    await Promise.race([drained, engine.ended]);
+    if (!engine.input.write(chunk))
+      await new Promise((resolve) => engine.input.once("drain", resolve));
   }
-  if (sent !== source.size) {
+  if (sent !== source.size)
     throw new Error(`The stored file has not the ${source.size} bytes that it should have`);
-  }
 }

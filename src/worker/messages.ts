@@ -6,23 +6,21 @@ export interface Order {
   limits: Limits;
 }
 
-/** One page's text. Confidence is from 0 to 1. */
-export interface Page {
-  text: string;
-  confidence: number;
-}
-
-export interface Extracted {
+/** What a document says. `seconds` is the time from its last byte's arrival to its text. */
+export interface Extraction {
   text: string;
   pageCount: number;
   wordCount: number;
+  /** From 0 to 1: the mean of the pages, weighted by their words. */
   confidence: number;
   language: "ar" | "en" | "und";
+  seconds: number;
 }
 
-/** What the engine process says: once that it is ready, then of each document. */
-export type Report =
-  | { kind: "ready" }
-  | { kind: "page"; done: number; total: number }
-  | { kind: "done"; extracted: Extracted }
+/** How a document ends. */
+export type Answer =
+  | { kind: "done"; extraction: Extraction }
   | { kind: "unreadable"; message: string };
+
+/** What the engine process says: once that it is ready, then of each document. */
+export type Report = { kind: "ready" } | { kind: "page"; done: number; total: number } | Answer;

@@ -10,11 +10,6 @@ export interface Glyph {
 /** R: written from the right, L: from the left, D: of a number, S: a space, N: any other. */
 type Kind = "R" | "L" | "D" | "S" | "N";
 
-/** Characters in reading order that stand side by side, at most a word. */
-interface Run extends Glyph {
-  kind: Kind;
-}
-
 const ARABIC = /[\p{Script=Arabic}\p{Script=Hebrew}]/u;
 
 function kindOf(letter: string): Kind {
@@ -66,15 +61,16 @@ function joinLigatures(line: readonly Glyph[]): Glyph[] {
   return joined;
 }
 
-function listRuns(line: readonly Glyph[]): Run[] {
-  const runs: Run[] = [];
+/** What is of one kind and stands side by side: a word at most. In reading order in itself. */
+function listRuns(line: readonly Glyph[]): Glyph[] {
+  const runs: Glyph[] = [];
   for (const glyph of joinLigatures(line)) {
     const kind = kindOf(glyph.letter);
     const run = runs.at(-1);
     const step = run ? glyph.left - run.left : 0;
     const goesOn = kind === "R" ? step < glyph.top - glyph.bottom : /[LD]/.test(kind) && step >= 0;
-    if (run?.kind === kind && goesOn) Object.assign(run, unite(run, glyph));
-    else runs.push({ ...glyph, kind });
+    if (run && kindOf(run.letter) === kind && goesOn) runs[runs.length - 1] = unite(run, glyph);
+    else runs.push(glyph);
   }
   return runs;
 }
@@ -98,15 +94,15 @@ const FROM_RIGHT = /R(?:[NS]*R)*/g;
 /** The way back from UAX 9's display order. The line has the direction of most of its words. */
 function readLine(line: readonly Glyph[]): string {
   const runs = listRuns(line);
-  const kindsOf = (some: readonly Run[]) => some.map(({ kind }) => kind).join("");
-  const count = (words: RegExp) => kindsOf(runs).match(words)?.length ?? 0;
+  const listKinds = () => runs.map(({ letter }) => kindOf(letter)).join("");
+  const count = (words: RegExp) => listKinds().match(words)?.length ?? 0;
   const isFromRight = count(/R+/g) >= count(/L[LDN]*/g);
   // Letters from the right alone are in order, and their boxes may overlap.
   if (count(/[LD]/g) > 0) {
-    const place = (run: Run) => (isFromRight ? -1 : 1) * (run.left + run.right);
+    const place = (run: Glyph) => (isFromRight ? -1 : 1) * (run.left + run.right);
     runs.sort((a, b) => place(a) - place(b));
     const foreign = isFromRight ? FROM_LEFT : FROM_RIGHT;
-    for (const { 0: kinds, index } of kindsOf(runs).matchAll(foreign)) {
+    for (const { 0: kinds, index } of listKinds().matchAll(foreign)) {
       const turned = runs.slice(index, index + kinds.length).reverse();
       for (const [at, run] of turned.entries()) runs[index + at] = run;
     }

@@ -5,22 +5,15 @@ export class Unreadable extends Error {
   override readonly name = "Unreadable";
 }
 
-export const READABLE = "Send a PDF, a PNG, JPEG, TIFF, BMP or WebP image, or a plain text.";
-
-/** "12 million", "10,000": a count as a person reads it. */
-export function spell(count: number): string {
-  return count >= 1_000_000
-    ? `${(count / 1_000_000).toLocaleString("en", { maximumFractionDigits: 1 })} million`
-    : count.toLocaleString("en", { maximumFractionDigits: 1 });
-}
+/** "10,000", "1.5": a number as a person reads it. */
+export const spell = (count: number): string =>
+  count.toLocaleString("en", { maximumFractionDigits: 1 });
 
 const SPLIT = "Split it and send its parts.";
 
-/** `pages` is undefined where nobody counted to the end. */
-export const tooManyPages = (pages: number | undefined, limits: Limits): Unreadable =>
+export const tooManyPages = (pages: number, limits: Limits): Unreadable =>
   new Unreadable(
-    `The document has too many pages (${pages === undefined ? "more" : spell(pages)}; ` +
-      `at most ${spell(limits.pages)}). ${SPLIT}`,
+    `The document has too many pages (${spell(pages)}; at most ${spell(limits.pages)}). ${SPLIT}`,
   );
 
 export const tooMuchText = (limits: Limits): Unreadable =>
@@ -33,3 +26,18 @@ export const tooLarge = (size: number, limits: Limits): Unreadable =>
     `The file is too large (${spell(size / 1e6)} MB; ` +
       `at most ${spell(limits.fileBytes / 1e6)} MB). ${SPLIT}`,
   );
+
+export const tooCostly = (what: string, limit: string): Unreadable =>
+  new Unreadable(
+    `${what} than ${limit} to read. Split the document, or send it in a lower resolution.`,
+  );
+
+/** Throws `Unreadable` for what would be too large to draw or decode. */
+export function checkPixels(what: string, width: number, height: number, limits: Limits): void {
+  if (Math.max(width, height) <= limits.side && width * height <= limits.pixels) return;
+  const most = `at most ${spell(limits.side)} a side and ${spell(limits.pixels)} in all`;
+  throw new Unreadable(
+    `${what} is too large (${spell(width)} × ${spell(height)} pixels; ${most}). ` +
+      "Send it smaller, or in parts.",
+  );
+}
