@@ -53,7 +53,8 @@ export function startEngine() {
 
   function kill(why: unknown): void {
     reason ??= why;
-    child.kill("SIGKILL");
+    // An answer that is under way would make the next document meet this end.
+    child.removeAllListeners("message").kill("SIGKILL");
   }
   const late = new Error(`The engines did not load within ${START_SECONDS} seconds`);
   const timer = setTimeout(kill, START_SECONDS * 1_000, late).unref();

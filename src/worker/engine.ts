@@ -5,7 +5,7 @@
 import { Worker } from "node:worker_threads";
 import type { Extraction, Order, Report } from "./messages.ts";
 import { countWords, languageOf, tidy } from "./text.ts";
-import { tooManyPages, tooMuchText, Unreadable } from "./unreadable.ts";
+import { checkText, spell, tooMuch, Unreadable } from "./unreadable.ts";
 
 /** In the midst of a page only another thread sees that the parent is gone. */
 const WATCH = `setInterval(() => {
@@ -29,7 +29,10 @@ async function extract({ size, limits }: Order): Promise<Extraction> {
   const started = performance.now();
   const { pageCount, readPage, close } = openDocument(bytes, limits);
   try {
-    if (pageCount > limits.pages) throw tooManyPages(pageCount, limits);
+    if (pageCount > limits.pages) {
+      const counts = `${spell(pageCount)}; at most ${spell(limits.pages)}`;
+      throw tooMuch(`The document has too many pages (${counts})`);
+    }
     const texts: string[] = [];
     let [textBytes, wordCount, sure] = [0, 0, 0];
     report({ kind: "page", done: 0, total: pageCount });
@@ -37,7 +40,7 @@ async function extract({ size, limits }: Order): Promise<Extraction> {
       const page = readPage(done);
       const text = tidy(page.text);
       textBytes += Buffer.byteLength(text);
-      if (textBytes > limits.textBytes) throw tooMuchText(limits);
+      checkText(textBytes, limits);
       if (text !== "") texts.push(text);
       const words = countWords(text);
       wordCount += words;

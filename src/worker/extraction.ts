@@ -3,7 +3,7 @@ import type { Logger } from "../log.ts";
 import { type EngineProcess, startEngine } from "./engine-process.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 import type { Answer, Extraction } from "./messages.ts";
-import { spell, tooCostly, tooLarge, Unreadable } from "./unreadable.ts";
+import { spell, tooMuch, Unreadable } from "./unreadable.ts";
 
 export { type Extraction, Unreadable };
 
@@ -71,7 +71,8 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
       signal.throwIfAborted();
       if (isBusy) throw new Error("The extractor reads another document");
       if (source.size === 0) throw new Unreadable("The file is empty. Send it again.");
-      if (source.size > limits.fileBytes) throw tooLarge(source.size, limits);
+      if (source.size > limits.fileBytes)
+        throw tooMuch(`The file is too large (at most ${spell(limits.fileBytes / 1e6)} MB)`);
       isBusy = true;
       const stop = () => engine?.kill(signal.reason);
       signal.addEventListener("abort", stop);
@@ -109,15 +110,14 @@ async function readWith(
   let started = Infinity;
   let pageStarted = Infinity;
   const watch = setInterval(() => {
-    const { memoryBytes, pageSeconds, documentSeconds } = limits;
     const seconds = (since: number) => (performance.now() - since) / 1_000;
-    const refuse = (what: string, limit: string) => engine.kill(tooCostly(what, limit));
-    if (engine.memory() > memoryBytes)
-      refuse("The document takes more memory", `${spell(memoryBytes / 1e6)} MB`);
-    if (seconds(pageStarted) > pageSeconds)
-      refuse("A page takes longer", `${spell(pageSeconds)} seconds`);
-    if (seconds(started) > documentSeconds)
-      refuse("The document takes longer", `${spell(documentSeconds)} seconds`);
+    const refuse = (what: string) => engine.kill(tooMuch(what));
+    if (engine.memory() > limits.memoryBytes)
+      refuse(`The document takes more memory than ${spell(limits.memoryBytes / 1e6)} MB to read`);
+    if (seconds(pageStarted) > limits.pageSeconds)
+      refuse(`A page takes longer than ${spell(limits.pageSeconds)} seconds to read`);
+    if (seconds(started) > limits.documentSeconds)
+      refuse(`The document takes longer than ${spell(limits.documentSeconds)} seconds to read`);
   }, WATCH_MS);
 
   async function read(): Promise<Answer> {

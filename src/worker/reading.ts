@@ -3,7 +3,7 @@ import type { Limits } from "./limits.ts";
 import { type Page, recognize } from "./ocr.ts";
 import { openPdf } from "./pdf.ts";
 import { readPlainText } from "./text.ts";
-import { checkPixels, tooMuchText, Unreadable } from "./unreadable.ts";
+import { checkPixels, checkText, Unreadable } from "./unreadable.ts";
 
 /** The pages of a document, each read when it is asked for. All may throw `Unreadable`. */
 export interface Reading {
@@ -34,7 +34,7 @@ export function openDocument(bytes: Buffer, limits: Limits): Reading {
   if (kind === "image")
     return { pageCount: 1, readPage: () => readImage("The image", bytes, limits) };
   // No encoding that is read has more than two bytes for a byte of UTF-8.
-  if (bytes.length > 2 * limits.textBytes) throw tooMuchText(limits);
+  checkText(bytes.length / 2, limits);
   return { pageCount: 1, readPage: () => ({ text: readPlainText(bytes), confidence: 1 }) };
 }
 

@@ -12,28 +12,30 @@ function utf16Of(bytes: Buffer): "utf-16le" | "utf-16be" | undefined {
   if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";
   if (bytes[0] === 0xfe && bytes[1] === 0xff) return "utf-16be";
   const sample = bytes.subarray(0, SAMPLE);
+  const isHigh = (byte: number) => byte === 0 || byte === 6;
   const share = (side: number) =>
-    sample.filter((byte, at) => at % 2 === side && (byte === 0 || byte === 6)).length /
-    sample.length;
+    sample.filter((byte, at) => at % 2 === side && isHigh(byte)).length / sample.length;
   const [even, odd] = [share(0), share(1)];
   if (bytes.length % 2 === 1) return undefined;
   if (odd > 0.35 && even < 0.05) return "utf-16le";
   return even > 0.35 && odd < 0.05 ? "utf-16be" : undefined;
 }
 
+/** Counts without a list of all matches, which may be millions. */
+function count(text: string, pattern: RegExp): number {
+  let found = 0;
+  for (const _ of text.matchAll(pattern)) found += 1;
+  return found;
+}
+
 /**
  * Windows-1256 has Arabic letters where Windows-1252 has Western ones. Read as 1256, a Western
- * text mixes both scripts in a word; an Arabic one has words of Arabic alone.
+ * text mixes both scripts in its words; an Arabic one has words of Arabic alone.
  */
 function decodeWindows(bytes: Buffer): string {
   const arabic = new TextDecoder("windows-1256").decode(bytes);
-  let pure = 0;
-  let mixed = 0;
-  for (const [word] of arabic.matchAll(/[\p{L}\p{M}]+/gu)) {
-    if (!/[\u0600-\u06ff]/.test(word)) continue;
-    if (/\p{Script=Latin}/u.test(word)) mixed += 1;
-    else if (word.length > 1) pure += 1;
-  }
+  const mixed = count(arabic, /\p{Script=Latin}[\u0600-\u06ff]|[\u0600-\u06ff]\p{Script=Latin}/gu);
+  const pure = count(arabic, /[\u0600-\u06ff]{2,}/gu);
   return pure > mixed ? arabic : new TextDecoder("windows-1252").decode(bytes);
 }
 
@@ -46,13 +48,6 @@ export function readPlainText(bytes: Buffer): string {
     "The file looks like a binary file of a kind that isn't read. " +
       "Send a PDF, a PNG, JPEG, TIFF, BMP or WebP image, or a plain text.",
   );
-}
-
-/** Counts without a list of all matches, which may be millions. */
-function count(text: string, pattern: RegExp): number {
-  let found = 0;
-  for (const _ of text.matchAll(pattern)) found += 1;
-  return found;
 }
 
 export const countLetters = (text: string): number => count(text, /[\p{L}\p{N}]/gu);

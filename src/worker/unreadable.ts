@@ -9,35 +9,19 @@ export class Unreadable extends Error {
 export const spell = (count: number): string =>
   count.toLocaleString("en", { maximumFractionDigits: 1 });
 
-const SPLIT = "Split it and send its parts.";
-
-export const tooManyPages = (pages: number, limits: Limits): Unreadable =>
-  new Unreadable(
-    `The document has too many pages (${spell(pages)}; at most ${spell(limits.pages)}). ${SPLIT}`,
-  );
-
-export const tooMuchText = (limits: Limits): Unreadable =>
-  new Unreadable(
-    `The document has too much text (over ${spell(limits.textBytes / 1e6)} MB). ${SPLIT}`,
-  );
-
-export const tooLarge = (size: number, limits: Limits): Unreadable =>
-  new Unreadable(
-    `The file is too large (${spell(size / 1e6)} MB; ` +
-      `at most ${spell(limits.fileBytes / 1e6)} MB). ${SPLIT}`,
-  );
-
-export const tooCostly = (what: string, limit: string): Unreadable =>
-  new Unreadable(
-    `${what} than ${limit} to read. Split the document, or send it in a lower resolution.`,
-  );
+/** `what` tells what is above which limit. */
+export const tooMuch = (what: string): Unreadable =>
+  new Unreadable(`${what}. Split it, or send it in a lower resolution.`);
 
 /** Throws `Unreadable` for what would be too large to draw or decode. */
 export function checkPixels(what: string, width: number, height: number, limits: Limits): void {
   if (Math.max(width, height) <= limits.side && width * height <= limits.pixels) return;
   const most = `at most ${spell(limits.side)} a side and ${spell(limits.pixels)} in all`;
-  throw new Unreadable(
-    `${what} is too large (${spell(width)} × ${spell(height)} pixels; ${most}). ` +
-      "Send it smaller, or in parts.",
-  );
+  throw tooMuch(`${what} is too large (${spell(width)} × ${spell(height)} pixels; ${most})`);
+}
+
+/** Throws `Unreadable` for more bytes of text than the limit. */
+export function checkText(bytes: number, limits: Limits): void {
+  if (bytes > limits.textBytes)
+    throw tooMuch(`The document has too much text (over ${spell(limits.textBytes / 1e6)} MB)`);
 }
