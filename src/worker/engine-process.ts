@@ -3,7 +3,22 @@ import { readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { engineFolders } from "./engines.ts";
-import type { Order, Report } from "./messages.ts";
+import type { Extraction } from "./extraction.ts";
+import type { Limits } from "./limits.ts";
+
+/** What the engine process is told: a document, whose `size` bytes come by the standard input. */
+export interface Order {
+  size: number;
+  limits: Limits;
+}
+
+/** How a document ends. */
+export type Answer =
+  | { kind: "done"; extraction: Extraction }
+  | { kind: "unreadable"; message: string };
+
+/** What the engine process says: once that it is ready, then of each document. */
+export type Report = { kind: "ready" } | { kind: "page"; done: number; total: number } | Answer;
 
 /** How long the engines may take to load. */
 const START_SECONDS = 60;

@@ -3,7 +3,8 @@
  * no file but its programs, writes none, calls no network, and lives no longer than its parent.
  */
 import { Worker } from "node:worker_threads";
-import type { Extraction, Order, Report } from "./messages.ts";
+import type { Order, Report } from "./engine-process.ts";
+import type { Extraction } from "./extraction.ts";
 import { countWords, languageOf, tidy } from "./text.ts";
 import { checkText, spell, tooMuch, Unreadable } from "./unreadable.ts";
 

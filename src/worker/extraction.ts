@@ -1,11 +1,21 @@
 import type { Readable } from "node:stream";
 import type { Logger } from "../log.ts";
-import { type EngineProcess, startEngine } from "./engine-process.ts";
+import { type Answer, type EngineProcess, startEngine } from "./engine-process.ts";
 import { LIMITS, type Limits } from "./limits.ts";
-import type { Answer, Extraction } from "./messages.ts";
 import { spell, tooMuch, Unreadable } from "./unreadable.ts";
 
-export { type Extraction, Unreadable };
+export { Unreadable };
+
+/** What a document says. `seconds` is the time from its last byte's arrival to its text. */
+export interface Extraction {
+  text: string;
+  pageCount: number;
+  wordCount: number;
+  /** From 0 to 1: the mean of the pages, weighted by their words. */
+  confidence: number;
+  language: "ar" | "en" | "und";
+  seconds: number;
+}
 
 /** A document. `open` starts its bytes, exactly `size` of them. */
 export interface Source {
@@ -15,17 +25,16 @@ export interface Source {
   open(): Promise<Readable>;
 }
 
+/** Hears of pages done of all, first of none. */
+type OnPage = (done: number, total: number) => void;
+
 /** Reads one document at a time. */
 export interface Extractor {
   /**
-   * `onPage` hears of pages done of all, first of none. Throws `Unreadable`; what `open` or its
-   * stream throws; an Error when the engine died for no known reason; the signal's reason.
+   * Throws `Unreadable`; what `open` or its stream throws; an Error when the engine died for no
+   * known reason; the signal's reason.
    */
-  extract(
-    source: Source,
-    onPage: (done: number, total: number) => void,
-    signal: AbortSignal,
-  ): Promise<Extraction>;
+  extract(source: Source, onPage: OnPage, signal: AbortSignal): Promise<Extraction>;
   /** Ends the engine process, and with it what is being read. */
   close(): Promise<void>;
 }
@@ -44,9 +53,8 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
   let isClosed = false;
 
   async function end(reason: unknown): Promise<void> {
-    const ending = engine;
-    ending?.kill(reason);
-    await ending?.ended.catch(() => {});
+    engine?.kill(reason);
+    await engine?.ended.catch(() => {});
   }
 
   async function getEngine(): Promise<EngineProcess> {
@@ -100,12 +108,7 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
 }
 
 /** Throws when the engine process should be ended, or has: by itself or for the limits. */
-async function readWith(
-  engine: EngineProcess,
-  source: Source,
-  limits: Limits,
-  onPage: (done: number, total: number) => void,
-): Promise<Answer> {
+async function readWith(engine: EngineProcess, source: Source, limits: Limits, onPage: OnPage) {
   // The time is the document's once all its bytes are there.
   let started = Infinity;
   let pageStarted = Infinity;

@@ -18,7 +18,7 @@ interface Tesseract {
   /** `mode` 1 is the LSTM engine alone. */
   Init(dataPath: null, languages: string, mode: 1): number;
   SetVariable(name: string, value: string): boolean;
-  /** Reads `/input`. */
+  /** Of `/input`. */
   SetImageFile(orientation: number, angle: number): number;
   Recognize(monitor: null): number;
   GetUTF8Text(): string;

@@ -61,16 +61,18 @@ function joinLigatures(line: readonly Glyph[]): Glyph[] {
   return joined;
 }
 
-/** What is of one kind and stands side by side: a word at most. In reading order in itself. */
+/** Words and numbers, each in reading order in itself, and single spaces and signs. */
 function listRuns(line: readonly Glyph[]): Glyph[] {
   const runs: Glyph[] = [];
+  let before: Kind | undefined;
   for (const glyph of joinLigatures(line)) {
     const kind = kindOf(glyph.letter);
     const run = runs.at(-1);
     const step = run ? glyph.left - run.left : 0;
     const goesOn = kind === "R" ? step < glyph.top - glyph.bottom : /[LD]/.test(kind) && step >= 0;
-    if (run && kindOf(run.letter) === kind && goesOn) runs[runs.length - 1] = unite(run, glyph);
+    if (run && kind === before && goesOn) runs[runs.length - 1] = unite(run, glyph);
     else runs.push(glyph);
+    before = kind;
   }
   return runs;
 }

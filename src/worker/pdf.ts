@@ -8,12 +8,11 @@ import { checkPixels, Unreadable } from "./unreadable.ts";
 
 /** At which pages are drawn: what Tesseract was trained for. */
 const DOTS_PER_INCH = 300;
-const POINTS_PER_INCH = 72;
 
 /** PDFium's numbers, from its headers fpdfview.h and fpdf_edit.h. */
 const ERRORS_OF_LOCKED = [4, 5];
 const BITMAP_GRAY = 1;
-const DRAW_ANNOTATIONS_IN_GRAY = 0x01 | 0x08;
+const WITH_ANNOTATIONS_IN_GRAY = 0x01 | 0x08;
 const OBJECTS_WITH_IMAGES = [3, 5];
 const WHITE = 0xffffffff;
 
@@ -73,7 +72,8 @@ export function openPdf(bytes: Buffer, limits: Limits): Reading {
 
 /** The text layer, or what OCR sees where there is none, or only a few letters over an image. */
 function readPage(page: number, name: string, limits: Limits): Page {
-  const toPixels = (points: number) => Math.ceil((points * DOTS_PER_INCH) / POINTS_PER_INCH);
+  // A point is a 72nd of an inch.
+  const toPixels = (points: number) => Math.ceil((points / 72) * DOTS_PER_INCH);
   const width = toPixels(pdfium._FPDF_GetPageWidth(page));
   const height = toPixels(pdfium._FPDF_GetPageHeight(page));
   checkPixels(`${name} at ${DOTS_PER_INCH} dots per inch`, width, height, limits);
@@ -120,7 +120,7 @@ function draw(page: number, width: number, height: number): Uint8Array {
   const address = allocate(size);
   const bitmap = pdfium._FPDFBitmap_CreateEx(width, height, BITMAP_GRAY, address, width);
   pdfium._FPDFBitmap_FillRect(bitmap, 0, 0, width, height, WHITE);
-  const flags = DRAW_ANNOTATIONS_IN_GRAY;
+  const flags = WITH_ANNOTATIONS_IN_GRAY;
   pdfium._FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, flags);
   const head = Buffer.from(`P5 ${width} ${height} 255\n`);
   const image = Buffer.concat([head, pdfium.HEAPU8.subarray(address, address + size)]);
