@@ -22,31 +22,29 @@ export type Report = { kind: "ready" } | { kind: "page"; done: number; total: nu
 
 /** How long the engines may take to load. */
 const START_SECONDS = 60;
-/** How much of what the engine process wrote in its death goes into the error, in characters. */
+/** How many characters of what the process wrote in its death go into the error. */
 const LAST_WORDS = 2_000;
 
 /** The engine beside this file, as source or compiled. */
 const PROGRAM = fileURLToPath(new URL(`./engine${extname(import.meta.url)}`, import.meta.url));
 
-/** No file but the programs, no child process, no add-on, nothing of the environment. */
-function forkEngine() {
+export type EngineProcess = ReturnType<typeof startEngine>;
+
+/**
+ * Starts an engine process, which reads one document at a time. It has no file but the programs,
+ * no child process, no add-on, nothing of the environment.
+ */
+export function startEngine() {
   const folders = [dirname(PROGRAM), ...engineFolders()];
   const reads = folders.map((folder) => `--allow-fs-read=${join(folder, "*")}`);
   // Its watchman is a thread. The warning is of threads that foreign code starts.
   const threads = ["--allow-worker", "--disable-warning=PERM0006"];
-  return fork(PROGRAM, [], {
+  const child = fork(PROGRAM, [], {
     cwd: dirname(PROGRAM),
     env: {},
     execArgv: ["--permission", ...reads, ...threads, "--max-old-space-size=512"],
     stdio: ["pipe", "ignore", "pipe", "ipc"],
   });
-}
-
-export type EngineProcess = ReturnType<typeof startEngine>;
-
-/** Starts an engine process, which reads one document at a time. */
-export function startEngine() {
-  const child = forkEngine();
   let reason: unknown;
   let lastWords = "";
   const ended = new Promise<never>((_, reject) => {
@@ -62,8 +60,8 @@ export function startEngine() {
   if (!stdin || !stderr) throw new Error("The engine process has no pipes");
   // Whoever writes into it hears of its end by `ended`.
   stdin.on("error", () => {});
-  stderr.setEncoding("utf8").on("data", (said: string) => {
-    lastWords = (lastWords + said).slice(-LAST_WORDS);
+  stderr.on("data", (said: Buffer) => {
+    lastWords = `${lastWords}${said}`.slice(-LAST_WORDS);
   });
 
   function kill(why: unknown): void {

@@ -59,9 +59,8 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
 
   async function getEngine(): Promise<EngineProcess> {
     // Half of the memory may be what other documents left.
-    const isFull = engine !== undefined && engine.memory() > limits.memoryBytes / 2;
-    if (isFull || documents >= DOCUMENTS_A_PROCESS)
-      await end(new Error("Another engine process takes over"));
+    const isFull = engine && engine.memory() > limits.memoryBytes / 2;
+    if (isFull || documents >= DOCUMENTS_A_PROCESS) await end(new Error("It is worn"));
     if (isClosed) throw new Error("The extractor is closed");
     if (!engine) {
       documents = 0;

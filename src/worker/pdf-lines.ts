@@ -7,12 +7,10 @@ export interface Glyph {
   top: number;
 }
 
-/** R: written from the right, L: from the left, D: of a number, S: a space, N: any other. */
-type Kind = "R" | "L" | "D" | "S" | "N";
-
 const ARABIC = /[\p{Script=Arabic}\p{Script=Hebrew}]/u;
 
-function kindOf(letter: string): Kind {
+/** R: written from the right, L: from the left, D: of a number, S: a space, N: any other. */
+function kindOf(letter: string): "R" | "L" | "D" | "S" | "N" {
   if (/\p{N}/u.test(letter)) return "D";
   if (letter.trim() === "") return "S";
   if (/\p{P}/u.test(letter)) return "N";
@@ -64,7 +62,7 @@ function joinLigatures(line: readonly Glyph[]): Glyph[] {
 /** Words and numbers, each in reading order in itself, and single spaces and signs. */
 function listRuns(line: readonly Glyph[]): Glyph[] {
   const runs: Glyph[] = [];
-  let before: Kind | undefined;
+  let before = "";
   for (const glyph of joinLigatures(line)) {
     const kind = kindOf(glyph.letter);
     const run = runs.at(-1);

@@ -13,40 +13,35 @@ export interface Reading {
   close?(): void;
 }
 
-/** What a file is by its first bytes; its name may lie. Text is what is nothing else. */
-function kindOf(bytes: Buffer): "pdf" | "image" | "tiff" | "text" {
+/**
+ * Opens a document of any kind that is read, by its first bytes: its name may lie, and text is what
+ * is nothing else. Changes the bytes of a TIFF.
+ */
+export function openDocument(bytes: Buffer, limits: Limits): Reading {
   const head = bytes.toString("latin1", 0, 1024);
   const starts = (...signatures: string[]) => signatures.some((each) => head.startsWith(each));
-  if (starts("II*\0", "MM\0*")) return "tiff";
-  if (starts("\x89PNG\r\n\x1a\n", "\xff\xd8\xff")) return "image";
-  if (starts("RIFF") && head.startsWith("WEBP", 8)) return "image";
+  if (starts("II*\0", "MM\0*")) return openTiff(bytes, limits);
+  const isWebp = starts("RIFF") && head.startsWith("WEBP", 8);
   // At 14 is the size of the second header of a BMP: 124 at most, in four bytes.
-  if (starts("BM") && head.startsWith("\0\0\0", 15)) return "image";
-  // ISO 32000 readers look for the header in the first 1,024 bytes.
-  return head.includes("%PDF-") ? "pdf" : "text";
-}
-
-/** Opens a document of any kind that is read. Changes the bytes of a TIFF. */
-export function openDocument(bytes: Buffer, limits: Limits): Reading {
-  const kind = kindOf(bytes);
-  if (kind === "pdf") return openPdf(bytes, limits);
-  if (kind === "tiff") return openTiff(bytes, limits);
-  if (kind === "image")
+  const isBmp = starts("BM") && head.startsWith("\0\0\0", 15);
+  if (isWebp || isBmp || starts("\x89PNG\r\n\x1a\n", "\xff\xd8\xff"))
     return { pageCount: 1, readPage: () => readImage("The image", bytes, limits) };
+  // ISO 32000 readers look for the header in the first 1,024 bytes.
+  if (head.includes("%PDF-")) return openPdf(bytes, limits);
   // No encoding that is read has more than two bytes for a byte of UTF-8.
   checkText(bytes.length / 2, limits);
   return { pageCount: 1, readPage: () => ({ text: readPlainText(bytes), confidence: 1 }) };
 }
 
 function readImage(name: string, bytes: Buffer, limits: Limits): Page {
-  let size: ReturnType<typeof imageSize>;
+  let size: ReturnType<typeof imageSize> | undefined;
   try {
     size = imageSize(bytes);
-  } catch (cause) {
-    throw new Unreadable(`${name} is damaged. Save it anew and send it again.`, { cause });
+  } catch {
+    // Damaged, as is said below.
   }
-  checkPixels(name, size.width, size.height, limits);
-  const page = recognize(bytes, size.orientation ?? 1, 0);
+  if (size) checkPixels(name, size.width, size.height, limits);
+  const page = size && recognize(bytes, size.orientation ?? 1, 0);
   if (page) return page;
   throw new Unreadable(
     `${name} is damaged, or packed in a way that isn't read (TIFF: other than LZW or fax). ` +
