@@ -157,7 +157,7 @@ const OWNERS: Record<string, RegExp> = {
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
   "@hyzyla/pdfium": /^worker\/pdf/,
-  "image-size": /^worker\/images/,
+  "image-size": /^worker\/reading/,
   valibot: /^(config|config-variables|worker\/job|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
