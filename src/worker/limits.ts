@@ -9,7 +9,8 @@ export const LIMITS = {
   /** Pixels of an image, or of a PDF's page at 300 dots per inch: an A2 sheet has 35 million. */
   pixels: 40_000_000,
   /** Bytes of the text in UTF-8. */
-  textBytes: 20_000_000,
+  // A document of MongoDB has at most 16 MB.
+  textBytes: 10_000_000,
   /** Seconds between one page's end and the next's. Starting the engine process isn't counted. */
   pageSeconds: 120,
   /** Seconds for all pages: below the 30 minutes after which RabbitMQ takes a message back. */
