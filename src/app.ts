@@ -44,7 +44,7 @@ import { devTable, table } from "./routes/table.ts";
 import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
-import { startWorkerBeside, type WorkerBeside } from "./worker/beside.ts";
+import { startWorkerBeside } from "./worker/beside.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -77,10 +77,11 @@ export async function startApp(
   const { onStop, close: stop } = createClosers(log);
   try {
     const parts = await openParts(config, log, onStop, substitutes.databaseFile);
-    let worker: WorkerBeside | undefined;
-    if (config.EMBEDDED_WORKER) onStop("worker", async () => worker?.stop());
+    // It ends after the server, whose requests under way it may serve.
+    let stopWorker = async () => {};
+    onStop("worker", () => stopWorker());
     const url = await serve(config, log, parts, onStop, substitutes);
-    if (config.EMBEDDED_WORKER) worker = startWorkerBeside({ log });
+    if (config.EMBEDDED_WORKER) stopWorker = startWorkerBeside({ log });
     return { url, ...parts, stop };
   } catch (error) {
     await stop();

@@ -91,8 +91,6 @@ const ARROWS: Record<string, string[]> = {
     "content/content-store",
     "storage/storage",
   ],
-  "worker/patience": ["errors", "log", "broker/broker"],
-  "worker/progress": ["broker/broker"],
   "worker/main": ["config", "log", "parts", "program", "worker/", "broker/broker", "domain/blobs"],
   "worker/beside": ["log", "worker/engines"],
   app: [
