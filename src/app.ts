@@ -40,7 +40,7 @@ import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { createClosers, type OnStop } from "./stopping.ts";
-import { startWorkerBeside, type WorkerBeside } from "./worker/beside.ts";
+import { startWorkerBeside } from "./worker/beside.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -76,10 +76,10 @@ export async function startApp(
   const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
     const parts = await openParts(config, log, onStop, substitutes);
-    let worker: WorkerBeside | undefined;
-    if (config.EMBEDDED_WORKER) onStop("worker", async () => worker?.stop());
+    let stopWorker = async () => {};
+    onStop("worker", () => stopWorker());
     const url = await serve(config, log, parts, onStop, substitutes);
-    if (config.EMBEDDED_WORKER) worker = startWorkerBeside({ log });
+    if (config.EMBEDDED_WORKER) stopWorker = startWorkerBeside({ log });
     return { url, ...parts, stop };
   } catch (error) {
     await stop();

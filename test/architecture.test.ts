@@ -102,8 +102,6 @@ const ARROWS: Record<string, string[]> = {
     "content/content-store",
     "storage/storage",
   ],
-  "worker/patience": ["errors", "log", "broker/broker"],
-  "worker/progress": ["broker/broker"],
   "worker/main": [
     "config",
     "log",

@@ -169,7 +169,7 @@ async function insert(
     blobKey: deletion.blobKey,
   };
   const docId = await insertDocument(tx, document, parts.queue.stages);
-  await parts.queue.add(tx, { ...document, docId, url }, now);
+  await parts.queue.add(tx, { ...document, docId }, url, now);
   const details = { filename, path, size, sha256 };
   await parts.audit.record(tx, "document_upload", caller, docId, details);
   return { docId, path };

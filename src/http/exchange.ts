@@ -55,9 +55,7 @@ export async function serve(
   const deliver = (reply: Reply) => {
     if (context.isClosing() || bodyIsUnderWay(raw)) response.shouldKeepAlive = false;
     const cors = corsHeaders(headers, context.corsOrigins);
-    const vary = [cors.Vary, reply.headers.Vary].filter(Boolean).join(", ");
-    const merged = { ...cors, ...reply.headers, ...(vary && { Vary: vary }) };
-    return send(request, { ...reply, headers: merged }, defaultHeaders(request.id));
+    return send(request, reply, { ...defaultHeaders(request.id), ...cors });
   };
   let failure: unknown;
   try {
