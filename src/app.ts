@@ -1,7 +1,5 @@
 import { Dispatcher } from "./broker/dispatcher.ts";
-import type { Config } from "./config.ts";
-import { deleteExpiredPasswordResets } from "./data/password-resets.ts";
-import { deleteExpiredSessions } from "./data/sessions.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { openTrail } from "./domain/audit-trail.ts";
 import { type Core, createAuthority } from "./domain/authority.ts";
 import { createBlobFinder } from "./domain/blobs.ts";
@@ -19,12 +17,15 @@ import { createReprocess } from "./domain/reprocessing.ts";
 import { createSearch } from "./domain/search.ts";
 import { createSessions } from "./domain/sessions.ts";
 import { createStatusWatch } from "./domain/status-watch.ts";
+import { sweepAccounts, sweepBlobs } from "./domain/sweep.ts";
 import { createUploads, type Uploads } from "./domain/uploads.ts";
 import { createUsers } from "./domain/users.ts";
 import { AppError } from "./errors.ts";
 import { HttpServer } from "./http/server.ts";
 import { createThrottle } from "./http/throttle.ts";
 import type { Logger } from "./log.ts";
+import { createMetrics } from "./metrics/metrics.ts";
+import { serveMetrics } from "./metrics/server.ts";
 import { auditSecrets, jwtSecrets, openParts, type Parts } from "./parts.ts";
 import { createGuard } from "./routes/access.ts";
 import { createAuthRoutes } from "./routes/auth.ts";
@@ -39,7 +40,7 @@ import { createUserRoutes } from "./routes/users.ts";
 import { createJwt } from "./security/jwt.ts";
 import { createPasswords } from "./security/passwords.ts";
 import { createClosers, type OnStop } from "./stopping.ts";
-import { startWorkerBeside, type WorkerBeside } from "./worker/beside.ts";
+import { startWorkerBeside } from "./worker/beside.ts";
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -74,11 +75,11 @@ export async function startApp(
 ): Promise<App> {
   const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
-    const parts = await openParts(config, log, onStop, substitutes.databaseFile);
-    let worker: WorkerBeside | undefined;
-    if (config.EMBEDDED_WORKER) onStop("worker", async () => worker?.stop());
+    const parts = await openParts(config, log, onStop, substitutes);
+    let stopWorker = async () => {};
+    onStop("worker", () => stopWorker());
     const url = await serve(config, log, parts, onStop, substitutes);
-    if (config.EMBEDDED_WORKER) worker = startWorkerBeside({ log });
+    if (config.EMBEDDED_WORKER) stopWorker = startWorkerBeside({ log });
     return { url, ...parts, stop };
   } catch (error) {
     await stop();
@@ -117,14 +118,8 @@ async function serve(
     notify: () => dispatcher.notify(),
   });
   const uploads = createUploads({ ...core, storage, deletions, space, queue });
-  for (const [name, interval, chores] of [
-    ["leases of uploads", OFTEN, uploads.renew],
-    ["leases of files", OFTEN, async () => storage.renew?.()],
-    ["deletions", OFTEN, deletions.carryOutDue],
-    ["accounts", MINUTE, () => sweepAccounts(parts, now())],
-    ["texts", MINUTE, (stopping: AbortSignal) => indexTexts(parts, stopping)],
-  ] as const)
-    onStop(name, startChores(chores, log, interval).stop);
+  startBackground({ ...core, ...stores, deletions, uploads }, onStop);
+  const metrics = await startMetrics(config, { ...core, broker, uploads, passwords }, onStop);
   const { watch, ...documents } = documentRoutes(config, core, stores, deletions, uploads, queue);
 
   const handlers = {
@@ -151,6 +146,7 @@ async function serve(
     routes: [...table(handlers), ...reference],
     authorize: createGuard(core, sessions),
     log,
+    onAnswered: metrics?.onAnswered,
     corsOrigins: config.CORS_ORIGINS,
     trustProxy: config.TRUST_PROXY,
     maxConnections: config.MAX_CONNECTIONS,
@@ -160,7 +156,7 @@ async function serve(
   // Whoever it lets wait is answered at once.
   onStop("status watch", () => watch.stop(), "server");
   const described = Object.entries(parts).map(([name, part]) => [name, part.description]);
-  log.info("ready", { address: url, ...Object.fromEntries(described) });
+  log.info("ready", { address: url, metrics: metrics?.address, ...Object.fromEntries(described) });
   return url;
 }
 
@@ -197,10 +193,38 @@ function documentRoutes(
   };
 }
 
-/** Removes resets and sessions that ended, sessions a day late: a request may outlive its own. */
-async function sweepAccounts({ database }: Parts, now: Date) {
-  await deleteExpiredPasswordResets(database, now);
-  await deleteExpiredSessions(database, new Date(now.getTime() - DAY));
+/** What is done beside the requests, each in rounds of its own. */
+function startBackground(
+  parts: Core & Stores & { deletions: Deletions; uploads: Uploads },
+  onStop: OnStop,
+) {
+  const { storage, log, deletions, uploads } = parts;
+  const chores: [name: string, interval: number, Parameters<typeof startChores>[0]][] = [
+    ["leases of uploads", OFTEN, uploads.renew],
+    ["leases of files", OFTEN, async () => storage.renew?.()],
+    ["deletions", OFTEN, deletions.carryOutDue],
+    ["accounts", MINUTE, () => sweepAccounts(parts)],
+    ["texts", MINUTE, (stopping) => indexTexts(parts, stopping)],
+    ["strays", DAY, (stopping) => sweepBlobs(parts, stopping)],
+  ];
+  for (const [name, interval, chore] of chores)
+    onStop(name, startChores(chore, log, interval).stop);
+}
+
+/** Nothing is counted and no port opened unless METRICS_PORT is set. */
+async function startMetrics(
+  { METRICS_PORT: port, METRICS_HOST: host }: Config,
+  sources: Parameters<typeof createMetrics>[0],
+  onStop: OnStop,
+) {
+  if (port === undefined) return undefined;
+  const metrics = createMetrics(sources);
+  onStop("metrics", async () => void metrics.close());
+  const server = await serveMetrics(metrics.scrape, port, host).catch((error) => {
+    throw new ConfigError(`METRICS_PORT: can't listen on ${host} port ${port} (${error.code}).`);
+  });
+  onStop("metrics server", () => server.close());
+  return { onAnswered: metrics.onAnswered, address: `${addressOf(server)}/metrics` };
 }
 
 /** A generated password is told here, once, and never in the log. */

@@ -136,6 +136,8 @@ export const VARIABLES = {
   LOG_LEVEL: { schema: oneOf(...LOG_LEVELS), default: "info" },
   SHUTDOWN_TIMEOUT: { schema: integer(0, 3600), default: "15" },
   TRUST_PROXY: { schema: yesOrNo, default: "no" },
+  METRICS_PORT: { schema: integer(0, 65_535) },
+  METRICS_HOST: { schema: host, default: "127.0.0.1" },
   CORS_ORIGINS: { schema: origins, default: (env) => (inProduction(env) ? "[]" : DEV_ORIGINS) },
   MAX_CONNECTIONS: { schema: integer(1, 1_000_000), default: "2000" },
   MAX_UPLOAD_SIZE_MB: { schema: integer(1, 102_400), default: "50" },

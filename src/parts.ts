@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Broker } from "./broker/broker.ts";
 import { EmbeddedBroker } from "./broker/embedded.ts";
@@ -20,16 +21,32 @@ export interface Parts {
   readonly broker: Broker;
 }
 
+/** In DATA_DIR. */
+const DATABASE = "nassaq.db";
+const BLOBS = "blobs";
+
 // Adapters with a driver are imported when asked for.
 
-function openEmbedded(config: Config, file = join(config.DATA_DIR, "nassaq.db")) {
-  return openSqlite({ file });
+/** How parts are opened. */
+export interface Opening {
+  /** Replaces the embedded database's. */
+  databaseFile?: string | undefined;
+  /** Nothing is made, migrated or written. */
+  readOnly?: boolean;
 }
 
-/** Not migrated. `file` replaces the embedded one's. */
-export async function openDatabase(config: Config, log: Logger, file?: string): Promise<Database> {
+function openEmbedded(config: Config, { databaseFile, readOnly = false }: Opening) {
+  return openSqlite({ file: databaseFile ?? join(config.DATA_DIR, DATABASE), readOnly });
+}
+
+/** Not migrated. */
+export async function openDatabase(
+  config: Config,
+  log: Logger,
+  opening: Opening = {},
+): Promise<Database> {
   const sql = config.SQL_SERVER;
-  if (sql.kind === "embedded") return openEmbedded(config, file);
+  if (sql.kind === "embedded") return openEmbedded(config, opening);
   const { openSqlServer } = await import("./data/sqlserver.ts");
   return openSqlServer({
     ...sql,
@@ -51,6 +68,10 @@ export async function openDatabase(config: Config, log: Logger, file?: string): 
 /** Migrates the database. With MIGRATE_ON_START=no throws instead when it is behind. */
 export async function prepareSchema(config: Config, database: Database) {
   if (config.MIGRATE_ON_START) await database.migrate();
+  await requireSchema(database);
+}
+
+async function requireSchema(database: Database) {
   const pending = await database.pendingMigrations();
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
@@ -71,20 +92,30 @@ export function auditSecrets(config: Config): Secrets {
   return config.AUDIT_KEY === undefined ? secrets : [config.AUDIT_KEY, ...secrets];
 }
 
-async function openStorage(config: Config, log: Logger): Promise<Storage> {
-  const { BLOB_CONNECTION_STR = "", BLOB_STORAGE_CONTAINER_NAME: container = "" } = config;
+async function openStorage(
+  config: Config,
+  log: Logger,
+  { readOnly = false }: Opening,
+): Promise<Storage> {
+  const { BLOB_CONNECTION_STR: connectionString = "", BLOB_STORAGE_CONTAINER_NAME } = config;
+  const container = BLOB_STORAGE_CONTAINER_NAME ?? "";
   if (config.BLOB_STORAGE_TYPE === "local")
-    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, "blobs") });
+    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS) });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
-    return await AzureBlobStorage.open({ connectionString: BLOB_CONNECTION_STR, container, log });
+    return await AzureBlobStorage.open({ connectionString, container, log, readOnly });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
     throw new ConfigError("BLOB_CONNECTION_STR is not one that the Azure SDK takes.");
   }
 }
 
-async function openContent(config: Config, embedded: () => Database, log: Logger) {
+async function openContent(
+  config: Config,
+  embedded: () => Database,
+  log: Logger,
+  { readOnly = false }: Opening,
+) {
   const mongo = config.MONGO_HOST;
   if (mongo.kind === "embedded") return new EmbeddedContentStore(embedded());
   const { MongoContentStore, mongoConnectionString } = await import("./content/mongo.ts");
@@ -96,7 +127,7 @@ async function openContent(config: Config, embedded: () => Database, log: Logger
     tls: config.MONGO_TLS,
     tlsInsecure: config.MONGO_TLS_INSECURE,
   });
-  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log });
+  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log, readOnly });
 }
 
 async function openBroker(config: Config, embedded: () => Database, log: Logger) {
@@ -110,27 +141,56 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
   return new AzureServiceBusBroker({ connectionString: broker.connectionString });
 }
 
-export async function openParts(
-  config: Config,
-  log: Logger,
-  onStop: OnStop,
-  databaseFile?: string,
-): Promise<Parts> {
+/** All but the broker. The schema may be behind. */
+async function openStores(config: Config, log: Logger, onStop: OnStop, opening: Opening) {
   const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
     onStop(name, () => part.close(), name.endsWith("database") ? "databases" : "parts");
     return part;
   };
-  const database = opened("database", await openDatabase(config, log, databaseFile));
-  await prepareSchema(config, database);
+  const database = opened("database", await openDatabase(config, log, opening));
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
   let shared = config.SQL_SERVER.kind === "embedded" ? database : undefined;
   const embedded = (): Database => {
-    shared ??= opened("embedded database", openEmbedded(config, databaseFile));
+    shared ??= opened("embedded database", openEmbedded(config, opening));
     return shared;
   };
-  const storage = opened("storage", await openStorage(config, log));
-  const content = opened("content", await openContent(config, embedded, log));
+  const storage = opened("storage", await openStorage(config, log, opening));
+  const content = opened("content", await openContent(config, embedded, log, opening));
+  return { database, storage, content, embedded, opened };
+}
+
+export async function openParts(
+  config: Config,
+  log: Logger,
+  onStop: OnStop,
+  opening: Opening = {},
+): Promise<Parts> {
+  const { embedded, opened, ...stores } = await openStores(config, log, onStop, opening);
+  const { database, storage, content } = stores;
+  await prepareSchema(config, database);
   const broker = opened("broker", await openBroker(config, embedded, log));
   await Promise.all([broker.connect(), content.connect()]);
   return { database, storage, broker, content };
+}
+
+/**
+ * The stores of a server that has run. In a folder without them, which may be the wrong one, a
+ * ConfigError says so, and nothing is made. Throws, too, when the schema is behind.
+ */
+export async function openExisting(
+  config: Config,
+  log: Logger,
+  onStop: OnStop,
+  opening: Opening,
+): Promise<Omit<Parts, "broker">> {
+  const kept = [
+    ...(config.SQL_SERVER.kind === "embedded" ? [DATABASE] : []),
+    ...(config.MONGO_HOST.kind === "embedded" ? [DATABASE] : []),
+    ...(config.BLOB_STORAGE_TYPE === "local" ? [BLOBS] : []),
+  ];
+  const missing = kept.find((name) => !existsSync(join(config.DATA_DIR, name)));
+  if (missing) throw new ConfigError(`DATA_DIR (${config.DATA_DIR}) has no ${missing}.`);
+  const { database, storage, content } = await openStores(config, log, onStop, opening);
+  await requireSchema(database);
+  return { database, storage, content };
 }

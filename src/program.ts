@@ -3,9 +3,9 @@ import { DatabaseUnreachable } from "./data/database.ts";
 import { createLogger, type Logger } from "./log.ts";
 
 // sysexits.h
-export const EX_UNAVAILABLE = 69;
+const EX_UNAVAILABLE = 69;
 const EX_SOFTWARE = 70;
-export const EX_CONFIG = 78;
+const EX_CONFIG = 78;
 
 /** Milliseconds. npm passes on the Ctrl-C that the server got too: a signal so soon is the same. */
 const SIGNAL_ECHO = 200;

@@ -79,6 +79,7 @@ const ARROWS: Record<string, string[]> = {
   ],
   "config-variables": ["domain/credentials", "log"],
   config: ["config-variables"],
+  "metrics/": ["errors", "metrics/", "broker/broker", "data/database", "data/outbox"],
   stopping: ["errors", "log"],
   parts: [
     "config",
@@ -101,8 +102,6 @@ const ARROWS: Record<string, string[]> = {
     "content/content-store",
     "storage/storage",
   ],
-  "worker/patience": ["errors", "log", "broker/broker"],
-  "worker/progress": ["broker/broker"],
   "worker/main": [
     "config",
     "log",
@@ -120,6 +119,7 @@ const ARROWS: Record<string, string[]> = {
     "stopping",
     "errors",
     "log",
+    "metrics/",
     "http/",
     "routes/",
     "domain/",
@@ -132,6 +132,7 @@ const ARROWS: Record<string, string[]> = {
   "worker/": ["log", "worker/"],
   "cli/commands": [
     "parts",
+    "stopping",
     "config",
     "errors",
     "log",
@@ -140,8 +141,18 @@ const ARROWS: Record<string, string[]> = {
     "security/",
     "data/",
   ],
+  "cli/sweep": ["cli/commands", "domain/", "data/"],
+  "cli/check-integrity": ["cli/commands", "domain/integrity"],
   "cli/verify-audit": ["cli/commands", "parts", "domain/audit-verify"],
-  "cli/cli": ["cli/commands", "cli/verify-audit", "config", "errors", "data/database"],
+  "cli/cli": [
+    "cli/commands",
+    "cli/sweep",
+    "cli/check-integrity",
+    "cli/verify-audit",
+    "config",
+    "errors",
+    "data/database",
+  ],
   "cli/healthcheck": [],
   program: ["config", "log", "data/database"],
   main: ["app", "program"],
@@ -177,7 +188,7 @@ const OWNERS: Record<string, RegExp> = {
   amqplib: /^broker\/rabbitmq/,
   bcryptjs: /^security\/password-worker/,
   "@hyzyla/pdfium": /^worker\/pdf/,
-  "image-size": /^worker\/images/,
+  "image-size": /^worker\/reading/,
   valibot: /^(config|config-variables|worker\/job|(domain|routes|http)\/.*)\.ts$/,
 };
 const DRIVERS = ["mssql", "mongodb", "@azure/storage-blob", "amqplib"];
@@ -343,6 +354,8 @@ test("a change of a caller begins by reading their authority", () => {
     "domain/deletions.ts beginDeletion",
     "domain/deletions.ts removeDeletion",
     "domain/sessions.ts swapTokens",
+    "domain/sweep.ts deleteExpiredPasswordResets",
+    "domain/sweep.ts deleteExpiredSessions",
     "domain/uploads.ts insertDeletion",
     "domain/uploads.ts postponeDeletions",
   ]);

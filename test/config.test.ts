@@ -54,6 +54,7 @@ test("an empty environment is a complete development configuration with embedded
     LOG_LEVEL: "info",
     SHUTDOWN_TIMEOUT: 15,
     TRUST_PROXY: false,
+    METRICS_HOST: "127.0.0.1",
     CORS_ORIGINS: ["http://localhost:8080", "http://127.0.0.1:8080"],
     MAX_CONNECTIONS: 2000,
     MAX_UPLOAD_SIZE_MB: 50,

@@ -18,6 +18,8 @@ export interface Broker {
    * message or this queue.
    */
   publish(queue: string, message: Message): Promise<void>;
+  /** How many messages each queue has, parked ones too; only where the queue is in a table here. */
+  depths?(): Promise<{ queue: string; messages: number }[]>;
   /** Throws within seconds when messages can't be published now. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -34,8 +36,8 @@ export type Handler = (delivery: Delivery, signal: AbortSignal) => Promise<void>
 export interface ConsumeOptions {
   /** Messages at a time. */
   prefetch: number;
-  /** Before a message is parked, with its last delivery. When it throws the message comes again. */
-  onGivenUp?: (delivery: Delivery, reason: string) => Promise<void>;
+  /** Before a message is parked. When it throws the message comes again. */
+  onGivenUp?: (delivery: Delivery) => Promise<void>;
 }
 
 export interface Consumer {
@@ -47,14 +49,13 @@ export interface Consumer {
 export interface ConsumingBroker extends Broker {
   /**
    * Hands messages to `handler`; removes one when it resolved. One that failed `MAX_DELIVERIES`
-   * times, or whose consumer died `MAX_DEATHS` times, is parked in `<queue>.failed` with why.
+   * times, or ended its consumer, is parked in `<queue>.failed` with the reason.
    */
   consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer>;
 }
 
-export const MAX_DELIVERIES = 5;
-/** More: a consumer may die of much else than of the message it has. */
-export const MAX_DEATHS = 10;
+/** Many, because a consumer may die of much else than of the message it has. */
+export const MAX_DELIVERIES = 10;
 
 /** Waits, but no longer once `signal` is aborted. */
 export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

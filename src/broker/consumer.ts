@@ -5,25 +5,20 @@ import {
   type Consumer,
   type Delivery,
   type Handler,
-  MAX_DEATHS,
   MAX_DELIVERIES,
   pause,
 } from "./broker.ts";
 
-/** Before the first redelivery, doubled for each after it. */
+/** Before the first redelivery, as much longer before each after it. */
 const RETRY_MS = 250;
-/** Before one that could not be given up comes again. */
-const GIVE_UP_PAUSE_MS = 5_000;
 /** Before a source that failed or ended is asked again. */
 const SOURCE_PAUSE_MS = 1_000;
 const HANDLERS_TIMEOUT_MS = 10_000;
 
-/** A message that is not settled comes again by itself, and its consumer counts as dead. */
+/** A message that is not settled comes again by itself, as after `retry`. */
 export interface Received extends Delivery {
-  /** Earlier deliveries whose handler failed. In the others the consumer died. */
-  failures: number;
   ack(): Promise<void>;
-  /** The next delivery has `deliveries` and `failures` one higher. */
+  /** The next delivery has `deliveries` one higher. */
   retry(): Promise<void>;
   /** Gives it back as if it had not been delivered. */
   release(): Promise<void>;
@@ -79,34 +74,33 @@ export function startConsumer(
   }
 
   async function handle(received: Received): Promise<void> {
-    if (signal.aborted) return received.release();
-    const { id, body, deliveries, failures } = received;
-    const refusal = refusalOf(received);
-    if (refusal) return giveUp(received, deliveries - 1, refusal);
+    const { id, body, deliveries } = received;
+    const delivery = { id, body, deliveries };
     try {
-      await handler({ id, body, deliveries }, signal);
+      signal.throwIfAborted();
+      if (deliveries > MAX_DELIVERIES) throw new Error("The consumer ended before it answered.");
+      await handler(delivery, signal);
     } catch (error) {
       if (signal.aborted) return received.release();
       log.warn("A message was not handled", { message_id: id, deliveries, error });
-      if (failures + 1 >= MAX_DELIVERIES)
-        return giveUp(received, deliveries, String(error).slice(0, 400));
-      await pause(RETRY_MS * 2 ** failures, signal);
+      if (deliveries >= MAX_DELIVERIES && (await isGivenUp(delivery))) {
+        await received.park(String(error).slice(0, 400));
+        return log.error("A message is parked", { message_id: id, error });
+      }
+      await pause(RETRY_MS * deliveries, signal);
       return received.retry();
     }
     await received.ack();
   }
 
-  async function giveUp(received: Received, deliveries: number, reason: string): Promise<void> {
-    const { id, body } = received;
+  async function isGivenUp(delivery: Delivery): Promise<boolean> {
     try {
-      await onGivenUp?.({ id, body, deliveries }, reason);
+      await onGivenUp?.(delivery);
+      return true;
     } catch (error) {
-      log.warn("A message is not given up yet", { message_id: id, reason, error });
-      await pause(GIVE_UP_PAUSE_MS, signal);
-      return received.retry();
+      log.warn("A message is not given up yet", { message_id: delivery.id, error });
+      return false;
     }
-    await received.park(reason);
-    log.error("A message is parked", { message_id: id, reason });
   }
 
   const running = run();
@@ -119,10 +113,4 @@ export function startConsumer(
       );
     },
   };
-}
-
-/** Why a message is not handled once more. */
-function refusalOf({ deliveries, failures }: Received): string | undefined {
-  if (deliveries - 1 - failures >= MAX_DEATHS) return "The consumer ended before it answered.";
-  return failures >= MAX_DELIVERIES ? "It failed too often." : undefined;
 }

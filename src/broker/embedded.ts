@@ -24,19 +24,15 @@ const TABLE = `CREATE TABLE IF NOT EXISTS Broker_Messages (
   created_at DATETIME2(3) NOT NULL,
   visible_at DATETIME2(3) NOT NULL,
   deliveries INT NOT NULL,
-  failures INT NOT NULL DEFAULT 0,
   lease VARCHAR(36) NULL,
   reason NVARCHAR(400) NULL
 )`;
-/** For a table of before they were counted. */
-const FAILURES = "ALTER TABLE Broker_Messages ADD COLUMN failures INT NOT NULL DEFAULT 0";
 const INDEX = `CREATE INDEX IF NOT EXISTS Broker_Messages_by_time
   ON Broker_Messages (queue, visible_at)`;
 
 interface LeasedRow extends Message {
   row: number;
   deliveries: number;
-  failures: number;
 }
 
 /** A queue in a table of the embedded database, which several processes may share. */
@@ -72,14 +68,15 @@ export class EmbeddedBroker implements ConsumingBroker {
     return consumer;
   }
 
+  depths(): Promise<{ queue: string; messages: number }[]> {
+    const sql = "SELECT queue, COUNT(*) AS messages FROM Broker_Messages GROUP BY queue";
+    return this.#database.all(sql);
+  }
+
   /** Makes the table where it is missing. */
   async ping(): Promise<void> {
-    if ((await this.#database.columns("Broker_Messages")).has("failures")) return;
-    await this.#database.transaction(async (tx) => {
-      await tx.run(TABLE);
-      if (!(await tx.columns("Broker_Messages")).has("failures")) await tx.run(FAILURES);
-      await tx.run(INDEX);
-    });
+    await this.#database.run(TABLE);
+    await this.#database.run(INDEX);
   }
 
   async close(): Promise<void> {
@@ -107,7 +104,7 @@ export class EmbeddedBroker implements ConsumingBroker {
        WHERE broker_message_id = (SELECT broker_message_id FROM Broker_Messages
          WHERE queue = @queue AND visible_at <= @now
          ORDER BY visible_at, broker_message_id LIMIT 1)
-       RETURNING broker_message_id AS row, message_id AS id, body, deliveries, failures`,
+       RETURNING broker_message_id AS row, message_id AS id, body, deliveries`,
       { queue, lease, now, until: new Date(now.getTime() + LEASE_MS) },
     );
   }
@@ -132,10 +129,10 @@ export class EmbeddedBroker implements ConsumingBroker {
     return {
       ...delivery,
       ack: () => finish("DELETE FROM Broker_Messages"),
-      retry: () => finish(`${release}, failures = failures + 1`),
+      retry: () => finish(release),
       release: () => finish(`${release}, deliveries = deliveries - 1`),
       park: (reason) =>
-        finish(`${release}, queue = @failed, reason = @reason, deliveries = 0, failures = 0`, {
+        finish(`${release}, queue = @failed, reason = @reason, deliveries = 0`, {
           failed: `${queue}.failed`,
           reason,
         }),

@@ -4,9 +4,8 @@ import { within } from "../errors.ts";
 import { pause } from "./broker.ts";
 import type { Received } from "./consumer.ts";
 
-/** Headers that count the deliveries that failed, and those in which the consumer died. */
-const FAILURES = "x-deliveries";
-const DEATHS = "x-consumer-deaths";
+/** Header that counts the deliveries before this one: a classic queue does not. */
+const DELIVERIES = "x-deliveries";
 /** For the broker's answer to one operation. */
 export const REPLY_TIMEOUT_MS = 5_000;
 /** Before a message that could not be copied is given back. */
@@ -35,36 +34,29 @@ export async function* receive(
   // Null: the queue was deleted.
   const arrive = (message: ConsumeMessage | null) =>
     message ? inbox.emit("message", message) : end();
-  /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
-  const replaceBy = async (
-    message: ConsumeMessage,
-    target: string,
-    headers: Record<string, unknown>,
-  ) => {
-    const { messageId, contentType } = message.properties;
-    try {
-      await link.send(target, message.content, { messageId, contentType, headers });
-    } catch (error) {
-      await pause(COPY_PAUSE_MS, signal);
-      channel.nack(message);
-      throw error;
-    }
-    channel.ack(message);
-  };
-  const again = (message: ConsumeMessage, failures: number, deaths: number) =>
-    replaceBy(message, queue, { [FAILURES]: failures, [DEATHS]: deaths });
   const toReceived = (message: ConsumeMessage): Received => {
-    const { failures, deaths } = counts(message);
+    const { messageId, contentType, headers } = message.properties;
+    const earlier = Number(headers?.[DELIVERIES]) || 0;
+    /** Acknowledges the original once its copy is safe; without one gives it back after a while. */
+    const replaceBy = async (target: string, added: Record<string, unknown>) => {
+      try {
+        await link.send(target, message.content, { messageId, contentType, headers: added });
+      } catch (error) {
+        await pause(COPY_PAUSE_MS, signal);
+        channel.nack(message);
+        throw error;
+      }
+      channel.ack(message);
+    };
     return {
-      id: message.properties.messageId ?? "",
+      id: messageId ?? "",
       body: message.content.toString(),
-      deliveries: 1 + failures + deaths,
-      failures,
+      deliveries: earlier + 1,
       ack: async () => channel.ack(message),
-      retry: () => again(message, failures + 1, deaths),
-      // A message that is only given back would count as a death.
-      release: () => again(message, failures, deaths),
-      park: (reason) => replaceBy(message, `${queue}.failed`, { "x-failed-reason": reason }),
+      retry: () => replaceBy(queue, { [DELIVERIES]: earlier + 1 }),
+      // One that is only given back counts, as if its consumer had died.
+      release: () => replaceBy(queue, { [DELIVERIES]: earlier }),
+      park: (reason) => replaceBy(`${queue}.failed`, { "x-failed-reason": reason }),
     };
   };
   const stop = () => quietly(() => channel.cancel(TAG));
@@ -76,10 +68,10 @@ export async function* receive(
     await within(consuming, REPLY_TIMEOUT_MS, "RabbitMQ started no consumer");
     for await (const [message] of arrivals) {
       if (signal.aborted) break;
-      const { failures, deaths } = counts(message);
+      const received = toReceived(message);
       // Counted before it is tried again, or a message that kills its consumer comes for ever.
-      if (message.fields.redelivered) await again(message, failures, deaths + 1);
-      else yield toReceived(message);
+      if (message.fields.redelivered) await received.retry();
+      else yield received;
     }
   } finally {
     signal.removeEventListener("abort", stop);
@@ -90,11 +82,6 @@ export async function* receive(
     }
     await quietly(() => channel.close());
   }
-}
-
-/** A classic queue counts nothing itself. */
-function counts({ properties: { headers } }: ConsumeMessage) {
-  return { failures: Number(headers?.[FAILURES]) || 0, deaths: Number(headers?.[DEATHS]) || 0 };
 }
 
 /** Waits for an answer that may fail or stay away. */

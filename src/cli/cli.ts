@@ -2,7 +2,9 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { ConfigError, loadEnvFile } from "../config.ts";
 import { DatabaseUnreachable } from "../data/database.ts";
 import { AppError } from "../errors.ts";
+import { checkIntegrity } from "./check-integrity.ts";
 import { checkConfig, createAdmin, migrate } from "./commands.ts";
+import { sweep } from "./sweep.ts";
 import { parseHead, verifyAudit } from "./verify-audit.ts";
 
 const HELP = `Usage: node dist/cli/cli.js <command> [options]
@@ -14,6 +16,9 @@ Commands:
   migrate              brings the database up to date and says what it did
   config [--check]     prints the effective configuration, secrets masked, and everything that
                        is wrong with it
+  sweep [--dry-run]    removes what was left behind: deletions that are due, blobs without a
+                       document, ended sessions, expired password resets
+  check-integrity      reads every document, its blob and its text, and says which don't agree
   verify-audit [--head EPOCH:LENGTH:MAC]
                        walks the audit trail and names the first row that was changed, removed,
                        inserted or cut off; --head, printed earlier, must still be in it
@@ -21,7 +26,7 @@ Commands:
 Options:
   -h, --help           prints this
 
-Exit codes: 0 done, 1 failed, 64 wrong usage, 69 database unreachable, 78 wrong configuration
+Exit codes: 0 done, 1 failed, 64 wrong usage, 69 a store unreachable, 78 wrong configuration
 `;
 
 // sysexits.h
@@ -61,6 +66,14 @@ async function run([command, ...args]: string[]): Promise<number> {
     case "config":
       read(args, { check: FLAG });
       return checkConfig() ? 0 : EX_CONFIG;
+    case "sweep": {
+      const { "dry-run": dryRun = false } = read(args, { "dry-run": FLAG });
+      await sweep({ dryRun });
+      return 0;
+    }
+    case "check-integrity":
+      read(args, {});
+      return (await checkIntegrity()) ? 0 : 1;
     case "verify-audit": {
       const { head } = read(args, { head: TEXT });
       const anchor = head === undefined ? undefined : parseHead(head);
@@ -77,7 +90,8 @@ async function run([command, ...args]: string[]): Promise<number> {
 function exitCode(error: unknown): number {
   if (error instanceof UsageError) return EX_USAGE;
   if (error instanceof ConfigError) return EX_CONFIG;
-  return error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
+  const isAway = error instanceof AppError && error.code === "unavailable";
+  return isAway || error instanceof DatabaseUnreachable ? EX_UNAVAILABLE : 1;
 }
 
 /** A line for each fault of a field; never a stack, never a value. */

@@ -3,29 +3,57 @@ import { Writable } from "node:stream";
 import { type Config, ConfigError, describeConfig, loadConfig } from "../config.ts";
 import type { Database } from "../data/database.ts";
 import { openTrail } from "../domain/audit-trail.ts";
-import { createAuthority } from "../domain/authority.ts";
+import { type Core, createAuthority } from "../domain/authority.ts";
+import { createBlobFinder } from "../domain/blobs.ts";
+import type { Stores } from "../domain/deletions.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { auditSecrets, openDatabase, prepareSchema } from "../parts.ts";
+import { auditSecrets, type Opening, openDatabase, openExisting, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
+import type { OnStop } from "../stopping.ts";
 
 export const print = (line: string) => process.stdout.write(`${line}\n`);
 
-export async function withDatabase<Result>(
-  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
-) {
-  const config = loadConfig();
-  const log = createLogger({
+/** One line, whatever is in the names that others gave. */
+export const printFinding = (line: string) => print(line.replace(/\p{Cc}/gu, "\ufffd"));
+
+function createCliLogger(): Logger {
+  return createLogger({
     level: "warn",
     readable: process.stderr.isTTY,
     write: (line) => process.stderr.write(line),
   });
-  const database = await openDatabase(config, log);
+}
+
+export async function withDatabase<Result>(
+  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
+  opening: Opening = {},
+) {
+  const config = loadConfig();
+  const log = createCliLogger();
+  const database = await openDatabase(config, log, opening);
   try {
     return await work(database, config, log);
   } finally {
     await database.close();
+  }
+}
+
+/** What the domain needs to look after the stores of a server that has run. */
+export async function withStores<Result>(
+  opening: Opening,
+  work: (stores: Stores & Pick<Core, "database" | "now">) => Promise<Result>,
+) {
+  const log = createCliLogger();
+  const closers: (() => Promise<void>)[] = [];
+  try {
+    const onStop: OnStop = (_part, close) => closers.unshift(close);
+    const parts = await openExisting(loadConfig(), log, onStop, opening);
+    const findBlob = createBlobFinder(parts.storage);
+    return await work({ ...parts, findBlob, log, now: () => new Date() });
+  } finally {
+    for (const close of closers) await close();
   }
 }
 

@@ -8,6 +8,9 @@ export function parseHead(text: string): Anchor | undefined {
   return mac === undefined ? undefined : { epoch: Number(epoch), length: Number(length), mac };
 }
 
+/** A folder without a database, which may be the wrong one, stays so. */
+const READ_ONLY = { readOnly: true };
+
 /** Prints what the verification says. Whether the trail is whole. */
 export function verifyAudit(anchor: Anchor | undefined): Promise<boolean> {
   return withDatabase(async (database, config) => {
@@ -19,5 +22,5 @@ export function verifyAudit(anchor: Anchor | undefined): Promise<boolean> {
     for (const line of lines) print(line);
     print(`The audit trail is ${isWhole ? "whole" : "broken"}.`);
     return isWhole;
-  });
+  }, READ_ONLY);
 }

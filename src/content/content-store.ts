@@ -1,3 +1,5 @@
+import type { Window } from "../data/database.ts";
+
 /** What OCR made of one document, as the workers write it into `ocr_results`. */
 export interface ExtractedText {
   doc_id: number;
@@ -28,18 +30,11 @@ export interface Snippet {
   marks: [start: number, end: number][];
 }
 
+/** The better, the higher `score`, which depends on this document and the search alone. */
 export interface Hit {
   docId: number;
-  /** Higher is better. Depends on this document and the search alone. */
   score: number;
   snippet: Snippet;
-}
-
-/** `total` is a lower bound unless `isExact`. */
-export interface Hits {
-  total: number;
-  isExact: boolean;
-  hits: Hit[];
 }
 
 /** One text a document. Unreachable: the `unavailable` AppError. */
@@ -60,11 +55,7 @@ export interface ContentStore {
    * The window of the documents whose text or file name has every term, best first: those of
    * `ownerId`, or everybody's. Throws the `not_implemented` AppError where the store can't search.
    */
-  search(
-    terms: readonly SearchTerm[],
-    ownerId: number | undefined,
-    window: { skip: number; limit: number },
-  ): Promise<Hits>;
+  search(terms: readonly SearchTerm[], ownerId: number | undefined, window: Window): Promise<Hits>;
   /** Documents whose text another program wrote, so that no search finds it. */
   listUnindexed(limit: number): Promise<number[]>;
   /** Lets searches find a document's text as it is now. Without an owner nobody's will. */
@@ -72,4 +63,11 @@ export interface ContentStore {
   /** One round trip; throws when the store does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** `total` is a lower bound unless `isExact`. */
+export interface Hits {
+  total: number;
+  isExact: boolean;
+  hits: Hit[];
 }

@@ -1,68 +1,92 @@
-import { randomUUID } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Database, Window } from "../data/database.ts";
-import type { ContentStore, ExtractedText, Hit, Hits, SearchTerm } from "./content-store.ts";
-import { TextIndex } from "./embedded-index.ts";
+import type { Database, Queryable, Window } from "../data/database.ts";
+import type { ContentStore, ExtractedText, Hit, SearchTerm } from "./content-store.ts";
 import { fold } from "./fold.ts";
-import { scoreOf } from "./ranking.ts";
+import { needleOf } from "./search-terms.ts";
 import { snippetOf } from "./snippet.ts";
 
 /** `ocr` and `classification` are JSON. */
 type Row = Omit<ExtractedText, "ocr" | "classification"> & { ocr: string; classification: string };
+type Words = Pick<ExtractedText, "filename" | "extracted_text">;
 
-/** So many of the newest hits are ranked, by so many UTF-16 units of each; the others follow. */
+/** So many of the newest hits are counted and listed. */
+const MAX_HITS = 10_000;
+/** So many of the newest are ranked, by so many UTF-16 units of each; the others follow. */
 const RANKED_HITS = 100;
 const RANKED_LENGTH = 20_000;
 /** Of a text, for its snippet. */
 const SHOWN_LENGTH = 200_000;
-/** After so many ms of a search other requests have their turn. */
-const TURN_MS = 8;
+/** BM25's length that is neither short nor long, in UTF-16 units: about a page. */
+const USUAL_LENGTH = 3_000;
+
+/** In `owner_id` of texts that no search may find. Of those that wait for an owner it is NULL. */
+const NOBODY = 0;
+/** An owner's entries are one range, so that the engine reads nobody else's. */
+const ROWID = "owner_id << 32 | doc_id";
+/**
+ * A word of each of an owner's entries, which no folded text has. Without it the engine, which
+ * tells a range's end by a hit only, would look for one among everybody's entries.
+ */
+const ownerWord = (ownerId: number) => `\ue000${ownerId}`;
+
+const TABLE = `CREATE TABLE IF NOT EXISTS Extracted_Texts (
+  doc_id BIGINT NOT NULL PRIMARY KEY, content_id VARCHAR(36) NOT NULL UNIQUE,
+  filename NVARCHAR(255) NOT NULL, file_type VARCHAR(10) NOT NULL,
+  blob_path NVARCHAR(2000) NOT NULL, extracted_text NVARCHAR(4000) NOT NULL,
+  ocr NVARCHAR(4000) NOT NULL, classification NVARCHAR(4000) NOT NULL,
+  processed_at DATETIME2(3) NOT NULL)`;
+/** What older versions lack. The index has the words of text and file name, not the text again. */
+const SEARCH = [
+  "ALTER TABLE Extracted_Texts ADD COLUMN owner_id BIGINT NULL",
+  `CREATE INDEX IX_Extracted_Texts_unindexed ON Extracted_Texts (doc_id) WHERE owner_id IS NULL`,
+  // The tokenizer `ascii` splits folded texts at their spaces and nowhere else.
+  `CREATE VIRTUAL TABLE Extracted_Text_Index USING fts5(filename, folded,
+     content = '', contentless_delete = 1, tokenize = 'ascii', prefix = '2 3')`,
+];
+const FORGET = `DELETE FROM Extracted_Text_Index WHERE rowid =
+  (SELECT ${ROWID} FROM Extracted_Texts WHERE doc_id = @doc_id)`;
+/** One JSON array: ten thousand rows would take ten times as long. */
+const find = (range: string) =>
+  `SELECT json_group_array(rowid & 4294967295) AS doc_ids FROM (
+     SELECT rowid FROM Extracted_Text_Index WHERE Extracted_Text_Index MATCH @query ${range}
+     ORDER BY rowid DESC LIMIT ${MAX_HITS + 1})`;
+const FIND_ALL = find("");
+const FIND_OWN = find("AND rowid BETWEEN @owner_id << 32 AND @owner_id << 32 | 4294967295");
 
 /** Extracted texts in a table of the embedded database, beside their FTS5 index. */
 export class EmbeddedContentStore implements ContentStore {
   readonly description = "embedded";
   readonly #database: Database;
-  readonly #index: TextIndex;
 
   constructor(database: Database) {
     this.#database = database;
-    this.#index = new TextIndex(database);
   }
 
   async connect(): Promise<void> {
     await this.#database.transaction(async (tx) => {
-      await tx.run(
-        `CREATE TABLE IF NOT EXISTS Extracted_Texts (
-          doc_id BIGINT NOT NULL PRIMARY KEY, content_id VARCHAR(36) NOT NULL UNIQUE,
-          filename NVARCHAR(255) NOT NULL, file_type VARCHAR(10) NOT NULL,
-          blob_path NVARCHAR(2000) NOT NULL, extracted_text NVARCHAR(4000) NOT NULL,
-          ocr NVARCHAR(4000) NOT NULL, classification NVARCHAR(4000) NOT NULL,
-          processed_at DATETIME2(3) NOT NULL
-        )`,
-      );
-      await this.#index.create(tx);
+      await tx.run(TABLE);
+      const columns = await tx.columns("Extracted_Texts");
+      if (!columns.has("owner_id")) for (const statement of SEARCH) await tx.run(statement);
     });
   }
 
   put(text: ExtractedText, ownerId?: number): Promise<string> {
     return this.#database.transaction(async (tx) => {
-      await this.#index.remove(tx, text.doc_id);
-      const row = await tx.first<{ content_id: string }>(
+      await tx.run(FORGET, { doc_id: text.doc_id });
+      await tx.run(
         `INSERT OR REPLACE INTO Extracted_Texts (doc_id, content_id, filename, file_type,
            blob_path, extracted_text, ocr, classification, processed_at)
-         VALUES (@doc_id, COALESCE((SELECT content_id FROM Extracted_Texts
-           WHERE doc_id = @doc_id), @content_id), @filename, @file_type,
-           @blob_path, @extracted_text, @ocr, @classification, @processed_at)
-         RETURNING content_id`,
+         VALUES (@doc_id, @content_id, @filename, @file_type,
+           @blob_path, @extracted_text, @ocr, @classification, @processed_at)`,
         {
           ...text,
-          content_id: randomUUID(),
+          content_id: String(text.doc_id),
           ocr: JSON.stringify(text.ocr),
           classification: JSON.stringify(text.classification),
         },
       );
-      if (ownerId !== undefined) await this.#index.add(tx, text, ownerId);
-      return String(row?.content_id);
+      if (ownerId !== undefined) await addToIndex(tx, text.doc_id, ownerId);
+      return String(text.doc_id);
     });
   }
 
@@ -79,61 +103,69 @@ export class EmbeddedContentStore implements ContentStore {
 
   delete(docId: number): Promise<void> {
     return this.#database.transaction(async (tx) => {
-      await this.#index.remove(tx, docId);
+      await tx.run(FORGET, { doc_id: docId });
       await tx.run("DELETE FROM Extracted_Texts WHERE doc_id = @doc_id", { doc_id: docId });
     });
   }
 
-  /** Lists the newest 10,000. Ranks the newest 100 of these, the others follow by their age. */
-  async search(
-    terms: readonly SearchTerm[],
-    ownerId: number | undefined,
-    { skip, limit }: Window,
-  ): Promise<Hits> {
-    const { docIds, isExact } = await this.#index.find(terms, ownerId);
-    const takeTurn = turns();
-    await takeTurn();
-    const rankedIds = skip < RANKED_HITS ? docIds.slice(0, RANKED_HITS) : [];
-    const scores = new Map<number, number>();
-    for (const docId of rankedIds) {
-      const row = await this.#read(docId, RANKED_LENGTH);
-      if (row) scores.set(docId, rank(terms, row));
-      await takeTurn();
+  /** Of everybody's lists the first 10,000 in the order of owners: sorting more takes long. */
+  async search(terms: readonly SearchTerm[], ownerId: number | undefined, window: Window) {
+    const { skip, limit } = window;
+    const found = await this.#listMatches(terms, ownerId);
+    const docIds = found.slice(0, MAX_HITS).sort((a, b) => b - a);
+    const ranked: { docId: number; score: number }[] = [];
+    for (const docId of skip < RANKED_HITS ? docIds.splice(0, RANKED_HITS) : []) {
+      const text = await this.#read(docId, RANKED_LENGTH);
+      ranked.push({ docId, score: text ? scoreOf(terms, text) : 0 });
     }
-    const score = (docId: number) => scores.get(docId) ?? 0;
     // Sorting is stable: of equals the newer one stays first.
-    rankedIds.sort((a, b) => score(b) - score(a));
-    const order = [...rankedIds, ...docIds.slice(rankedIds.length)];
+    docIds.unshift(...ranked.sort((a, b) => b.score - a.score).map(({ docId }) => docId));
     const hits: Hit[] = [];
-    for (const docId of order.slice(skip, skip + limit)) {
-      const row = await this.#read(docId, SHOWN_LENGTH);
+    for (const docId of docIds.slice(skip, skip + limit)) {
+      const text = await this.#read(docId, SHOWN_LENGTH);
       // Otherwise it was deleted meanwhile.
-      if (row) hits.push({ docId, score: rank(terms, row), snippet: snippetOf(row.text, terms) });
-      await takeTurn();
+      if (!text) continue;
+      const snippet = snippetOf(text.extracted_text, terms);
+      hits.push({ docId, score: scoreOf(terms, text), snippet });
     }
-    return { total: docIds.length, isExact, hits };
+    return { total: docIds.length, isExact: found.length <= MAX_HITS, hits };
   }
 
-  #read(docId: number, length: number) {
-    return this.#database.first<Beginning>(
-      `SELECT filename, substr(extracted_text, 1, @length) AS text
+  /** Folded words have no quotes, so none can end a string (sqlite.org/fts5.html, section 3). */
+  async #listMatches(terms: readonly SearchTerm[], ownerId?: number): Promise<number[]> {
+    const query = terms
+      .map(({ words, isPrefix }) => `"${words.join(" ")}"${isPrefix ? " *" : ""}`)
+      .join(" AND ");
+    const [statement, params] =
+      ownerId === undefined
+        ? [FIND_ALL, { query }]
+        : [FIND_OWN, { query: `"${ownerWord(ownerId)}" AND ${query}`, owner_id: ownerId }];
+    const row = await this.#database.first<{ doc_ids: string }>(statement, params);
+    return JSON.parse(row?.doc_ids ?? "[]");
+  }
+
+  async #read(docId: number, length: number) {
+    // One text at a time: other requests have their turn between two.
+    await nextTurn();
+    return this.#database.first<Words>(
+      `SELECT filename, substr(extracted_text, 1, @length) AS extracted_text
        FROM Extracted_Texts WHERE doc_id = @doc_id`,
       { doc_id: docId, length },
     );
   }
 
-  listUnindexed(limit: number): Promise<number[]> {
-    return this.#index.listMissing(limit);
+  async listUnindexed(limit: number): Promise<number[]> {
+    const rows = await this.#database.all<{ doc_id: number }>(
+      "SELECT doc_id FROM Extracted_Texts WHERE owner_id IS NULL ORDER BY doc_id LIMIT @limit",
+      { limit },
+    );
+    return rows.map((row) => row.doc_id);
   }
 
-  index(docId: number, ownerId: number | undefined): Promise<void> {
+  index(docId: number, ownerId: number = NOBODY): Promise<void> {
     return this.#database.transaction(async (tx) => {
-      await this.#index.remove(tx, docId);
-      const text = await tx.first<Pick<ExtractedText, "doc_id" | "filename" | "extracted_text">>(
-        "SELECT doc_id, filename, extracted_text FROM Extracted_Texts WHERE doc_id = @doc_id",
-        { doc_id: docId },
-      );
-      if (text) await this.#index.add(tx, text, ownerId);
+      await tx.run(FORGET, { doc_id: docId });
+      await addToIndex(tx, docId, ownerId);
     });
   }
 
@@ -144,21 +176,33 @@ export class EmbeddedContentStore implements ContentStore {
   async close(): Promise<void> {}
 }
 
-interface Beginning {
-  filename: string;
-  text: string;
+async function addToIndex(tx: Queryable, docId: number, ownerId: number): Promise<void> {
+  const row = await tx.first<Words>(
+    `UPDATE Extracted_Texts SET owner_id = @owner_id WHERE doc_id = @doc_id
+     RETURNING filename, extracted_text`,
+    { doc_id: docId, owner_id: ownerId },
+  );
+  if (!row || ownerId === NOBODY) return;
+  const filename = ownerWord(ownerId) + fold(row.filename);
+  await tx.run(
+    `INSERT INTO Extracted_Text_Index (rowid, filename, folded)
+     SELECT ${ROWID}, @filename, @folded FROM Extracted_Texts WHERE doc_id = @doc_id`,
+    { doc_id: docId, filename, folded: fold(row.extracted_text) },
+  );
 }
 
-function rank(terms: readonly SearchTerm[], { filename, text }: Beginning): number {
-  return scoreOf(terms, fold(filename), fold(text.slice(0, RANKED_LENGTH)));
-}
-
-/** What it returns lets others have their turn when it is time. */
-function turns(): () => Promise<void> {
-  let began = performance.now();
-  return async () => {
-    if (performance.now() - began < TURN_MS) return;
-    await nextTurn();
-    began = performance.now();
-  };
+/**
+ * BM25 of a document without its weight of rare words: that would tell how many documents of
+ * others have them. A term gives at most 1 for the text, and 1 for the file name.
+ */
+function scoreOf(terms: readonly SearchTerm[], text: Words): number {
+  const filename = fold(text.filename);
+  const folded = fold(text.extracted_text.slice(0, RANKED_LENGTH));
+  let score = 0;
+  for (const needle of terms.map(needleOf)) {
+    const count = folded.split(needle).length - 1;
+    score += count / (count + 0.6 + (0.6 * folded.length) / USUAL_LENGTH);
+    if (filename.includes(needle)) score += 1;
+  }
+  return Math.round(score * 10_000) / 10_000;
 }

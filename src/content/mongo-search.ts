@@ -1,69 +1,90 @@
-import type { Document, Filter } from "mongodb";
+import { type Document, type Filter, MongoServerError } from "mongodb";
 import type { ExtractedText, SearchTerm } from "./content-store.ts";
 import { fold } from "./fold.ts";
 import { needleOf } from "./search-terms.ts";
 
-/** Later words are not found: server-side limits on documents and text indexes are near. */
+/** Later words are not found. In UTF-16 units, of up to 3 bytes. */
 const MAX_FOLDED_LENGTH = 1_000_000;
+/** For both texts, as a document may have 16 MiB (mongodb.com, limits). */
+const MAX_TEXT_BYTES = 15_000_000;
 /** In `owner_id`, of what no search may find. */
 const NOBODY = 0;
+/** Too slow, shutting down, not the primary, interrupted, overloaded. */
+const PASSING: unknown[] = [50, 91, 189, 262, 10107, 11600, 11602, 13435, 13436, 16500];
 
-/** What a search needs of a text, in a field of our own, which other workers leave alone. */
-export interface SearchFields {
-  owner_id: number;
-  /** File name and text, folded, each on a line. */
-  folded?: string;
-  /** The text's when it was folded. The two differ when somebody has written another since. */
-  processed_at?: unknown;
+/**
+ * In a field of our own, which workers leave alone: the owner, file name and text folded, each on a
+ * line, and the text's time then. Where the two times differ somebody has written another since.
+ */
+export type StoredText = ExtractedText & {
+  nassaq?: { owner_id: number; folded?: string; processed_at?: unknown };
+};
+
+/** One text index a collection. No word has a language, whatever other fields a document has. */
+export const SEARCH_INDEXES = [
+  {
+    key: { "nassaq.folded": "text" },
+    default_language: "none",
+    language_override: "nassaq_language",
+  } as const,
+  { key: { "nassaq.owner_id": 1 } },
+  { key: { processed_at: 1 } },
+];
+
+/** Whether the server won't ever have such an index. Else it can't be asked just now. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof MongoServerError && !PASSING.includes(error.code);
 }
 
-export type StoredText = ExtractedText & { nassaq?: SearchFields };
+/** Text of a field that a worker wrote half or otherwise. */
+export const textIn = (field: unknown) => (typeof field === "string" ? field : "");
 
-export const NOT_FOUND: SearchFields = { owner_id: NOBODY };
+export const NOT_FOUND = { owner_id: NOBODY };
 
-/** Also of what a worker wrote half. */
-export function searchFields(text: Partial<ExtractedText>, ownerId: number): SearchFields {
-  const folded = `${fold(text.filename ?? "")}\n${fold(text.extracted_text ?? "")}`;
-  const { processed_at } = text;
-  return { owner_id: ownerId, folded: folded.slice(0, MAX_FOLDED_LENGTH), processed_at };
+/** Without an owner no search finds the text. */
+export function searchFields(text: StoredText, ownerId: number | undefined) {
+  if (ownerId === undefined) return NOT_FOUND;
+  const original = textIn(text.extracted_text);
+  // For the file name at least.
+  const room = Math.max(1_000, (MAX_TEXT_BYTES - Buffer.byteLength(original)) / 3);
+  const folded = `${fold(textIn(text.filename))}\n${fold(original)}`;
+  return {
+    owner_id: ownerId,
+    folded: folded.slice(0, Math.min(MAX_FOLDED_LENGTH, room)),
+    processed_at: text.processed_at,
+  };
 }
 
 /** MongoDB tells a missing field from null. */
 const WRITTEN = { $ifNull: ["$processed_at", null] };
 const FOLDED = { $ifNull: ["$nassaq.processed_at", null] };
 
-/** Texts that were never folded. */
-export const NEVER_FOLDED: Filter<StoredText> = { "nassaq.owner_id": null };
-/** Texts that were replaced after they were folded. */
-export const FOLDED_BEFORE: Filter<StoredText> = {
-  "nassaq.owner_id": { $gt: NOBODY },
-  $expr: { $ne: [WRITTEN, FOLDED] },
-};
+/** Texts of documents, which have numbers, that were never folded. */
+export const NEVER_FOLDED: Filter<StoredText> = { doc_id: { $gt: 0 }, "nassaq.owner_id": null };
 
-/**
- * The texts with every term, those of `ownerId` or everybody's. `$text` finds by the index what
- * has any of the words; regular expressions, which folded words can't disturb, decide.
- */
-export function matching(
-  terms: readonly SearchTerm[],
-  ownerId: number | undefined,
-  stale: number[],
-): Filter<StoredText> {
-  const words = wholeWords(terms);
+/** Texts that were replaced after they were folded, not before `since` if they have a date. */
+export function foldedBefore(since: Date): Filter<StoredText> {
   return {
-    ...(words.length > 0 && { $text: { $search: words.join(" ") } }),
-    "nassaq.owner_id": ownerId ?? { $gt: NOBODY },
-    $and: terms.map((term) => ({ "nassaq.folded": { $regex: needleOf(term) } })),
-    $expr: { $eq: [WRITTEN, FOLDED] },
-    ...(stale.length > 0 && { doc_id: { $nin: stale } }),
+    processed_at: { $not: { $lt: since } },
+    "nassaq.owner_id": { $gt: NOBODY },
+    $expr: { $ne: [WRITTEN, FOLDED] },
   };
 }
 
-/** The engine's score, by the words of this document alone; none of a prefix. */
-export function scoring(terms: readonly SearchTerm[]): Document {
-  return wholeWords(terms).length > 0 ? { score: { $meta: "textScore" } } : {};
-}
-
-function wholeWords(terms: readonly SearchTerm[]): string[] {
-  return terms.flatMap(({ words, isPrefix }) => (isPrefix ? words.slice(0, -1) : words));
+/**
+ * The texts with every term, those of `ownerId` or everybody's. `$text` finds by the index what
+ * has any of the words; regular expressions, which folded words can't disturb, decide. The engine's
+ * score goes by a document's own words; a prefix has none.
+ */
+export function matching(terms: readonly SearchTerm[], ownerId: number | undefined) {
+  const words = terms.flatMap(({ words, isPrefix }) => (isPrefix ? words.slice(0, -1) : words));
+  const hasWords = words.length > 0;
+  const filter: Filter<StoredText> = {
+    ...(hasWords && { $text: { $search: words.join(" ") } }),
+    "nassaq.owner_id": ownerId ?? { $gt: NOBODY },
+    $and: terms.map((term) => ({ "nassaq.folded": { $regex: needleOf(term) } })),
+    $expr: { $eq: [WRITTEN, FOLDED] },
+  };
+  const score: Document = hasWords ? { score: { $meta: "textScore" } } : {};
+  return { filter, score };
 }

@@ -1,40 +1,43 @@
 import { isIPv6 } from "node:net";
-import { type Collection, type Filter, MongoClient, MongoError, type ObjectId } from "mongodb";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import {
+  type Collection,
+  type Filter,
+  MongoClient,
+  MongoError,
+  type MongoServerError,
+} from "mongodb";
 import type { Window } from "../data/database.ts";
 import { AppError, unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { ContentStore, ExtractedText, Hits, SearchTerm } from "./content-store.ts";
-import { makeDocIdIndex, makeSearchIndexes } from "./mongo-indexes.ts";
+import type { ContentStore, ExtractedText, Hit, SearchTerm } from "./content-store.ts";
 import {
-  FOLDED_BEFORE,
+  foldedBefore,
+  isRefusal,
   matching,
   NEVER_FOLDED,
   NOT_FOUND,
+  SEARCH_INDEXES,
   type StoredText,
-  scoring,
   searchFields,
+  textIn,
 } from "./mongo-search.ts";
 import { snippetOf } from "./snippet.ts";
 
 /** To find and reach a server, or to close. */
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 10_000;
+/** More hits are not counted. */
+const MAX_COUNT = 10_000;
+/** Replaced texts are looked for so far back; at first all are. */
+const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
+/** An index of this name has other options (mongodb.com, error codes). */
+const INDEX_CONFLICTS: unknown[] = [85, 86];
 
 const NO_SEARCH =
   "The text store of this server has no full-text index, so documents can't be searched.";
 
-interface Found {
-  doc_id: number;
-  extracted_text?: string | null;
-  score?: number;
-}
-
-/** More hits are not counted. */
-const MAX_COUNT = 10_000;
-/** Texts that nobody has folded yet, whose older ones a search leaves out. */
-const MAX_STALE = 10_000;
-/** Replaced texts are looked for so far back; at first all are. */
-const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
+type Found = Pick<ExtractedText, "doc_id" | "extracted_text"> & { score?: number };
 
 /** The connection string, a secret; any character in user and password survives. */
 export function mongoConnectionString(settings: {
@@ -65,12 +68,16 @@ export class MongoContentStore implements ContentStore {
   readonly #texts: Collection<StoredText>;
   readonly #log: Logger;
   #docIdIndex: Promise<void> | undefined;
-  #searchIndexes: Promise<boolean> | undefined;
-  #hasSeenAll = false;
+  #canBeSearched: Promise<boolean> | undefined;
+  #lookBackTo = new Date(0);
   #closed = false;
 
-  /** `url` is a secret. Throws when it is malformed, without repeating it. */
-  constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
+  /**
+   * `url` is a secret. Throws when it is malformed, without repeating it. With `readOnly` no index
+   * is made.
+   */
+  constructor(options: { url: string; database: string; log: Logger; readOnly?: boolean }) {
+    const { url, database, log, readOnly = false } = options;
     try {
       this.#client = new MongoClient(url, {
         serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
@@ -86,6 +93,7 @@ export class MongoContentStore implements ContentStore {
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<StoredText>("ocr_results");
     this.#log = log;
+    if (readOnly) this.#docIdIndex = Promise.resolve();
     this.description = `MongoDB (${this.#client.options.hosts.join(", ")})`;
   }
 
@@ -96,21 +104,17 @@ export class MongoContentStore implements ContentStore {
   }
 
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
-    const nassaq = ownerId === undefined ? {} : { nassaq: searchFields(text, ownerId) };
-    return this.#call(async () => {
-      const stored = await this.#texts.findOneAndReplace(
-        { doc_id: text.doc_id },
-        { ...text, ...nassaq },
-        {
-          upsert: true,
-          returnDocument: "after",
-          sort: { _id: -1 },
-          projection: { _id: 1 },
-        },
-      );
-      if (stored && ownerId !== undefined) await this.#hideOlder(text.doc_id, stored._id);
-      return String(stored?._id);
-    });
+    const stored = await this.#call(() =>
+      this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
+        upsert: true,
+        returnDocument: "after",
+        sort: { _id: -1 },
+        projection: { _id: 1 },
+      }),
+    );
+    // What fails here is done by the chore that asks for unindexed texts.
+    if (ownerId !== undefined) await this.index(text.doc_id, ownerId).catch(() => {});
+    return String(stored?._id);
   }
 
   async get(docId: number): Promise<ExtractedText | undefined> {
@@ -126,28 +130,29 @@ export class MongoContentStore implements ContentStore {
   }
 
   /** Counts up to 10,000. Others' texts may cost time: the text index is everybody's. */
-  async search(
-    terms: readonly SearchTerm[],
-    ownerId: number | undefined,
-    { skip, limit }: Window,
-  ): Promise<Hits> {
+  async search(terms: readonly SearchTerm[], ownerId: number | undefined, window: Window) {
     return this.#call(async () => {
       if (!(await this.#canSearch())) throw new AppError("not_implemented", NO_SEARCH);
-      const never = await this.#listDocIds(NEVER_FOLDED, MAX_STALE);
-      const filter = matching(terms, ownerId, never);
-      const score = scoring(terms);
-      const total = await this.#texts.countDocuments(filter, { limit: MAX_COUNT + 1 });
-      const found = await this.#texts
-        .find<Found>(filter)
+      const { filter, score } = matching(terms, ownerId);
+      const count = await this.#texts.countDocuments(filter, { limit: MAX_COUNT + 1 });
+      const found = this.#texts
+        .find(filter)
         .project<Found>({ _id: 0, doc_id: 1, extracted_text: 1, ...score })
         .sort({ ...score, doc_id: -1 })
-        .skip(skip)
-        .limit(limit)
-        .toArray();
-      const hits = found.map(({ doc_id, extracted_text, score = 0 }) => {
-        return { docId: doc_id, score, snippet: snippetOf(extracted_text ?? "", terms) };
-      });
-      return { total: Math.min(total, MAX_COUNT), isExact: total <= MAX_COUNT, hits };
+        .skip(window.skip)
+        .limit(window.limit);
+      const hits: Hit[] = [];
+      // One after the other: a page of long texts would take a gigabyte.
+      for await (const { doc_id, extracted_text, score = 0 } of found) {
+        hits.push({ docId: doc_id, score, snippet: snippetOf(textIn(extracted_text), terms) });
+        await nextTurn();
+      }
+      // Not those whose newer text a worker has inserted meanwhile.
+      const doc_id = { $in: hits.map(({ docId }) => docId) };
+      const stale = new Set(await this.#listDocIds({ ...NEVER_FOLDED, doc_id }, MAX_COUNT));
+      const total = Math.min(count, MAX_COUNT) - stale.size;
+      const fresh = hits.filter(({ docId }) => !stale.has(docId));
+      return { total, isExact: count <= MAX_COUNT, hits: fresh };
     });
   }
 
@@ -156,11 +161,9 @@ export class MongoContentStore implements ContentStore {
       if (!(await this.#canSearch())) return [];
       const never = await this.#listDocIds(NEVER_FOLDED, limit);
       if (never.length === limit) return never;
-      const since = { processed_at: { $gt: new Date(Date.now() - LOOK_BACK_MS) } };
-      const filter = this.#hasSeenAll ? { ...FOLDED_BEFORE, ...since } : FOLDED_BEFORE;
-      const before = await this.#listDocIds(filter, limit);
-      this.#hasSeenAll ||= before.length < limit;
-      return [...new Set([...never, ...before])].slice(0, limit);
+      const before = await this.#listDocIds(foldedBefore(this.#lookBackTo), limit);
+      if (before.length < limit) this.#lookBackTo = new Date(Date.now() - LOOK_BACK_MS);
+      return [...never, ...before].slice(0, limit);
     });
   }
 
@@ -172,18 +175,16 @@ export class MongoContentStore implements ContentStore {
   /** The newest text as it is now: when it is replaced meanwhile it stays unindexed. */
   async index(docId: number, ownerId: number | undefined): Promise<void> {
     await this.#call(async () => {
+      // Folded words may double a document's size.
+      if (!(await this.#canSearch())) return;
       const text = await this.#texts.findOne({ doc_id: docId }, { sort: { _id: -1 } });
       if (!text) return;
-      const nassaq = ownerId === undefined ? NOT_FOUND : searchFields(text, ownerId);
       const { _id, processed_at } = text;
+      const nassaq = searchFields(text, ownerId);
       await this.#texts.updateOne({ _id, processed_at }, { $set: { nassaq } });
-      await this.#hideOlder(docId, _id);
+      const older = { doc_id: docId, _id: { $lt: _id } };
+      await this.#texts.updateMany(older, { $set: { nassaq: NOT_FOUND } });
     });
-  }
-
-  async #hideOlder(docId: number, newest: ObjectId): Promise<void> {
-    const older = { doc_id: docId, _id: { $lt: newest } };
-    await this.#texts.updateMany(older, { $set: { nassaq: NOT_FOUND } });
   }
 
   async ping(): Promise<void> {
@@ -207,20 +208,32 @@ export class MongoContentStore implements ContentStore {
     }
   }
 
+  /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeDocIdIndex(): Promise<void> {
-    await makeDocIdIndex(this.#texts).catch((error: unknown) => {
+    const make = () => this.#texts.createIndex({ doc_id: 1 });
+    try {
+      await make().catch(async (error: MongoServerError) => {
+        if (!INDEX_CONFLICTS.includes(error.code)) throw error;
+        await this.#texts.dropIndex("doc_id_1");
+        await make();
+      });
+    } catch (error) {
       if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
-    });
+    }
   }
 
   /** Asks the server once; again when it could not be asked. */
   async #canSearch(): Promise<boolean> {
-    this.#searchIndexes ??= makeSearchIndexes(this.#texts).then((error) => {
-      if (error) this.#log.warn("MongoDB has no text index; searches are refused", { error });
-      return error === undefined;
-    });
-    return this.#searchIndexes.catch((error: unknown) => {
-      this.#searchIndexes = undefined;
+    this.#canBeSearched ??= this.#texts.createIndexes(SEARCH_INDEXES).then(
+      () => true,
+      (error: unknown) => {
+        if (!isRefusal(error)) throw error;
+        this.#log.warn("MongoDB has no text index; searches are refused", { error });
+        return false;
+      },
+    );
+    return this.#canBeSearched.catch((error: unknown) => {
+      this.#canBeSearched = undefined;
       throw error;
     });
   }

@@ -1,9 +1,8 @@
 import type { SearchTerm } from "./content-store.ts";
-import { fold, wordsOf } from "./fold.ts";
+import { fold } from "./fold.ts";
 
 /** More are not looked at. */
 const MAX_TERMS = 12;
-const MAX_WORDS = 12;
 /** Further ones are whole words: for a prefix an engine reads every word that it begins. */
 const MAX_PREFIXES = 2;
 
@@ -25,9 +24,9 @@ export function parseSearch(q: string): SearchTerm[] {
     const runs = isInside ? [part.trim()] : part.split(/\s+/);
     isInside = !isInside;
     for (const run of runs) {
-      const words = wordsOf(fold(run)).slice(0, MAX_WORDS);
+      const words = fold(run).trim().split(" ");
       const isPrefix = PREFIX.test(run) && ++prefixes <= MAX_PREFIXES;
-      if (words.length > 0) terms.push({ words, isPrefix });
+      if (words[0] !== "") terms.push({ words, isPrefix });
     }
   }
   return terms.slice(0, MAX_TERMS);

@@ -40,6 +40,8 @@ export interface Database extends Queryable {
   /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;
   pendingMigrations(): Promise<string[]>;
+  /** Connections in use and idle, and who waits for one; only of an engine that has a pool. */
+  pool?(): { used: number; idle: number; waiting: number };
   /** One round trip; throws when the database does not answer. */
   ping(): Promise<void>;
   /** Free for rows, where a disk of this machine holds them. */

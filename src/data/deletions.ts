@@ -1,4 +1,4 @@
-import type { Queryable } from "./database.ts";
+import type { Queryable, Window } from "./database.ts";
 
 /** Of a blob, and with `docId` of that document's text. */
 export interface Deletion {
@@ -23,14 +23,14 @@ export async function insertDeletion(
   return { ...deletion, deletionId };
 }
 
-/** Those that are due, the longest first, at most `limit`. */
-export function listDueDeletions(q: Queryable, { now, limit }: { now: Date; limit: number }) {
+/** The window of those that are due, the longest first. */
+export function listDueDeletions(q: Queryable, now: Date, window: Window) {
   return q.page<Deletion>(
     `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
        x.sha256 AS sha256
      FROM Deletions x WHERE x.due_at <= @now ORDER BY x.due_at, x.deletion_id`,
     { now },
-    { skip: 0, limit },
+    window,
   );
 }
 

@@ -34,6 +34,8 @@ export interface Document extends StageState {
   sha256: string | null;
   /** Null for documents that the reference system stored, whose blob is `path/filename`. */
   blobKey: string | null;
+  /** The text's id in its store, or `pending`. */
+  mongoDocId: string;
 }
 
 const FROM_DOCUMENTS = `FROM Documents d
@@ -46,11 +48,18 @@ const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
 const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
   d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
   d.file_size AS fileSize, d.content_type AS contentType, d.description AS description,
-  d.sha256 AS sha256, d.blob_key AS blobKey, COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
+  d.sha256 AS sha256, d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId,
+  COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
   ${FROM_DOCUMENTS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
+}
+
+/** The first ones after `afterId`, oldest first. */
+export function listDocumentsAfter(q: Queryable, afterId: number, limit: number) {
+  const sql = `${SELECT_DOCUMENT} WHERE d.doc_id > @afterId ORDER BY d.doc_id`;
+  return q.page<Document>(sql, { afterId }, { skip: 0, limit });
 }
 
 /** In no order; `ids` are few, and each number of them is a statement of its own. */
@@ -136,7 +145,7 @@ export function findOcrResult(q: Queryable, docId: number) {
   );
 }
 
-type NewDocument = Omit<Document, "docId" | "path" | keyof StageState> & {
+type NewDocument = Omit<Document, "docId" | "path" | "mongoDocId" | keyof StageState> & {
   pathId: number;
   fileType: string | null;
 };
@@ -162,9 +171,9 @@ function insertStage(tx: Queryable, docId: number, stage: string, queuedAt: Date
   );
 }
 
-/** Other transactions that change the document wait for the end of this one. */
-export async function lockDocument(tx: Queryable, docId: number, now: Date) {
-  await tx.run("UPDATE Documents SET updated_at = @now WHERE doc_id = @docId", { docId, now });
+/** Others that lock the document wait for the end of this transaction. */
+export async function lockDocument(tx: Queryable, docId: number): Promise<void> {
+  await tx.run("UPDATE Documents SET updated_at = updated_at WHERE doc_id = @docId", { docId });
 }
 
 /** Queues the `stages` of a locked document; each has exactly one row afterwards. */
@@ -178,17 +187,14 @@ export async function requeueStages(
     WHERE x.doc_id = @docId AND x.stage_name = @stage)`;
   for (const stage of stages) {
     // Not replaced: a table of the platform may reference the row.
-    const queued = await tx.run(
-      `UPDATE Processing_Status SET status = 'Queued', start_time = @queuedAt, end_time = NULL,
-         error_message = NULL, pages_done = NULL, pages_total = NULL WHERE status_id = ${newest}`,
-      { docId, stage, queuedAt },
-    );
-    if (queued === 0) await insertStage(tx, docId, stage, queuedAt);
-    await tx.run(
-      `DELETE FROM Processing_Status
-       WHERE doc_id = @docId AND stage_name = @stage AND status_id < ${newest}`,
-      { docId, stage },
-    );
+    const requeue = `UPDATE Processing_Status SET status = 'Queued', start_time = @queuedAt,
+      end_time = NULL, error_message = NULL, pages_done = NULL, pages_total = NULL
+      WHERE status_id = ${newest}`;
+    const isThere = (await tx.run(requeue, { docId, stage, queuedAt })) === 1;
+    if (!isThere) await insertStage(tx, docId, stage, queuedAt);
+    const removeOlder = `DELETE FROM Processing_Status
+      WHERE doc_id = @docId AND stage_name = @stage AND status_id < ${newest}`;
+    await tx.run(removeOlder, { docId, stage });
   }
 }
 
@@ -212,21 +218,10 @@ export async function updateBlobKey(tx: Queryable, docId: number, from: string, 
  * `ForeignKeyViolation` while other rows reference it.
  */
 export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
+  await lockDocument(tx, docId);
   const tables = ["Processing_Status", "Ocr_Results"];
   // The platform's own, not in every database.
   if ((await tx.columns("Rag_Ingest")).size > 0) tables.push("Rag_Ingest");
   for (const table of tables) await tx.run(`DELETE FROM ${table} WHERE doc_id = @docId`, { docId });
   return (await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId })) === 1;
-}
-
-/** Who uploaded each of the documents that are there, up to a hundred. */
-export async function listOwners(q: Queryable, docIds: number[]): Promise<Map<number, number>> {
-  const params = Object.fromEntries(docIds.map((docId, index) => [`id${index}`, docId]));
-  const names = Object.keys(params).map((name) => `@${name}`);
-  const rows = await q.all<{ docId: number; ownerId: number }>(
-    `SELECT doc_id AS docId, uploaded_by_user_id AS ownerId FROM Documents
-     WHERE doc_id IN (${names.join(", ")})`,
-    params,
-  );
-  return new Map(rows.map((row) => [row.docId, row.ownerId]));
 }

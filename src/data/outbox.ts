@@ -51,6 +51,14 @@ export async function claimFromOutbox(
   );
 }
 
+/** How many messages are there, and since when; undefined when none is. */
+export function findBacklog(q: Queryable) {
+  return q.first<{ oldest: Date; total: number }>(
+    `SELECT x.created_at AS oldest, (SELECT COUNT(*) FROM Outbox) AS total FROM Outbox x
+     WHERE x.outbox_id = (SELECT MIN(y.outbox_id) FROM Outbox y)`,
+  );
+}
+
 export function confirmOutboxMessage(q: Queryable, outboxId: number) {
   return q.run("DELETE FROM Outbox WHERE outbox_id = @outboxId", { outboxId });
 }

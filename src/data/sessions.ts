@@ -1,4 +1,5 @@
 import type { Queryable } from "./database.ts";
+import { count } from "./filters.ts";
 
 /** One login. Of refresh tokens only the SHA-256 of their ids is kept, in hex. */
 export interface Session {
@@ -73,7 +74,14 @@ export function revokeSessions(
   );
 }
 
-/** Those that expired before `before`, revoked or not; returns how many. */
+/** Revoked or not. */
+const HAVE_EXPIRED = "FROM Sessions WHERE expires_at < @before";
+
+export function countExpiredSessions(q: Queryable, before: Date) {
+  return count(q, HAVE_EXPIRED, { before });
+}
+
+/** Returns how many. */
 export function deleteExpiredSessions(q: Queryable, before: Date) {
-  return q.run("DELETE FROM Sessions WHERE expires_at < @before", { before });
+  return q.run(`DELETE ${HAVE_EXPIRED}`, { before });
 }

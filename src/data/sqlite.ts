@@ -37,12 +37,18 @@ const DIALECT: Dialect = {
   columns: `SELECT name, 1 - "notnull" AS nullable FROM pragma_table_info(@table)`,
 };
 
+interface SqliteOptions {
+  file: string;
+  readOnly?: boolean;
+}
+
 /**
  * The embedded engine: one file (or `:memory:`) and one connection, on which statements and
- * transactions take turns. Throws `DatabaseUnreachable` when the file can't be opened.
+ * transactions take turns. Throws `DatabaseUnreachable` when the file can't be opened; only with
+ * `readOnly` must it be there.
  */
-export function openSqlite({ file }: { file: string }): Database {
-  const connection = openFile(file);
+export function openSqlite({ file, readOnly = false }: SqliteOptions): Database {
+  const connection = openFile(file, readOnly);
   const prepared = new Map<string, ReturnType<typeof compile>>();
   let tail: Promise<unknown> = Promise.resolve();
   let isDiskFailing = false;
@@ -112,20 +118,20 @@ export function openSqlite({ file }: { file: string }): Database {
   };
 }
 
-function openFile(file: string): DatabaseSync {
+function openFile(file: string, readOnly: boolean): DatabaseSync {
   try {
-    if (file !== ":memory:") {
+    if (file !== ":memory:" && !readOnly) {
       mkdirSync(dirname(file), { recursive: true });
       // It holds addresses and password hashes: a new one is its owner's alone.
       closeSync(openSync(file, "a", 0o600));
     }
-    const connection = new DatabaseSync(file, { timeout: LOCK_WAIT });
+    const connection = new DatabaseSync(file, { timeout: LOCK_WAIT, readOnly });
     // SQL Server's LOWER knows every script; SQLite's own knows ASCII.
     connection.function("lower", { deterministic: true }, (value) =>
       typeof value === "string" ? value.toLowerCase() : value,
     );
     // With FULL a commit survives a power cut.
-    connection.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    if (!readOnly) connection.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     // SQLite's own wait holds the whole process; `execute` waits beside it.
     connection.exec("PRAGMA busy_timeout = 20");
     return connection;

@@ -90,6 +90,7 @@ export async function openSqlServer(
         }),
       ),
     pendingMigrations: () => pendingMigrations("sqlserver", statements),
+    pool: () => ({ used: pool.borrowed, idle: pool.available, waiting: pool.pending }),
     ping: async () => void (await send(pool, "SELECT 1 AS one", [])),
     async close() {
       closing.abort();

@@ -74,7 +74,7 @@ export function createDeletions({ database, storage, content, findBlob, log, now
     async carryOutDue(signal: AbortSignal): Promise<void> {
       let due: Deletion[];
       do {
-        due = await listDueDeletions(database, { now: now(), limit: BATCH });
+        due = await listDueDeletions(database, now(), { skip: 0, limit: BATCH });
         for (const deletion of due) {
           if (signal.aborted) return;
           const times = { now: now(), dueAt: new Date(now().getTime() + LEASE) };

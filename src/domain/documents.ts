@@ -125,7 +125,7 @@ const notFound = (docId: number) =>
   new AppError("not_found", `Document with id ${docId} not found.`);
 
 /** The blob at its key, or where a worker moved it. `BlobNotFound` unless its bytes are proven. */
-async function findBlobOf({ content, findBlob }: Stores, document: Document) {
+export async function findBlobOf({ content, findBlob }: Stores, document: Document) {
   const key = blobKeyOf(document);
   const blob = await findBlob(key);
   if (blob && (isOwnKey(key) || (await isOf(document, blob)))) return { key, blob };

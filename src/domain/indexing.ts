@@ -1,6 +1,6 @@
 import type { ContentStore } from "../content/content-store.ts";
 import type { Database } from "../data/database.ts";
-import { listOwners } from "../data/documents.ts";
+import { listDocumentsByIds } from "../data/documents.ts";
 
 const BATCH = 100;
 
@@ -18,10 +18,11 @@ export async function indexTexts(
     docIds = await content.listUnindexed(BATCH);
     // Another program writes this one again and again.
     if (docIds.length === 0 || docIds[0] === previous) return;
-    const owners = await listOwners(database, docIds);
+    const documents = await listDocumentsByIds(database, docIds);
     for (const docId of docIds) {
       if (signal.aborted) return;
-      await content.index(docId, owners.get(docId));
+      const document = documents.find((each) => each.docId === docId);
+      await content.index(docId, document?.uploadedByUserId);
     }
   } while (docIds.length === BATCH);
 }

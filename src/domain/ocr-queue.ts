@@ -1,18 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Queryable } from "../data/database.ts";
-import { OCR_STAGE } from "../data/documents.ts";
+import { type Document, OCR_STAGE } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
 
 /** The stages that each worker expects to find, one row each. */
 const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;
-
-/** `url` is the storage's, of the bytes. */
-interface QueuedDocument {
-  docId: number;
-  filename: string;
-  uploadedByUserId: number;
-  url: string;
-}
 
 export type OcrQueue = ReturnType<typeof createOcrQueue>;
 
@@ -27,9 +19,14 @@ export function createOcrQueue(options: {
     stages: STAGES[backend],
     notify,
 
-    /** Adds a message, in the transaction that queues the document. */
-    async add(tx: Queryable, document: QueuedDocument, now: Date): Promise<void> {
-      const { docId: doc_id, filename, uploadedByUserId: user_id, url: file_path } = document;
+    /** Adds a message, in the transaction that queues the document; `file_path` is its URL. */
+    async add(
+      tx: Queryable,
+      document: Pick<Document, "docId" | "filename" | "uploadedByUserId">,
+      file_path: string,
+      now: Date,
+    ): Promise<void> {
+      const { docId: doc_id, filename, uploadedByUserId: user_id } = document;
       const body = JSON.stringify({ doc_id, file_path, filename, user_id });
       await addToOutbox(tx, { doc_id, queue: name, message_id: randomUUID(), body }, now);
     },

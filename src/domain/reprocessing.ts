@@ -1,7 +1,6 @@
 import type { Queryable } from "../data/database.ts";
 import { type Document, listStages, lockDocument, requeueStages } from "../data/documents.ts";
 import { removeFromOutboxByDocument } from "../data/outbox.ts";
-import type { User } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { ADMIN_ROLE, type Caller, type Core } from "./authority.ts";
@@ -16,19 +15,16 @@ interface Parts extends Core {
 
 export type Reprocess = ReturnType<typeof createReprocess>;
 
-export function createReprocess({ documents, queue, storage, ...core }: Parts) {
-  const { database, authority, audit, now } = core;
-
-  /** The document, when it may be queued: 404, or 409 while a worker has it or will have it. */
-  async function getIdle(q: Queryable, user: User, docId: number, force: boolean) {
-    const document = await getVisible(q, user, docId);
-    if (force && user.roleId === ADMIN_ROLE) return document;
-    const stages = (await listStages(q, docId)).filter(({ stageName }) =>
-      queue.stages.some((name) => name === stageName),
-    );
+export function createReprocess({ documents, queue, storage, authority, audit, now }: Parts) {
+  /** Throws 409 while a worker has the document or will have it. */
+  async function checkIdle(q: Queryable, { docId, status }: Document): Promise<void> {
+    const names: readonly string[] = queue.stages;
+    const stages = await listStages(q, docId);
     // The cloud worker moves the blob in the second stage.
-    const isProcessing = stages.some(({ status }) => status === "Processing");
-    if (document.status !== "Queued" && !isProcessing) return document;
+    const isProcessing = stages.some(
+      (stage) => stage.status === "Processing" && names.includes(stage.stageName),
+    );
+    if (status !== "Queued" && !isProcessing) return;
     const state = isProcessing ? "being processed" : "queued";
     const detail = `The document is ${state}; an administrator can force it with ?force=true.`;
     throw new AppError("conflict", detail);
@@ -39,15 +35,15 @@ export function createReprocess({ documents, queue, storage, ...core }: Parts) {
    * yet. 404 also when the bytes are gone; 409 while it is worked on, unless an admin says `force`.
    */
   return async (caller: Caller, docId: number, force: boolean): Promise<Document> => {
-    await getIdle(database, caller.user, docId, force);
     const { key } = await documents.locate(caller, docId);
     const queued = await authority.act(caller, "active", async (tx, user) => {
       const at = now();
-      await lockDocument(tx, docId, at);
-      const document = await getIdle(tx, user, docId, force);
+      await lockDocument(tx, docId);
+      const document = await getVisible(tx, user, docId);
+      if (!force || user.roleId !== ADMIN_ROLE) await checkIdle(tx, document);
       await requeueStages(tx, docId, queue.stages, at);
       await removeFromOutboxByDocument(tx, docId);
-      await queue.add(tx, { ...document, url: storage.url(key) }, at);
+      await queue.add(tx, document, storage.url(key), at);
       const details = { filename: document.filename, status: document.status };
       await audit.record(tx, "document_reprocess", caller, docId, details);
       return getVisible(tx, user, docId);

@@ -1,8 +1,8 @@
 import * as v from "valibot";
-import type { ContentStore, Snippet } from "../content/content-store.ts";
+import type { ContentStore } from "../content/content-store.ts";
 import { parseSearch } from "../content/search-terms.ts";
 import type { Database, Window } from "../data/database.ts";
-import { type Document, listDocumentsByIds } from "../data/documents.ts";
+import { listDocumentsByIds } from "../data/documents.ts";
 import type { User } from "../data/users.ts";
 import { ADMIN_ROLE } from "./authority.ts";
 import { isVisible } from "./documents.ts";
@@ -18,13 +18,6 @@ export const searchText = v.pipe(
 
 type SearchTerms = v.InferOutput<typeof searchText>;
 
-interface Found {
-  document: Document;
-  /** Higher is better. */
-  score: number;
-  snippet: Snippet;
-}
-
 export type Search = ReturnType<typeof createSearch>;
 
 /**
@@ -38,7 +31,7 @@ export function createSearch({ database, content }: { database: Database; conten
     const ids = hits.map(({ docId }) => docId);
     const documents = await listDocumentsByIds(database, ids);
     const byId = new Map(documents.map((document) => [document.docId, document]));
-    const items = hits.flatMap(({ docId, ...hit }): Found[] => {
+    const items = hits.flatMap(({ docId, ...hit }) => {
       const document = byId.get(docId);
       return document && isVisible(user, document) ? [{ document, ...hit }] : [];
     });

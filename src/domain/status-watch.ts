@@ -22,14 +22,11 @@ export function createStatusWatch({
   log,
 }: Pick<Core, "database" | "authority"> & { log: Logger }) {
   const waiters = new Set<Waiter>();
-  let timer: NodeJS.Timeout | undefined;
-  let isLooking = false;
+  let isAwake = false;
   let isStopped = false;
 
-  /** A fault leaves everybody waiting. */
+  /** Again after a while, as long as somebody waits; a fault leaves everybody waiting. */
   async function look(): Promise<void> {
-    if (isLooking) return;
-    isLooking = true;
     try {
       // Who comes meanwhile is looked after next time.
       const present = [...waiters];
@@ -41,9 +38,9 @@ export function createStatusWatch({
       for (const { seen, wake } of present) if (isNews(current.get(seen.docId), seen)) wake();
     } catch (error) {
       log.warn("the documents that clients wait for could not be looked at", { error });
-    } finally {
-      isLooking = false;
     }
+    isAwake = waiters.size > 0;
+    if (isAwake) setTimeout(look, INTERVAL);
   }
 
   /** Until the document is no longer as it was seen, or so many seconds are over. */
@@ -54,13 +51,11 @@ export function createStatusWatch({
     signal.addEventListener("abort", () => wake());
     if (isStopped || signal.aborted) wake();
     waiters.add(waiter);
-    timer ??= setInterval(look, INTERVAL);
+    if (!isAwake) setTimeout(look, INTERVAL);
+    isAwake = true;
     await promise;
     clearTimeout(end);
     waiters.delete(waiter);
-    if (waiters.size > 0) return;
-    clearInterval(timer);
-    timer = undefined;
   }
 
   return {

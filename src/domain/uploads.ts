@@ -60,8 +60,12 @@ export function createUploads(parts: Parts) {
   /** The deletions of the uploads that are running here. */
   const running = new Set<number>();
   const leaseEnd = () => new Date(now().getTime() + LEASE);
+  let received = 0;
 
   return {
+    /** Uploads that are running here, and the bytes of all files that came so far. */
+    traffic: () => ({ running: running.size, bytes: received }),
+
     /** Renews the leases of the uploads that are running. */
     renew: () => postponeDeletions(database, [...running], leaseEnd()),
 
@@ -91,14 +95,12 @@ export function createUploads(parts: Parts) {
       running.add(deletion.deletionId);
       const hash = createHash("sha256");
       let size = 0;
-      async function* metered() {
-        for await (const chunk of file.stream) {
-          hash.update(chunk);
-          size += chunk.length;
-          yield chunk;
-        }
-      }
-      const stream = Readable.from(metered(), { objectMode: false });
+      const count = (chunk: Buffer) => {
+        hash.update(chunk);
+        size += chunk.length;
+        received += chunk.length;
+      };
+      const stream = Readable.from(counted(file.stream, count), { objectMode: false });
       // `upload` rejects with what failed.
       stream.on("error", () => {});
       try {
@@ -134,6 +136,13 @@ export function createUploads(parts: Parts) {
   };
 }
 
+async function* counted(stream: Readable, count: (chunk: Buffer) => void) {
+  for await (const chunk of stream) {
+    count(chunk);
+    yield chunk;
+  }
+}
+
 async function insert(
   tx: Queryable,
   parts: Parts,
@@ -160,7 +169,7 @@ async function insert(
     blobKey: deletion.blobKey,
   };
   const docId = await insertDocument(tx, document, parts.queue.stages);
-  await parts.queue.add(tx, { ...document, docId, url }, now);
+  await parts.queue.add(tx, { ...document, docId }, url, now);
   const details = { filename, path, size, sha256 };
   await parts.audit.record(tx, "document_upload", caller, docId, details);
   return { docId, path };

@@ -19,6 +19,10 @@ export interface ServerContext {
   /** Who calls; or throws, before a byte of the body is read. */
   authorize(level: string, request: Request): Promise<unknown>;
   readonly log: Logger;
+  /** Told of each request that `log` is told of, with the pattern that matched. */
+  readonly onAnswered?:
+    | ((method: string, route: string | undefined, status: number, seconds: number) => void)
+    | undefined;
   readonly corsOrigins: readonly string[];
   readonly trustProxy: boolean;
   readonly bodyIdleTimeoutMs: number;
@@ -51,9 +55,7 @@ export async function serve(
   const deliver = (reply: Reply) => {
     if (context.isClosing() || bodyIsUnderWay(raw)) response.shouldKeepAlive = false;
     const cors = corsHeaders(headers, context.corsOrigins);
-    const vary = [cors.Vary, reply.headers.Vary].filter(Boolean).join(", ");
-    const merged = { ...cors, ...reply.headers, ...(vary && { Vary: vary }) };
-    return send(request, { ...reply, headers: merged }, defaultHeaders(request.id));
+    return send(request, reply, { ...defaultHeaders(request.id), ...cors });
   };
   let failure: unknown;
   try {
@@ -71,7 +73,7 @@ export async function serve(
     // The client must not take a part of the answer for the whole.
     raw.socket.destroy();
   }
-  logRequest(context.log, request, Math.round(performance.now() - started), failure);
+  logRequest(context, request, performance.now() - started, failure);
   if (!response.writableEnded && raw.socket.writable) await linger(request);
 }
 
@@ -99,13 +101,15 @@ function levelOf(failure: unknown): "info" | "warn" | "error" {
 }
 
 function logRequest(
-  log: Logger,
+  { log, onAnswered }: ServerContext,
   { id, method, address, response, logFields }: Incoming,
-  duration: number,
+  milliseconds: number,
   failure: unknown,
 ): void {
   const status = response.headersSent ? response.statusCode : CLIENT_CLOSED_REQUEST;
-  const fields = { method, status, duration_ms: duration, address, request_id: id, ...logFields };
+  onAnswered?.(method, logFields.route as string | undefined, status, milliseconds / 1000);
+  const duration_ms = Math.round(milliseconds);
+  const fields = { method, status, duration_ms, address, request_id: id, ...logFields };
   if (failure instanceof ClientGone) log.info("request", { ...fields, aborted: true });
   else log[levelOf(failure)]("request", { ...fields, error: failure });
 }

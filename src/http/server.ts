@@ -41,7 +41,7 @@ export class HttpServer {
     routes,
     maxConnections,
     ...options
-  }: Pick<ServerContext, "authorize" | "log" | "corsOrigins" | "trustProxy"> & {
+  }: Pick<ServerContext, "authorize" | "log" | "onAnswered" | "corsOrigins" | "trustProxy"> & {
     routes: readonly Route[];
     /** Connections at once; those beyond are closed unheard. */
     maxConnections: number;

@@ -31,8 +31,7 @@ export function createProcessingRoutes({ documents, watch, reprocess, search }: 
       const wait = preferredWait(request.headers, LONGEST_WAIT);
       if (wait === undefined || request.method === "HEAD") return json(statusFields(document));
       const next = await watch.next(caller, document, wait, request.signal);
-      const headers = { "Preference-Applied": `wait=${wait}`, Vary: "Prefer" };
-      return json(statusFields(next), 200, headers);
+      return json(statusFields(next), 200, { "Preference-Applied": `wait=${wait}` });
     },
 
     async reprocess(request: Request, caller: Caller) {

@@ -93,6 +93,8 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
       return task.promise;
     },
 
+    waiting: () => queue.length,
+
     /** Rejects what runs and what waits. */
     async close(): Promise<void> {
       closed = true;

@@ -45,6 +45,9 @@ export function createPasswords({
       return matches === true && usable && wellFormed;
     },
 
+    /** How many jobs wait for a thread. */
+    waiting: pool.waiting,
+
     close: pool.close,
   };
 }

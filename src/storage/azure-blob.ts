@@ -4,7 +4,7 @@ import { buffer } from "node:stream/consumers";
 import { BlobServiceClient, type BlockBlobClient, type ContainerClient } from "@azure/storage-blob";
 import type { Logger } from "../log.ts";
 import { call, guarded } from "./azure-call.ts";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
 import { consume } from "./streaming.ts";
 
@@ -18,22 +18,32 @@ export class AzureBlobStorage implements Storage {
   readonly description: string;
   readonly #container: ContainerClient;
   readonly #log: Logger;
+  readonly #readOnly: boolean;
   readonly #base: string;
 
-  private constructor(container: ContainerClient, log: Logger) {
+  private constructor(container: ContainerClient, log: Logger, readOnly: boolean) {
     this.#container = container;
     this.#log = log;
+    this.#readOnly = readOnly;
     this.#base = withoutQuery(container.url);
     this.description = `Azure Blob Storage ${this.#base}`;
   }
 
-  /** Connects to nothing yet. Throws for a malformed connection string. */
-  static async open(options: { connectionString: string; container: string; log: Logger }) {
-    const { connectionString, container, log } = options;
+  /**
+   * Connects to nothing yet. Throws for a malformed connection string. With `readOnly` a container
+   * that is missing stays so.
+   */
+  static async open(options: {
+    connectionString: string;
+    container: string;
+    log: Logger;
+    readOnly?: boolean;
+  }) {
+    const { connectionString, container, log, readOnly = false } = options;
     try {
       const retryOptions = { maxTries: 3, retryDelayInMs: 300 };
       const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
-      return new AzureBlobStorage(service.getContainerClient(container), log);
+      return new AzureBlobStorage(service.getContainerClient(container), log, readOnly);
     } catch {
       // Without the cause: a URL error carries its input.
       throw new Error("This is not a connection string of Azure Storage");
@@ -103,12 +113,14 @@ export class AzureBlobStorage implements Storage {
     return { size, contentType, lastModified, etag };
   }
 
-  async list(prefix: string): Promise<string[]> {
+  list(prefix: string): Promise<string[]> {
+    return sorted(this.keys(prefix));
+  }
+
+  async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isKey(`${start}x`)) return [];
-    const keys: string[] = [];
-    for await (const name of this.#names(start)) if (isKey(name)) keys.push(name);
-    return keys.sort();
+    if (!isKey(`${start}x`)) return;
+    for await (const name of this.#names(start)) if (isKey(name)) yield name;
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
@@ -140,7 +152,7 @@ export class AzureBlobStorage implements Storage {
     try {
       return await run();
     } catch (error) {
-      if (!(error instanceof BlobNotFound)) throw error;
+      if (this.#readOnly || !(error instanceof BlobNotFound)) throw error;
       await call((abortSignal) => this.#container.createIfNotExists({ abortSignal }));
       this.#log.info("Blob container created", { container: this.#base });
       return run();

@@ -29,6 +29,12 @@ export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
 }
 
+export async function sorted(keys: AsyncIterable<string>): Promise<string[]> {
+  const all: string[] = [];
+  for await (const key of keys) all.push(key);
+  return all.sort();
+}
+
 /** Those whose last segment contains `query`, whatever its case, in any script. */
 export function findNames(keys: readonly string[], query: string): string[] {
   const nameOf = (key: string) => key.slice(key.lastIndexOf("/") + 1).toLowerCase();

@@ -1,10 +1,10 @@
-import type { Stats } from "node:fs";
+import type { Dir, Dirent, Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl } from "./keys.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { toKey, toPath } from "./local-names.ts";
 import { UnfinishedFiles } from "./local-unfinished.ts";
 import {
@@ -93,16 +93,18 @@ export class LocalFolderStorage implements Storage {
     return { size, contentType: undefined, lastModified: mtime, etag };
   }
 
-  async list(prefix: string): Promise<string[]> {
+  list(prefix: string): Promise<string[]> {
+    return sorted(this.keys(prefix));
+  }
+
+  async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isKey(`${start}x`)) return [];
+    if (!isKey(`${start}x`)) return;
     const folder = start.slice(0, Math.max(0, start.lastIndexOf("/")));
-    const keys: string[] = [];
     for await (const path of walk(join(this.#folder, toPath(folder)))) {
       const key = toKey(relative(this.#folder, path));
-      if (key?.startsWith(start)) keys.push(key);
+      if (key?.startsWith(start)) yield key;
     }
-    return keys.sort();
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
@@ -120,6 +122,10 @@ export class LocalFolderStorage implements Storage {
 
   renew(): Promise<void> {
     return this.#unfinished.renew();
+  }
+
+  abandoned(): Promise<string[]> {
+    return this.#unfinished.abandoned();
   }
 
   close(): Promise<void> {
@@ -184,12 +190,15 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** Paths of all files below `folder`. */
-async function* walk(folder: string): AsyncGenerator<string> {
-  const entries = await fs.readdir(folder, { withFileTypes: true }).catch(ignoreAbsent);
-  for (const entry of entries ?? []) {
+/** Paths of all files below `folder`. It may have millions of entries, a folder in it few. */
+async function* walk(folder: string, isTop = true): AsyncGenerator<string> {
+  const reading: Promise<Dir | Dirent[]> = isTop
+    ? fs.opendir(folder, { bufferSize: 256 })
+    : fs.readdir(folder, { withFileTypes: true });
+  const entries = await reading.catch(ignoreAbsent);
+  for await (const entry of entries ?? []) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* walk(path);
+    if (entry.isDirectory()) yield* walk(path, false);
     else if (entry.isFile()) yield path;
   }
 }

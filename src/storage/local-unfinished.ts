@@ -51,14 +51,28 @@ export class UnfinishedFiles {
 
   /** Renews this process's folder, and removes those whose lease has ended. */
   async renew(): Promise<void> {
+    for (const path of await this.#ended()) await fs.rm(path, { recursive: true, force: true });
+  }
+
+  /** The files in folders whose lease has ended. */
+  async abandoned(): Promise<string[]> {
+    const folders = await this.#ended();
+    const files = await Promise.all(folders.map((folder) => fs.readdir(folder).catch(() => [])));
+    return files.flat();
+  }
+
+  /** Folders whose lease has ended. Renews this process's own, which tells the time. */
+  async #ended(): Promise<string[]> {
     // Empty: that works on many a disk that is full.
     await this.probe(Buffer.alloc(0));
     const { mtimeMs: now } = await fs.stat(this.#own);
+    const ended: string[] = [];
     for (const name of await fs.readdir(this.#all)) {
       const path = join(this.#all, name);
       const { mtimeMs } = await fs.stat(path).catch(() => ({ mtimeMs: now }));
-      if (mtimeMs < now - LEASE) await fs.rm(path, { recursive: true, force: true });
+      if (mtimeMs < now - LEASE) ended.push(path);
     }
+    return ended;
   }
 
   /** Removes this process's folder. */

@@ -40,6 +40,8 @@ export interface Storage {
   properties(keyOrUrl: string): Promise<BlobProperties>;
   /** Keys that start with `prefix` (empty: all), sorted. */
   list(prefix: string): Promise<string[]>;
+  /** The same in no order and in constant memory, also while blobs come and go. */
+  keys(prefix: string): AsyncIterable<string>;
   /** Those of `list(prefix)` whose last segment contains `query`, in any case. */
   find(query: string, prefix: string): Promise<string[]>;
   /** One round trip; throws when the store can't be used. */
@@ -51,6 +53,8 @@ export interface Storage {
    * removes those that nobody has claimed for 20 s. An upload that loses its file so fails.
    */
   renew?(): Promise<void>;
+  /** The unfinished files that `renew` would remove. */
+  abandoned?(): Promise<string[]>;
   close(): Promise<void>;
 }
 

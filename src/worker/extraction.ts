@@ -1,15 +1,19 @@
 import type { Readable } from "node:stream";
 import type { Logger } from "../log.ts";
-import { type EngineProcess, startEngine } from "./engine-process.ts";
+import { type Answer, type EngineProcess, startEngine } from "./engine-process.ts";
 import { LIMITS, type Limits } from "./limits.ts";
-import type { Extracted } from "./messages.ts";
-import { tooLarge, Unreadable } from "./unreadable.ts";
-import { watchEngine } from "./watch.ts";
+import { spell, tooMuch, Unreadable } from "./unreadable.ts";
 
 export { Unreadable };
 
 /** What a document says. `seconds` is the time from its last byte's arrival to its text. */
-export interface Extraction extends Extracted {
+export interface Extraction {
+  text: string;
+  pageCount: number;
+  wordCount: number;
+  /** From 0 to 1: the mean of the pages, weighted by their words. */
+  confidence: number;
+  language: "ar" | "en" | "und";
   seconds: number;
 }
 
@@ -21,25 +25,24 @@ export interface Source {
   open(): Promise<Readable>;
 }
 
+/** Hears of pages done of all, first of none. */
+type OnPage = (done: number, total: number) => void;
+
 /** Reads one document at a time. */
 export interface Extractor {
   /**
-   * `onPage` hears of pages done of all, first of none. Throws `Unreadable`; what `open` or its
-   * stream throws; an Error when the engine died for no known reason; the signal's reason.
+   * Throws `Unreadable`; what `open` or its stream throws; an Error when the engine died for no
+   * known reason; the signal's reason.
    */
-  extract(
-    source: Source,
-    onPage: (done: number, total: number) => void,
-    signal: AbortSignal,
-  ): Promise<Extraction>;
+  extract(source: Source, onPage: OnPage, signal: AbortSignal): Promise<Extraction>;
   /** Ends the engine process, and with it what is being read. */
   close(): Promise<void>;
 }
 
-/** How long the engines may take to load. */
-const START_SECONDS = 60;
 /** WebAssembly memory never shrinks, and pieces of it get lost. */
 const DOCUMENTS_A_PROCESS = 50;
+/** Between two looks at the time and the memory that a document takes. */
+const WATCH_MS = 250;
 
 /** Reads documents in a process that it starts when one comes, and anew after a fault. */
 export function createExtractor(options: { log: Logger; limits?: Partial<Limits> }): Extractor {
@@ -50,57 +53,52 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
   let isClosed = false;
 
   async function end(reason: unknown): Promise<void> {
-    const ending = engine;
-    ending?.kill(reason);
-    await ending?.ended.catch(() => {});
+    engine?.kill(reason);
+    await engine?.ended.catch(() => {});
   }
 
   async function getEngine(): Promise<EngineProcess> {
-    const isWorn = documents >= DOCUMENTS_A_PROCESS || !hasRoom(engine, limits);
-    if (isWorn) await end(new Error("Another engine process takes over"));
+    // Half of the memory may be what other documents left.
+    const isFull = engine && engine.memory() > limits.memoryBytes / 2;
+    if (isFull || documents >= DOCUMENTS_A_PROCESS) await end(new Error("It is worn"));
+    if (isClosed) throw new Error("The extractor is closed");
     if (!engine) {
       documents = 0;
-      const started = startEngine();
-      started.ended.catch(() => {
-        if (engine === started) engine = undefined;
+      engine = startEngine();
+      engine.ended.catch(() => {
+        engine = undefined;
       });
-      engine = started;
     }
     documents += 1;
     return engine;
   }
 
-  async function extract(
-    source: Source,
-    onPage: (done: number, total: number) => void,
-    signal: AbortSignal,
-  ): Promise<Extraction> {
-    signal.throwIfAborted();
-    if (isClosed) throw new Error("The extractor is closed");
-    if (isBusy) throw new Error("The extractor reads another document");
-    checkSize(source.size, limits);
-    isBusy = true;
-    const stop = () => engine?.kill(signal.reason);
-    signal.addEventListener("abort", stop);
-    let read: Extraction | Unreadable;
-    try {
-      const current = await getEngine();
-      signal.throwIfAborted();
-      read = await readWith(current, source, limits, onPage);
-    } catch (error) {
-      await end(error);
-      if (!signal.aborted) options.log.warn("The engine process was ended", { error });
-      throw error;
-    } finally {
-      signal.removeEventListener("abort", stop);
-      isBusy = false;
-    }
-    if (read instanceof Unreadable) throw read;
-    return read;
-  }
-
   return {
-    extract,
+    async extract(source, onPage, signal) {
+      signal.throwIfAborted();
+      if (isBusy) throw new Error("The extractor reads another document");
+      if (source.size === 0) throw new Unreadable("The file is empty. Send it again.");
+      if (source.size > limits.fileBytes)
+        throw tooMuch(`The file is too large (at most ${spell(limits.fileBytes / 1e6)} MB)`);
+      isBusy = true;
+      const stop = () => engine?.kill(signal.reason);
+      signal.addEventListener("abort", stop);
+      let answer: Answer;
+      try {
+        const current = await getEngine();
+        signal.throwIfAborted();
+        answer = await readWith(current, source, limits, onPage);
+      } catch (error) {
+        await end(error);
+        if (!signal.aborted) options.log.warn("The engine process was ended", { error });
+        throw error;
+      } finally {
+        signal.removeEventListener("abort", stop);
+        isBusy = false;
+      }
+      if (answer.kind === "unreadable") throw new Unreadable(answer.message);
+      return answer.extraction;
+    },
     async close() {
       isClosed = true;
       await end(new Error("The extractor is closed"));
@@ -108,52 +106,40 @@ export function createExtractor(options: { log: Logger; limits?: Partial<Limits>
   };
 }
 
-/** Half of the memory may be what other documents left. */
-const hasRoom = (engine: EngineProcess | undefined, limits: Limits): boolean =>
-  engine === undefined || engine.memory() <= limits.memoryBytes / 2;
+/** Throws when the engine process should be ended, or has: by itself or for the limits. */
+async function readWith(engine: EngineProcess, source: Source, limits: Limits, onPage: OnPage) {
+  // The time is the document's once all its bytes are there.
+  let started = Infinity;
+  let pageStarted = Infinity;
+  const watch = setInterval(() => {
+    const seconds = (since: number) => (performance.now() - since) / 1_000;
+    const refuse = (what: string) => engine.kill(tooMuch(what));
+    if (engine.memory() > limits.memoryBytes)
+      refuse(`The document takes more memory than ${spell(limits.memoryBytes / 1e6)} MB to read`);
+    if (seconds(pageStarted) > limits.pageSeconds)
+      refuse(`A page takes longer than ${spell(limits.pageSeconds)} seconds to read`);
+    if (seconds(started) > limits.documentSeconds)
+      refuse(`The document takes longer than ${spell(limits.documentSeconds)} seconds to read`);
+  }, WATCH_MS);
 
-function checkSize(size: number, limits: Limits): void {
-  if (size === 0) throw new Unreadable("The file is empty. Send it again.");
-  if (size > limits.fileBytes) throw tooLarge(size, limits);
-}
-
-/** Returns `Unreadable` when the engine said so and is fine; throws when it should be ended. */
-async function readWith(
-  engine: EngineProcess,
-  source: Source,
-  limits: Limits,
-  onPage: (done: number, total: number) => void,
-): Promise<Extraction | Unreadable> {
-  const watch = watchEngine(engine, limits);
-  try {
-    await start(engine);
-    const answer = new Promise<Extracted | Unreadable>((resolve) => {
+  async function read(): Promise<Answer> {
+    await engine.ready;
+    const answer = new Promise<Answer>((resolve) => {
       engine.order({ size: source.size, limits }, (report) => {
-        if (report.kind === "done") resolve(report.extracted);
-        if (report.kind === "unreadable") resolve(new Unreadable(report.message));
+        if (report.kind === "done" || report.kind === "unreadable") resolve(report);
         if (report.kind !== "page") return;
-        watch.onPage();
+        pageStarted = performance.now();
         onPage(report.done, report.total);
       });
     });
     await send(source, engine);
-    watch.start();
-    const started = performance.now();
-    const read = await Promise.race([answer, engine.ended]);
-    if (read instanceof Unreadable) return read;
-    return { ...read, seconds: (performance.now() - started) / 1_000 };
-  } finally {
-    watch.stop();
+    started = pageStarted = performance.now();
+    return answer;
   }
-}
-
-async function start(engine: EngineProcess): Promise<void> {
-  const late = new Error(`The engines did not load within ${START_SECONDS} seconds`);
-  const timer = setTimeout(engine.kill, START_SECONDS * 1_000, late);
   try {
-    await engine.ready;
+    return await Promise.race([read(), engine.ended]);
   } finally {
-    clearTimeout(timer);
+    clearInterval(watch);
   }
 }
 
@@ -165,11 +151,9 @@ async function send(source: Source, engine: EngineProcess): Promise<void> {
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     sent += chunk.length;
     if (sent > source.size) break;
-    if (engine.input.write(chunk)) continue;
-    const drained = new Promise((resolve) => engine.input.once("drain", resolve));
-    await Promise.race([drained, engine.ended]);
+    if (!engine.input.write(chunk))
+      await new Promise((resolve) => engine.input.once("drain", resolve));
   }
-  if (sent !== source.size) {
+  if (sent !== source.size)
     throw new Error(`The stored file has not the ${source.size} bytes that it should have`);
-  }
 }

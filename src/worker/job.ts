@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import type { Delivery } from "../broker/broker.ts";
-import type { ContentStore } from "../content/content-store.ts";
+import { type Delivery, pause } from "../broker/broker.ts";
+import type { ContentStore, ExtractedText } from "../content/content-store.ts";
 import type { Database } from "../data/database.ts";
 import { type Document, findDocument } from "../data/documents.ts";
 import {
@@ -13,11 +13,16 @@ import {
 } from "../data/processing.ts";
 import type { FindBlob } from "../domain/blobs.ts";
 import { fileType } from "../domain/filenames.ts";
+import { AppError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Extraction, type Extractor, Unreadable } from "./extraction.ts";
-import { patiently } from "./patience.ts";
-import { createProgress } from "./progress.ts";
+
+/** Between two writes of how far a document is. */
+const PROGRESS_MS = 300;
+/** While a part is away, doubled for each repetition. */
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
 
 export interface JobParts {
   database: Database;
@@ -44,44 +49,43 @@ type Message = v.InferOutput<typeof MESSAGE>;
 
 /** What happens to one message of the OCR queue. Doing it twice gives one result. */
 export function createJob(parts: JobParts) {
-  const { database, content, extractor, log, now } = parts;
+  const { database, storage, content, findBlob, extractor, log, now } = parts;
 
   /** Undefined when there is nothing to do: the document is gone, or done. */
-  async function begin({ doc_id: docId }: Message): Promise<Document | undefined> {
+  async function begin(docId: number): Promise<Document | undefined> {
     const document = await findDocument(database, docId);
-    if (!document) {
-      // A worker that died after a deletion may have left it.
-      await content.delete(docId);
-      return undefined;
-    }
-    const isStarted = await database.transaction((tx) => startProcessing(tx, docId, now()));
+    // A worker that died after a deletion may have left a text.
+    if (!document) await content.delete(docId);
+    const isStarted = document && (await startProcessing(database, docId, now()));
     return isStarted ? document : undefined;
   }
 
-  /** The text with the key of the blob that it is from. Throws `Unreadable`. */
   async function read(document: Document, message: Message, signal: AbortSignal) {
     const { docId, filename, contentType } = document;
-    const { key, size } = await locate(parts, document.blobKey ?? message.file_path);
-    const progress = createProgress((done, total) => noteProgress(database, docId, done, total));
-    const source = { filename, contentType, size, open: () => parts.storage.downloadStream(key) };
+    const key = document.blobKey ?? message.file_path;
+    const blob = await findBlob(key);
+    if (!blob) throw new Unreadable("The file is missing from the storage. Upload it again.");
+    const open = () => storage.downloadStream(key);
+    const source = { filename, contentType, size: blob.size, open };
+    const progress = createProgress((...pages) => noteProgress(database, docId, ...pages));
     try {
-      const extraction = await extractor.extract(source, progress.set, signal);
-      return { key, extraction };
+      return toText(document, key, await extractor.extract(source, progress.set, signal), now());
     } finally {
       await progress.end();
     }
   }
 
   /** Whether it was this run that finished the document. */
-  async function finish(docId: number, textId: string, extraction: Extraction): Promise<boolean> {
-    const isFinished = await database.transaction(async (tx) => {
+  async function finish(textId: string, { doc_id: docId, ocr }: ExtractedText): Promise<boolean> {
+    const { isThere, isFinished } = await database.transaction(async (tx) => {
       const at = now();
-      if (!(await finishProcessing(tx, docId, at))) return false;
-      await updateTextId(tx, docId, textId, at);
-      await insertOcrResult(tx, docId, extraction, at);
-      return true;
+      // First, as who queues a document again locks it first.
+      const isThere = await updateTextId(tx, docId, textId, at);
+      const isFinished = isThere && (await finishProcessing(tx, docId, at));
+      if (isFinished) await insertOcrResult(tx, docId, ocr, at);
+      return { isThere, isFinished };
     });
-    if (!isFinished && !(await findDocument(database, docId))) await content.delete(docId);
+    if (!isThere) await content.delete(docId);
     return isFinished;
   }
 
@@ -94,41 +98,71 @@ export function createJob(parts: JobParts) {
     /** Throws for what is no message, for an unexpected fault, and the signal's reason. */
     async handle({ body }: Delivery, signal: AbortSignal): Promise<void> {
       const message = v.parse(MESSAGE, body);
-      const docId = message.doc_id;
+      const { doc_id } = message;
       const retrying = patiently(signal, log);
-      const document = await retrying(() => begin(message));
-      if (!document) return log.info("nothing to do for a document", { doc_id: docId });
+      const document = await retrying(() => begin(doc_id));
+      if (!document) return log.info("nothing to do for a document", { doc_id });
       try {
-        const { key, extraction } = await retrying(() => read(document, message, signal));
-        const text = toText(document, key, extraction, now());
+        const text = await retrying(() => read(document, message, signal));
         const textId = await retrying(() => content.put(text, document.uploadedByUserId));
-        const isFinished = await retrying(() => finish(docId, textId, extraction));
-        const { pageCount, seconds } = extraction;
-        if (isFinished) log.info("a document is finished", { doc_id: docId, pageCount, seconds });
+        const isFinished = await retrying(() => finish(textId, text));
+        const { page_count, elapsed_seconds } = text.ocr;
+        if (isFinished) log.info("a document is finished", { doc_id, page_count, elapsed_seconds });
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        await retrying(() => fail(docId, error.message));
+        await retrying(() => fail(doc_id, error.message));
       }
     },
 
     /** Before a message is parked: its document fails. Throws when that can't be noted now. */
-    async giveUp({ body, deliveries }: Delivery): Promise<void> {
+    async giveUp({ body }: Delivery): Promise<void> {
       const message = v.safeParse(MESSAGE, body);
-      if (!message.success) return;
       const advice = "Reprocess it later, or upload it in another format.";
-      const told = `The document could not be processed in ${deliveries} attempts. ${advice}`;
-      await fail(message.output.doc_id, told);
+      const told = `The document could not be processed in several attempts. ${advice}`;
+      if (message.success) await fail(message.output.doc_id, told);
     },
   };
 }
 
-async function locate({ findBlob }: JobParts, key: string): Promise<{ key: string; size: number }> {
-  const blob = await findBlob(key);
-  if (!blob) throw new Unreadable("The file is missing from the storage. Upload it again.");
-  return { key, size: blob.size };
+/**
+ * Repeats what fails because a part is unavailable, which is not the document's fault, until it
+ * succeeds. Throws what else it fails with, and the signal's reason.
+ */
+function patiently(signal: AbortSignal, log: Logger) {
+  return async <Result>(work: () => Promise<Result>): Promise<Result> => {
+    for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
+      signal.throwIfAborted();
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof AppError && error.code === "unavailable")) throw error;
+        log.warn("the worker waits for a part", { milliseconds: wait, error });
+        await pause(wait, signal);
+      }
+    }
+  };
 }
 
-function toText(document: Document, key: string, extraction: Extraction, now: Date) {
+/** Writes the latest state, not each one. A write that fails is left out: the next tells more. */
+function createProgress(write: (done: number, total: number) => Promise<unknown>) {
+  let latest: [done: number, total: number] | undefined;
+  let writing: Promise<unknown> | undefined;
+  const timer = setInterval(() => {
+    if (latest) writing = write(...latest).catch(() => {});
+    latest = undefined;
+  }, PROGRESS_MS);
+  return {
+    set(done: number, total: number): void {
+      latest = [done, total];
+    },
+    async end(): Promise<void> {
+      clearInterval(timer);
+      await writing;
+    },
+  };
+}
+
+function toText(document: Document, key: string, extraction: Extraction, now: Date): ExtractedText {
   return {
     doc_id: document.docId,
     filename: document.filename,

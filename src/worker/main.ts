@@ -1,16 +1,10 @@
 import { constants, setPriority } from "node:os";
 import type { ConsumingBroker } from "../broker/broker.ts";
-import type { Config } from "../config.ts";
+import { type Config, ConfigError } from "../config.ts";
 import { createBlobFinder } from "../domain/blobs.ts";
 import type { Logger } from "../log.ts";
 import { openParts } from "../parts.ts";
-import {
-  EX_CONFIG,
-  EX_UNAVAILABLE,
-  exitUnstarted,
-  openProgram,
-  stopOnSignals,
-} from "../program.ts";
+import { exitUnstarted, openProgram, stopOnSignals } from "../program.ts";
 import { createClosers, type OnStop } from "../stopping.ts";
 import { enginesInstalled } from "./engines.ts";
 import { createExtractor } from "./extraction.ts";
@@ -21,28 +15,21 @@ const PREFETCH = 1;
 
 /** Takes the messages of the OCR queue until the parts are closed. */
 async function work(config: Config, log: Logger, onStop: OnStop): Promise<void> {
+  const { MESSAGE_BROKER_URL: url, OCR_QUEUE_NAME: queue } = config;
+  if (url.kind === "service-bus")
+    throw new ConfigError("the worker takes messages from RabbitMQ or the embedded queue only.");
+  if (!enginesInstalled())
+    throw new Error("the OCR engines are not installed. Run `npm ci --include=optional`.");
   const parts = await openParts(config, log, onStop);
   const extractor = createExtractor({ log });
   onStop("engines", () => extractor.close());
   const findBlob = createBlobFinder(parts.storage);
-  const { handle, giveUp } = createJob({
-    ...parts,
-    findBlob,
-    extractor,
-    log,
-    now: () => new Date(),
-  });
-  const queue = config.OCR_QUEUE_NAME;
+  const job = createJob({ ...parts, findBlob, extractor, log, now: () => new Date() });
   const broker = parts.broker as ConsumingBroker;
-  const options = { prefetch: PREFETCH, onGivenUp: giveUp };
-  const consumer = await broker.consume(queue, handle, options);
+  const options = { prefetch: PREFETCH, onGivenUp: job.giveUp };
+  const consumer = await broker.consume(queue, job.handle, options);
   onStop("consumer", () => consumer.cancel());
   log.info("ready", { pid: process.pid, queue, broker: broker.description });
-}
-
-function refuse(exitCode: number, reason: string): never {
-  log.error(`cannot start: ${reason}`);
-  process.exit(exitCode);
 }
 
 const { config, log } = openProgram({ part: "worker" });
@@ -53,10 +40,6 @@ const stop = stopOnSignals(log, close);
 // Beside a server: it ends with its server, however that ends.
 process.on("disconnect", () => stop("disconnect"));
 if (process.connected === false) stop("disconnect");
-if (config.MESSAGE_BROKER_URL.kind === "service-bus")
-  refuse(EX_CONFIG, "the worker takes messages from RabbitMQ or the embedded queue only.");
-if (!enginesInstalled())
-  refuse(EX_UNAVAILABLE, "the OCR engines are not installed. Run `npm ci --include=optional`.");
 try {
   await work(config, log, onStop);
 } catch (error) {

@@ -7,126 +7,107 @@ export interface Glyph {
   top: number;
 }
 
-type Direction = "right-to-left" | "left-to-right" | "neutral";
+const ARABIC = /[\p{Script=Arabic}\p{Script=Hebrew}]/u;
 
-/** Characters in reading order that stand side by side, at most a word. */
-interface Run extends Glyph {
-  direction: Direction;
+/** R: written from the right, L: from the left, D: of a number, S: a space, N: any other. */
+function kindOf(letter: string): "R" | "L" | "D" | "S" | "N" {
+  if (/\p{N}/u.test(letter)) return "D";
+  if (letter.trim() === "") return "S";
+  if (/\p{P}/u.test(letter)) return "N";
+  if (ARABIC.test(letter) || /\p{M}/u.test(letter)) return "R";
+  return /\p{L}/u.test(letter) ? "L" : "N";
 }
 
-const RIGHT_TO_LEFT = /[\p{Script=Arabic}\p{Script=Hebrew}]/u;
+const textOf = (line: readonly Glyph[]) => line.map(({ letter }) => letter).join("");
+const isArabic = (line: readonly Glyph[]) => ARABIC.test(textOf(line));
 
-function directionOf(letter: string): Direction {
-  if (/\p{N}/u.test(letter)) return "left-to-right";
-  if (/\p{P}/u.test(letter)) return "neutral";
-  if (RIGHT_TO_LEFT.test(letter) || /\p{M}/u.test(letter)) return "right-to-left";
-  return /\p{L}/u.test(letter) ? "left-to-right" : "neutral";
-}
-
-const isArabic = (line: readonly Glyph[]) => line.some(({ letter }) => RIGHT_TO_LEFT.test(letter));
-const isSpace = (run: Run | undefined) => run !== undefined && run.letter.trim() === "";
-const isNumber = (run: Run | undefined) => run !== undefined && !/\p{L}/u.test(run.letter);
-
-function spanOf(line: readonly Glyph[]): Omit<Glyph, "letter"> {
-  const span = { left: Infinity, right: -Infinity, bottom: Infinity, top: -Infinity };
-  for (const { left, right, bottom, top } of line) {
-    span.left = Math.min(span.left, left);
-    span.right = Math.max(span.right, right);
-    span.bottom = Math.min(span.bottom, bottom);
-    span.top = Math.max(span.top, top);
-  }
-  return span;
-}
+const unite = (a: Glyph, b: Glyph): Glyph => ({
+  letter: a.letter + b.letter,
+  left: Math.min(a.left, b.left),
+  right: Math.max(a.right, b.right),
+  bottom: Math.min(a.bottom, b.bottom),
+  top: Math.max(a.top, b.top),
+});
 
 /** Whether two lines are pieces of one: at the same height, and no column's gap between them. */
 function isOneLine(one: readonly Glyph[], other: readonly Glyph[]): boolean {
-  const [a, b] = [spanOf(one), spanOf(other)];
+  const [a, b] = [one.reduce(unite), other.reduce(unite)];
   const height = Math.min(a.top - a.bottom, b.top - b.bottom);
   const overlap = Math.min(a.top, b.top) - Math.max(a.bottom, b.bottom);
   const gap = Math.max(a.left, b.left) - Math.min(a.right, b.right);
   return overlap > height / 2 && gap < height * 1.5;
 }
 
-/** A letter and its marks that are one glyph come from left to right, the letter last. */
-function swapMarks(line: readonly Glyph[]): Glyph[] {
-  const swapped: Glyph[] = [];
-  let marks: Glyph[] = [];
+/**
+ * Letters that are one glyph, a ligature or a letter and its marks, come backwards. PDFium cuts
+ * the glyph's box into equal parts for them.
+ */
+function joinLigatures(line: readonly Glyph[]): Glyph[] {
+  const joined: Glyph[] = [];
+  const touch = (a: number, b: number) => Math.abs(a - b) < 0.01;
   for (const glyph of line) {
-    if (/\p{M}/u.test(glyph.letter)) {
-      marks.push(glyph);
-      continue;
-    }
-    const isLetter = directionOf(glyph.letter) === "right-to-left";
-    const isOneGlyph = isLetter && marks.every((mark) => mark.left < glyph.left);
-    if (isOneGlyph) swapped.push(glyph, ...marks.reverse());
-    else swapped.push(...marks, glyph);
-    marks = [];
+    const last = joined.at(-1);
+    const isOne =
+      last?.bottom === glyph.bottom &&
+      last.top === glyph.top &&
+      kindOf(glyph.letter) === "R" &&
+      (touch(last.right, glyph.left) ||
+        (/^\p{M}/u.test(last.letter) && touch(last.left, glyph.right)));
+    if (isOne) joined[joined.length - 1] = unite(glyph, last);
+    else joined.push(glyph);
   }
-  return [...swapped, ...marks];
+  return joined;
 }
 
-function runsOf(line: readonly Glyph[]): Run[] {
-  const runs: Run[] = [];
-  let before: Glyph | undefined;
-  for (const glyph of line) {
-    const direction = directionOf(glyph.letter);
+/** Words and numbers, each in reading order in itself, and single spaces and signs. */
+function listRuns(line: readonly Glyph[]): Glyph[] {
+  const runs: Glyph[] = [];
+  let before = "";
+  for (const glyph of joinLigatures(line)) {
+    const kind = kindOf(glyph.letter);
     const run = runs.at(-1);
-    const step = before ? glyph.left - before.left : 0;
-    const goesOn = direction === "right-to-left" ? step < glyph.top - glyph.bottom : step >= 0;
-    if (run && run.direction === direction && direction !== "neutral" && goesOn) {
-      Object.assign(run, spanOf([run, glyph]), { letter: run.letter + glyph.letter });
-    } else runs.push({ ...glyph, direction });
-    before = glyph;
+    const step = run ? glyph.left - run.left : 0;
+    const goesOn = kind === "R" ? step < glyph.top - glyph.bottom : /[LD]/.test(kind) && step >= 0;
+    if (run && kind === before && goesOn) runs[runs.length - 1] = unite(run, glyph);
+    else runs.push(glyph);
+    before = kind;
   }
   return runs;
 }
 
-/** How many runs from `start` on are of that direction, with what parts them. */
-function countForeign(runs: readonly Run[], start: number, foreign: Direction): number {
-  let end = start + 1;
-  for (let at = end; at < runs.length; at += 1) {
-    const [run, before] = [runs[at], runs[end - 1]];
-    if (run?.direction === "neutral") continue;
-    if (run?.direction !== foreign) break;
-    // Numbers with a space between are each for themselves (UAX 9, rules N1 and N2).
-    if (isSpace(runs[at - 1]) && isNumber(run) && isNumber(before)) break;
-    end = at + 1;
-  }
-  return end - start;
-}
-
-const OPENING = "([{«";
-const CLOSING = ")]}»";
+const BRACKETS = "()[]{}«»";
 
 /** Many programs write brackets as they look in a line from the right: turned round. */
 function turnBrackets(text: string): string {
-  const brackets = text.match(/[()[\]{}«»]/g) ?? [];
-  const [first = "", last = ""] = [brackets[0], brackets.at(-1)];
-  if (!first || !CLOSING.includes(first) || !OPENING.includes(last)) return text;
-  return text
-    .replace(/[([{«]|([)\]}»])/g, (one, closing) =>
-      closing ? OPENING.charAt(CLOSING.indexOf(one)) : CLOSING.charAt(OPENING.indexOf(one)),
-    )
-    .replace(/ ([)\]}»])(?=[\p{L}\p{N}])/gu, "$1 ");
+  const brackets = text.replace(/[^()[\]{}«»]/g, "");
+  if (!/^[)\]}»].*[([{«]$/.test(brackets)) return text;
+  return text.replace(/[()[\]{}«»]/g, (one) => BRACKETS.charAt(BRACKETS.indexOf(one) ^ 1));
 }
+
+/**
+ * In a line from the right: words and numbers from the left, with what parts them. Numbers with a
+ * space between are each for themselves (UAX 9, rules N1 and N2).
+ */
+const FROM_LEFT = /[LD](?:N*[LD]|[NS]*L|(?<=L)[NS]*D)*/g;
+const FROM_RIGHT = /R(?:[NS]*R)*/g;
 
 /** The way back from UAX 9's display order. The line has the direction of most of its words. */
 function readLine(line: readonly Glyph[]): string {
-  const runs = runsOf(line);
-  const words = (direction: Direction) =>
-    runs.filter((run) => run.direction === direction && !isNumber(run)).length;
-  const isFromRight = words("right-to-left") >= words("left-to-right");
-  const foreign = isFromRight ? "left-to-right" : "right-to-left";
-  const place = (run: Run) => (isFromRight ? -1 : 1) * (run.left + run.right);
-  runs.sort((a, b) => place(a) - place(b));
-  const parts: string[] = [];
-  for (let at = 0; at < runs.length; ) {
-    const count = runs[at]?.direction === foreign ? countForeign(runs, at, foreign) : 1;
-    const group = runs.slice(at, at + count).reverse();
-    parts.push(group.map((run) => run.letter).join(""));
-    at += count;
+  const runs = listRuns(line);
+  const listKinds = () => runs.map(({ letter }) => kindOf(letter)).join("");
+  const count = (words: RegExp) => listKinds().match(words)?.length ?? 0;
+  const isFromRight = count(/R+/g) >= count(/L[LDN]*/g);
+  // Letters from the right alone are in order, and their boxes may overlap.
+  if (count(/[LD]/g) > 0) {
+    const place = (run: Glyph) => (isFromRight ? -1 : 1) * (run.left + run.right);
+    runs.sort((a, b) => place(a) - place(b));
+    const foreign = isFromRight ? FROM_LEFT : FROM_RIGHT;
+    for (const { 0: kinds, index } of listKinds().matchAll(foreign)) {
+      const turned = runs.slice(index, index + kinds.length).reverse();
+      for (const [at, run] of turned.entries()) runs[index + at] = run;
+    }
   }
-  return isFromRight ? turnBrackets(parts.join("")) : parts.join("");
+  return isFromRight ? turnBrackets(textOf(runs)) : textOf(runs);
 }
 
 /**
@@ -134,26 +115,20 @@ function readLine(line: readonly Glyph[]): string {
  * what a reader sees as one line may come as several, its words and numbers mixed up.
  */
 export function readLines(glyphs: readonly Glyph[]): string {
-  const lines: Glyph[][] = [[]];
-  for (const glyph of glyphs) {
-    if (glyph.letter === "\n") lines.push([]);
-    else if (glyph.letter !== "\r") lines.at(-1)?.push(glyph);
-  }
-  const whole: Glyph[][] = [];
-  for (const line of lines) {
-    const before = whole.at(-1) ?? [];
-    const hasArabic = isArabic(before) || isArabic(line);
-    if (hasArabic && before.length > 0 && line.length > 0 && isOneLine(before, line)) {
+  const lines: Glyph[][] = [];
+  let line: Glyph[] = [];
+  const endLine = () => {
+    const before = lines.at(-1) ?? [];
+    const hasArabic = before.length > 0 && (isArabic(before) || isArabic(line));
+    if (hasArabic && line.length > 0 && isOneLine(before, line)) {
       for (const glyph of line) before.push(glyph);
-    } else whole.push(line);
+    } else lines.push(line);
+    line = [];
+  };
+  for (const glyph of glyphs) {
+    if (glyph.letter === "\n") endLine();
+    else if (glyph.letter !== "\r") line.push(glyph);
   }
-  return whole
-    .map((line) => {
-      const isMixed = line.some(({ letter }) => directionOf(letter) === "left-to-right");
-      const swapped = isArabic(line) ? swapMarks(line) : line;
-      if (isArabic(line) && isMixed) return readLine(swapped);
-      const text = swapped.map(({ letter }) => letter).join("");
-      return isArabic(line) ? turnBrackets(text) : text;
-    })
-    .join("\n");
+  endLine();
+  return lines.map((each) => (isArabic(each) ? readLine(each) : textOf(each))).join("\n");
 }

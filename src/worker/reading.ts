@@ -1,83 +1,76 @@
-import { checkImage, chooseTiffPage, listTiffPages } from "./images.ts";
-import { type Kind, kindOf } from "./kinds.ts";
+import { imageSize } from "image-size";
 import type { Limits } from "./limits.ts";
-import type { Page } from "./messages.ts";
-import type { Recognize } from "./ocr.ts";
-import { DOTS_PER_INCH, type loadPdf, type PdfPage } from "./pdf.ts";
-import { readPlainText } from "./plain-text.ts";
-import { countLetters } from "./text.ts";
-import { tooMuchText, Unreadable } from "./unreadable.ts";
-
-export interface Engines {
-  openPdf: Awaited<ReturnType<typeof loadPdf>>;
-  recognize: Recognize;
-}
+import { type Page, recognize } from "./ocr.ts";
+import { openPdf } from "./pdf.ts";
+import { readPlainText } from "./text.ts";
+import { checkPixels, checkText, Unreadable } from "./unreadable.ts";
 
 /** The pages of a document, each read when it is asked for. All may throw `Unreadable`. */
 export interface Reading {
   pageCount: number;
+  /** The first is 0. */
   readPage(index: number): Page;
-  close(): void;
+  close?(): void;
 }
 
-/** A scanner's stamp has fewer letters than this. */
-const FEW_LETTERS = 50;
+/**
+ * Opens a document of any kind that is read, by its first bytes: its name may lie, and text is what
+ * is nothing else. Changes the bytes of a TIFF.
+ */
+export function openDocument(bytes: Buffer, limits: Limits): Reading {
+  const head = bytes.toString("latin1", 0, 1024);
+  const starts = (...signatures: string[]) => signatures.some((each) => head.startsWith(each));
+  if (starts("II*\0", "MM\0*")) return openTiff(bytes, limits);
+  const isWebp = starts("RIFF") && head.startsWith("WEBP", 8);
+  // At 14 is the size of the second header of a BMP: 124 at most, in four bytes.
+  const isBmp = starts("BM") && head.startsWith("\0\0\0", 15);
+  if (isWebp || isBmp || starts("\x89PNG\r\n\x1a\n", "\xff\xd8\xff"))
+    return { pageCount: 1, readPage: () => readImage("The image", bytes, limits) };
+  // ISO 32000 readers look for the header in the first 1,024 bytes.
+  if (head.includes("%PDF-")) return openPdf(bytes, limits);
+  // No encoding that is read has more than two bytes for a byte of UTF-8.
+  checkText(bytes.length / 2, limits);
+  return { pageCount: 1, readPage: () => ({ text: readPlainText(bytes), confidence: 1 }) };
+}
 
-/** Opens a document of any kind that is read. May change `bytes`. */
-export function openDocument(bytes: Buffer, engines: Engines, limits: Limits): Reading {
-  const kind = kindOf(bytes);
-  if (kind === "pdf") return openPdf(bytes, engines, limits);
-  if (kind === "text") {
-    // No encoding that is read has more than two bytes for a byte of UTF-8.
-    if (bytes.length > 2 * limits.textBytes) throw tooMuchText(limits);
-    const readPage = () => ({ text: readPlainText(bytes), confidence: 1 });
-    return { pageCount: 1, readPage, close: () => {} };
+function readImage(name: string, bytes: Buffer, limits: Limits): Page {
+  let size: ReturnType<typeof imageSize> | undefined;
+  try {
+    size = imageSize(bytes);
+  } catch {
+    // Damaged, as is said below.
   }
-  return openImage(kind, bytes, engines, limits);
+  if (size) checkPixels(name, size.width, size.height, limits);
+  const page = size && recognize(bytes, size.orientation ?? 1, 0);
+  if (page) return page;
+  throw new Unreadable(
+    `${name} is damaged, or packed in a way that isn't read (TIFF: other than LZW or fax). ` +
+      "Save it as a PNG and send that.",
+  );
 }
 
-function openPdf(bytes: Buffer, { openPdf, recognize }: Engines, limits: Limits): Reading {
-  const pdf = openPdf(bytes, limits);
-  return {
-    pageCount: pdf.pageCount,
-    close: pdf.close,
-    readPage(index) {
-      const page = pdf.openPage(index);
-      try {
-        return readPdfPage(page, recognize);
-      } finally {
-        page.close();
-      }
-    },
-  };
-}
-
-/** The text layer, or what OCR sees where there is none, or only a few letters over an image. */
-function readPdfPage(page: PdfPage, recognize: Recognize): Page {
-  const layer = { text: page.text(), confidence: 1 };
-  const letters = countLetters(layer.text);
-  if (letters >= FEW_LETTERS || (letters > 0 && !page.hasImage())) return layer;
-  const seen = recognize(page.draw(), { orientation: 1, dotsPerInch: DOTS_PER_INCH });
-  return seen && countLetters(seen.text) > letters ? seen : layer;
-}
-
-function openImage(kind: Kind, bytes: Buffer, { recognize }: Engines, limits: Limits): Reading {
-  const pages = kind === "tiff" ? listTiffPages(bytes, limits) : [0];
+/**
+ * A TIFF's pages are a chain of directories (TIFF 6.0, section 2), which may be a circle. The
+ * engine reads the first, so each becomes it in turn.
+ */
+function openTiff(bytes: Buffer, limits: Limits): Reading {
+  const file = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const isLittle = bytes[0] === 0x49;
+  const pages: number[] = [];
+  try {
+    let at = file.getUint32(4, isLittle);
+    while (at !== 0 && !pages.includes(at) && pages.length <= limits.pages) {
+      pages.push(at);
+      at = file.getUint32(at + 2 + 12 * file.getUint16(at, isLittle), isLittle);
+    }
+  } catch {
+    // The chain leaves the file: the pages so far are tried.
+  }
   return {
     pageCount: pages.length,
-    close: () => {},
     readPage(index) {
-      const name = pages.length > 1 ? `Page ${index + 1}` : "The image";
-      if (kind === "tiff") chooseTiffPage(bytes, pages[index] ?? 0);
-      const orientation = checkImage(name, bytes, limits);
-      const page = recognize(bytes, { orientation, dotsPerInch: 0 });
-      if (!page) {
-        throw new Unreadable(
-          `${name} is damaged, or packed in a way that isn't read (TIFF: other than LZW or fax). ` +
-            "Save it as a PNG and send that.",
-        );
-      }
-      return page;
+      file.setUint32(4, pages[index] ?? 0, isLittle);
+      return readImage(`Page ${index + 1}`, bytes, limits);
     },
   };
 }

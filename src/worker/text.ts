@@ -1,9 +1,25 @@
-import type { Extracted } from "./messages.ts";
+import { isUtf8 } from "node:buffer";
+import { Unreadable } from "./unreadable.ts";
 
-const LETTER = /[\p{L}\p{N}]/gu;
-const WORD = /[\p{L}\p{N}\p{M}]+/gu;
-const ARABIC = /\p{Script=Arabic}/gu;
-const LATIN = /\p{Script=Latin}/gu;
+/** How many bytes tell whether a text without a mark is UTF-16. */
+const SAMPLE = 4096;
+
+/**
+ * UTF-16 by its mark, or plainly so without one: every other byte of English is zero and of Arabic
+ * six, and the bytes between are neither.
+ */
+function utf16Of(bytes: Buffer): "utf-16le" | "utf-16be" | undefined {
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";
+  if (bytes[0] === 0xfe && bytes[1] === 0xff) return "utf-16be";
+  const sample = bytes.subarray(0, SAMPLE);
+  const isHigh = (byte: number) => byte === 0 || byte === 6;
+  const share = (side: number) =>
+    sample.filter((byte, at) => at % 2 === side && isHigh(byte)).length / sample.length;
+  const [even, odd] = [share(0), share(1)];
+  if (bytes.length % 2 === 1) return undefined;
+  if (odd > 0.35 && even < 0.05) return "utf-16le";
+  return even > 0.35 && odd < 0.05 ? "utf-16be" : undefined;
+}
 
 /** Counts without a list of all matches, which may be millions. */
 function count(text: string, pattern: RegExp): number {
@@ -12,13 +28,35 @@ function count(text: string, pattern: RegExp): number {
   return found;
 }
 
-export const countLetters = (text: string): number => count(text, LETTER);
-export const countWords = (text: string): number => count(text, WORD);
+/**
+ * Windows-1256 has Arabic letters where Windows-1252 has Western ones. Read as 1256, a Western
+ * text mixes both scripts in its words; an Arabic one has words of Arabic alone.
+ */
+function decodeWindows(bytes: Buffer): string {
+  const arabic = new TextDecoder("windows-1256").decode(bytes);
+  const mixed = count(arabic, /\p{Script=Latin}[\u0600-\u06ff]|[\u0600-\u06ff]\p{Script=Latin}/gu);
+  const pure = count(arabic, /[\u0600-\u06ff]{2,}/gu);
+  return pure > mixed ? arabic : new TextDecoder("windows-1252").decode(bytes);
+}
+
+/** A text file in UTF-8, UTF-16, Windows-1256 or Windows-1252. */
+export function readPlainText(bytes: Buffer): string {
+  const encoding = utf16Of(bytes) ?? (isUtf8(bytes) ? "utf-8" : undefined);
+  const text = encoding ? new TextDecoder(encoding).decode(bytes) : decodeWindows(bytes);
+  if (!text.includes("\0")) return text;
+  throw new Unreadable(
+    "The file looks like a binary file of a kind that isn't read. " +
+      "Send a PDF, a PNG, JPEG, TIFF, BMP or WebP image, or a plain text.",
+  );
+}
+
+export const countLetters = (text: string): number => count(text, /[\p{L}\p{N}]/gu);
+export const countWords = (text: string): number => count(text, /[\p{L}\p{N}\p{M}]+/gu);
 
 /** The language by its script, whichever has more letters. */
-export function languageOf(text: string): Extracted["language"] {
-  const arabic = count(text, ARABIC);
-  const latin = count(text, LATIN);
+export function languageOf(text: string): "ar" | "en" | "und" {
+  const arabic = count(text, /\p{Script=Arabic}/gu);
+  const latin = count(text, /\p{Script=Latin}/gu);
   if (arabic === 0 && latin === 0) return "und";
   return arabic >= latin ? "ar" : "en";
 }

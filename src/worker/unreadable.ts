@@ -5,31 +5,23 @@ export class Unreadable extends Error {
   override readonly name = "Unreadable";
 }
 
-export const READABLE = "Send a PDF, a PNG, JPEG, TIFF, BMP or WebP image, or a plain text.";
+/** "10,000", "1.5": a number as a person reads it. */
+export const spell = (count: number): string =>
+  count.toLocaleString("en", { maximumFractionDigits: 1 });
 
-/** "12 million", "10,000": a count as a person reads it. */
-export function spell(count: number): string {
-  return count >= 1_000_000
-    ? `${(count / 1_000_000).toLocaleString("en", { maximumFractionDigits: 1 })} million`
-    : count.toLocaleString("en", { maximumFractionDigits: 1 });
+/** `what` tells what is above which limit. */
+export const tooMuch = (what: string): Unreadable =>
+  new Unreadable(`${what}. Split it, or send it in a lower resolution.`);
+
+/** Throws `Unreadable` for what would be too large to draw or decode. */
+export function checkPixels(what: string, width: number, height: number, limits: Limits): void {
+  if (Math.max(width, height) <= limits.side && width * height <= limits.pixels) return;
+  const most = `at most ${spell(limits.side)} a side and ${spell(limits.pixels)} in all`;
+  throw tooMuch(`${what} is too large (${spell(width)} × ${spell(height)} pixels; ${most})`);
 }
 
-const SPLIT = "Split it and send its parts.";
-
-/** `pages` is undefined where nobody counted to the end. */
-export const tooManyPages = (pages: number | undefined, limits: Limits): Unreadable =>
-  new Unreadable(
-    `The document has too many pages (${pages === undefined ? "more" : spell(pages)}; ` +
-      `at most ${spell(limits.pages)}). ${SPLIT}`,
-  );
-
-export const tooMuchText = (limits: Limits): Unreadable =>
-  new Unreadable(
-    `The document has too much text (over ${spell(limits.textBytes / 1e6)} MB). ${SPLIT}`,
-  );
-
-export const tooLarge = (size: number, limits: Limits): Unreadable =>
-  new Unreadable(
-    `The file is too large (${spell(size / 1e6)} MB; ` +
-      `at most ${spell(limits.fileBytes / 1e6)} MB). ${SPLIT}`,
-  );
+/** Throws `Unreadable` for more bytes of text than the limit. */
+export function checkText(bytes: number, limits: Limits): void {
+  if (bytes > limits.textBytes)
+    throw tooMuch(`The document has too much text (over ${spell(limits.textBytes / 1e6)} MB)`);
+}

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { gunzipSync } from "node:zlib";
-import { loadOcr } from "../../src/worker/ocr.ts";
+import { recognize } from "../../src/worker/ocr.ts";
 import { type BenchPage, drawPages } from "./ocr-pages.ts";
 
 /**
@@ -143,13 +143,10 @@ interface Result extends Omit<BenchPage, "picture"> {
 
 type Read = (picture: Buffer) => Reading;
 
-async function workersWay(): Promise<Read> {
-  const recognize = await loadOcr();
-  return (picture) => {
-    const reading = recognize(picture, { orientation: 1, dotsPerInch: 0 });
-    if (reading === undefined) throw new Error("Tesseract can't read the picture");
-    return reading;
-  };
+function workersWay(picture: Buffer): Reading {
+  const reading = recognize(picture, 1, 0);
+  if (reading === undefined) throw new Error("Tesseract can't read the picture");
+  return reading;
 }
 
 async function prepare(way: Way): Promise<Read> {
@@ -171,7 +168,7 @@ async function prepare(way: Way): Promise<Read> {
 }
 
 async function measure(way: Way, pages: BenchPage[]): Promise<Result[]> {
-  const readPage = await (way.worker ? workersWay() : prepare(way));
+  const readPage = way.worker ? workersWay : await prepare(way);
   return pages.map(({ picture, ...page }) => {
     const started = process.cpuUsage();
     const { text } = readPage(picture);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { type Channel, type ChannelModel, connect } from "amqplib";
-import { type Delivery, MAX_DEATHS } from "../../src/broker/broker.ts";
+import { type Delivery, MAX_DELIVERIES } from "../../src/broker/broker.ts";
 import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
 import { connected, message, silent, untilDone } from "../contracts/broker.ts";
 import { createPrivateRabbitMQ, findRabbitMQ, type PrivateRabbitMQ } from "../support/rabbitmq.ts";
@@ -131,7 +131,7 @@ describe("RabbitMQ that is there", () => {
       () => plain.get(`${queue}.failed`, { noAck: true }),
       "a parked message",
     );
-    assert.ok(seen.length <= MAX_DEATHS, `${seen.length} deliveries`);
+    assert.ok(seen.length <= MAX_DELIVERIES, `${seen.length} deliveries`);
     assert.match(parked.properties.headers?.["x-failed-reason"], /ended before it answered/);
   });
 

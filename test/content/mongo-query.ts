@@ -24,8 +24,10 @@ function holds(value: unknown, condition: unknown): boolean {
     switch (operator) {
       case "$eq":
         return isDeepStrictEqual(value ?? null, operand);
-      case "$nin":
-        return !(operand as unknown[]).includes(value);
+      case "$in":
+        return (operand as unknown[]).includes(value);
+      case "$not":
+        return !holds(value, operand);
       // Only values of the operand's own type compare.
       case "$gt":
         return sameType(value, operand) && (value as number) > (operand as number);
@@ -86,7 +88,9 @@ function field(doc: Doc, path: string): unknown {
 }
 
 function order(a: unknown, b: unknown): number {
-  const [left, right] = [a, b].map((value) => (typeof value === "number" ? value : String(value)));
+  const [left, right] = [a, b].map((value) =>
+    typeof value === "number" || value instanceof Date ? Number(value) : String(value),
+  );
   if (left === right) return 0;
   return (left as number) < (right as number) ? -1 : 1;
 }

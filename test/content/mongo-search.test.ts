@@ -119,6 +119,40 @@ test("a text that a worker wrote half is indexed as far as it goes", async (t) =
   assert.deepEqual(await found("half"), [7]);
 });
 
+test("odd fields of what others wrote keep no text from its search", async (t) => {
+  const { peer, store, found, documents } = await withPeer(t);
+  const odd = [
+    { extracted_text: "of no document" },
+    { doc_id: "7", extracted_text: "of no document" },
+    { doc_id: 8, filename: 8, extracted_text: ["a", "list"] },
+    { doc_id: 9, filename: null, extracted_text: "needle", processed_at: "2026-11-30" },
+    { doc_id: BSON.Long.fromNumber(10), filename: "needle", extracted_text: "" },
+  ];
+  peer.collections.set(
+    COLLECTION,
+    odd.map((doc) => BSON.serialize({ _id: new BSON.ObjectId(), ...doc })),
+  );
+  assert.deepEqual(await store.listUnindexed(10), [8, 9, 10]);
+  for (const docId of [8, 9, 10]) await store.index(docId, OWNER);
+  assert.deepEqual(await store.listUnindexed(10), []);
+  assert.deepEqual((await found("needle")).sort(), [10, 9]);
+  const [, , , dated] = documents();
+  const replaced = { ...dated, extracted_text: "thread", processed_at: "2026-12-01" };
+  peer.collections.set(COLLECTION, [BSON.serialize(replaced)]);
+  assert.deepEqual(await store.listUnindexed(10), [9]);
+  await store.index(9, OWNER);
+  assert.deepEqual(await found("thread"), [9]);
+});
+
+test("no folded text makes a document larger than MongoDB takes", async (t) => {
+  const { peer, store, documents } = await withPeer(t);
+  const huge = { ...TEXT, extracted_text: "x".repeat(16_000_000) };
+  peer.collections.set(COLLECTION, [BSON.serialize(huge)]);
+  await store.index(7, OWNER);
+  assert.ok(peer.collections.get(COLLECTION)?.every((bytes) => bytes.length < 2 ** 24));
+  assert.match(documents()[0]?.nassaq.folded, /^ a pdf \n x/);
+});
+
 test("a text that is replaced while it is folded stays unindexed", async (t) => {
   const { peer, store, found, write } = await withPeer(t);
   await store.put(TEXT);
@@ -136,16 +170,17 @@ test("a text that is replaced while it is folded stays unindexed", async (t) => 
 
 test("a server without a text index says so to who searches, and does all else", async (t) => {
   for (const code of [115, 67, 72, 2, 13, 59]) {
-    const { peer, store, lines, found } = await withPeer(t);
+    const { peer, store, lines, found, documents } = await withPeer(t);
     // The first one is the index on doc_id.
-    await store.put(TEXT, OWNER);
+    await store.put(TEXT);
     peer.failures.push({ command: "createIndexes", reply: { ok: 0, code, errmsg: "no text" } });
     for (const q of ["first", "fi*"])
       await assert.rejects(
         found(q),
         (error) => error instanceof AppError && error.code === "not_implemented",
       );
-    await store.put({ ...TEXT, doc_id: 8 });
+    await store.put({ ...TEXT, doc_id: 8 }, OWNER);
+    assert.ok(documents().every((stored) => !("nassaq" in stored)));
     assert.deepEqual(await store.listUnindexed(10), []);
     await store.index(8, OWNER);
     assert.deepEqual(await store.get(8), { ...TEXT, doc_id: 8 });
@@ -156,7 +191,7 @@ test("a server without a text index says so to who searches, and does all else",
 
 test("a server that can't be asked for its index is unavailable, and is asked again", async (t) => {
   const { peer, store, found } = await withPeer(t);
-  await store.put(TEXT, OWNER);
+  await store.put(TEXT);
   for (const reply of [{ ok: 0, code: 10107, errmsg: "not primary" }, "hang up"] as const) {
     peer.failures.push({ command: "createIndexes", reply });
     await assert.rejects(
@@ -164,5 +199,6 @@ test("a server that can't be asked for its index is unavailable, and is asked ag
       (error) => error instanceof AppError && error.code === "unavailable",
     );
   }
+  await store.index(7, OWNER);
   assert.deepEqual(await found("first"), [7]);
 });

@@ -36,10 +36,10 @@ const TEXT: ExtractedText = {
   processed_at: new Date(0),
 };
 
-function storeAt(t: TestContext, url: string) {
+function storeAt(t: TestContext, url: string, readOnly = false) {
   const lines: string[] = [];
   const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
-  const store = new MongoContentStore({ url, database: "sdmsdb", log });
+  const store = new MongoContentStore({ url, database: "sdmsdb", log, readOnly });
   t.after(() => store.close());
   return { store, lines };
 }
@@ -145,6 +145,20 @@ test("a plain index on doc_id is made once", async (t) => {
     [[{ doc_id: 1 }, undefined]],
   );
   assert.equal(peer.commands.filter((name) => name === "createIndexes").length, 1);
+});
+
+test("with readOnly no index is made", async (t) => {
+  const peer = await startMongoPeer();
+  t.after(() => peer.stop());
+  const { store } = storeAt(t, `mongodb://127.0.0.1:${peer.port}/?retrywrites=false`, true);
+  assert.equal(await store.get(7), undefined);
+  await store.close();
+  const reads = ["hello", "isMaster", "ismaster", "find", "endSessions"];
+  assert.deepEqual(
+    peer.commands.filter((name) => !reads.includes(name)),
+    [],
+  );
+  assert.equal(peer.indexes.size, 0);
 });
 
 test("a worker can insert a second text where an older version made a unique index", async (t) => {

@@ -47,7 +47,7 @@ test("nothing else has a meaning", () => {
   for (const [q, terms] of cases) assert.deepEqual(read(q), terms, q);
 });
 
-test("any text gives at most 12 terms of at most 12 folded words, two prefixes of two letters among them", () => {
+test("any text gives at most 12 terms of folded words, two prefixes of two letters among them", () => {
   const texts = fc.string({
     unit: fc.oneof(fc.constantFrom(...' "*-ab'), fc.string({ unit: "binary", maxLength: 1 })),
     maxLength: 200,
@@ -58,7 +58,7 @@ test("any text gives at most 12 terms of at most 12 folded words, two prefixes o
       assert.ok(terms.length <= 12);
       assert.ok(terms.filter(({ isPrefix }) => isPrefix).length <= 2);
       for (const { words, isPrefix } of terms) {
-        assert.ok(words.length > 0 && words.length <= 12);
+        assert.ok(words.length > 0);
         assert.equal(fold(words.join(" ")), ` ${words.join(" ")} `);
         assert.ok(!isPrefix || (words.at(-1)?.length ?? 0) >= 2);
       }
@@ -66,7 +66,6 @@ test("any text gives at most 12 terms of at most 12 folded words, two prefixes o
     { numRuns: 500 },
   );
   assert.equal(parseSearch("word ".repeat(1_000)).length, 12);
-  assert.equal(parseSearch(`"${"word ".repeat(1_000)}"`)[0]?.words.length, 12);
 });
 
 test("a folded text has a term where it has its needle", () => {

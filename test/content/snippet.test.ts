@@ -80,7 +80,7 @@ test("keeps characters whole and marks right in any text", () => {
       const snippet = snippetOf(text, terms);
       assert.ok(snippet.text.isWellFormed());
       assert.doesNotMatch(snippet.text, /\s\s|^\s|\s$|[\n\0]/);
-      assert.ok(snippet.text.length <= 230, `${snippet.text.length} units`);
+      assert.ok(snippet.text.length <= 200, `${snippet.text.length} units`);
       let last = 0;
       for (const [start, end] of snippet.marks) {
         assert.ok(last <= start && start < end && end <= snippet.text.length);

@@ -147,7 +147,10 @@ function consuming(
           return list.length > 0 && list;
         }, "a parked message");
         await consumer.cancel();
-        assert.deepEqual(counts, [1, 2, 3, 4, 5].slice(0, MAX_DELIVERIES));
+        assert.deepEqual(
+          counts,
+          Array.from({ length: MAX_DELIVERIES }, (_, at) => at + 1),
+        );
         assert.deepEqual(others, ["good"]);
         assert.deepEqual(parked, { ...poison, reason: "Error: سُمّ poison" });
       },
@@ -269,7 +272,7 @@ function consuming(
         const sent = message("poison");
         await broker.publish(under.queue, sent);
         let handled = 0;
-        const givenUp: [Delivery, string, number][] = [];
+        const givenUp: [Delivery, number][] = [];
         const consumer = await broker.consume(
           under.queue,
           async () => {
@@ -278,8 +281,8 @@ function consuming(
           },
           {
             prefetch: 1,
-            onGivenUp: async (delivery, reason) => {
-              givenUp.push([delivery, reason, (await under.parked()).length]);
+            onGivenUp: async (delivery) => {
+              givenUp.push([delivery, (await under.parked()).length]);
               if (givenUp.length === 1) throw new Error("not now");
             },
           },
@@ -288,8 +291,8 @@ function consuming(
         await consumer.cancel();
         assert.equal(handled, MAX_DELIVERIES);
         assert.deepEqual(givenUp, [
-          [{ ...sent, deliveries: MAX_DELIVERIES }, "Error: no text in it", 0],
-          [{ ...sent, deliveries: MAX_DELIVERIES }, "It failed too often.", 0],
+          [{ ...sent, deliveries: MAX_DELIVERIES }, 0],
+          [{ ...sent, deliveries: MAX_DELIVERIES + 1 }, 0],
         ]);
       },
     );

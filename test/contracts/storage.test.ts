@@ -302,6 +302,20 @@ function contract(name: string, open: () => Promise<Subject>) {
       }
     });
 
+    it("tells keys one by one, each once, also while they are deleted", async () => {
+      const keys = Array.from({ length: 40 }, (_, at) => `stream/${at % 7}/${at}`);
+      for (const key of keys) await storage.upload(Readable.from([key]), key);
+      const told: string[] = [];
+      for await (const key of storage.keys("stream/")) {
+        told.push(key);
+        await storage.delete(key);
+      }
+      assert.deepEqual(told.sort(), [...keys].sort());
+      for await (const key of storage.keys("stream/")) assert.fail(key);
+      const elsewhere = storage.keys("https://example.org/x")[Symbol.asyncIterator]();
+      await assert.rejects(elsewhere.next(), InvalidBlobKey);
+    });
+
     it("finds by a part of the last segment, whatever its case", async () => {
       const keys = [
         "find/Report-2024.PDF",

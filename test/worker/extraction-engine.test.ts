@@ -67,6 +67,16 @@ test("a signal ends the reading with its reason", async (context) => {
     reader.extractor.extract(opened, () => {}, waiting.signal),
     reason,
   );
+  const asking = new AbortController();
+  const never = () => {
+    setImmediate(() => asking.abort(reason));
+    return new Promise<Readable>(() => {});
+  };
+  const asked = { ...sourceOf(SLOW), open: never };
+  await assert.rejects(
+    reader.extractor.extract(asked, () => {}, asking.signal),
+    reason,
+  );
   await assertReads(reader);
 });
 
@@ -170,8 +180,12 @@ test("a closed extractor reads nothing, and one reads one document at a time", a
 });
 
 test("an engine process is replaced after fifty documents", async (context) => {
-  const { read, processes } = createReader(context);
+  const { read, processes, extractor } = createReader(context);
   const pdf = pdfOfPages([["Once more"]]);
   for (let count = 0; count < 51; count += 1) assert.equal((await read(pdf)).text, "Once more");
   assert.equal(processes.length, 2);
+  for (let count = 0; count < 49; count += 1) await read(pdf);
+  const refused = assert.rejects(read(pdf), /is closed/);
+  await Promise.all([refused, extractor.close()]);
+  assert.equal(processes.length, 2, "none is started for an extractor that is closed meanwhile");
 });

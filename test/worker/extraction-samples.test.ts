@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { pdfOfPages } from "./pdf-files.ts";
+import { pdfOf, pdfOfPages } from "./pdf-files.ts";
 import { createReader, file, sample } from "./reader.ts";
 
 function assertHas(text: string, parts: readonly string[]): void {
@@ -58,4 +58,22 @@ test("a PDF has pages with text and pages without", async (context) => {
   assert.match(stamped.text, /^Cover sheet\n\n[\s\S]*425\.40[\s\S]*\n\nThe end$/);
   assert.equal(stamped.pageCount, 3);
   assert.ok(stamped.confidence > 0.8 && stamped.confidence < 1, `${stamped.confidence}`);
+});
+
+test("a stamp over a scan that is drawn by a form doesn't hide the scan", async (context) => {
+  const { read } = createReader(context);
+  const form = "/Type/XObject/Subtype/Form/BBox[0 0 612 792]/Resources<</XObject<</I 5 0 R>>>>";
+  const image =
+    "/Type/XObject/Subtype/Image/Width 1130/Height 774/ColorSpace/DeviceGray/BitsPerComponent 8";
+  const font = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>";
+  const stamped = pdfOf([
+    "<</Type/Catalog/Pages 2 0 R>>",
+    "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+    "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 6 0 R" +
+      `/Resources<</XObject<</F 4 0 R>>/Font<</F1 ${font}>>>>>>`,
+    { head: `<<${form}>>`, stream: Buffer.from("q 540 0 0 370 36 380 cm /I Do Q") },
+    { head: `<<${image}/Filter/DCTDecode>>`, stream: sample("invoice-scan.jpg") },
+    { head: "<<>>", stream: Buffer.from("/F Do BT /F1 12 Tf 72 60 Td (Scan 7) Tj ET") },
+  ]);
+  assert.match((await read(stamped)).text, /INVOICE 4471/);
 });

@@ -253,7 +253,7 @@ apiSuite("a delivery of the OCR queue", ({ test }) => {
     await giveUp(delivery);
     const { status: state, error_message } = await status();
     assert.equal(state, "Failed");
-    assert.match(error_message, /could not be processed in 5 attempts\. Reprocess it/);
+    assert.match(error_message, /could not be processed in several attempts\. Reprocess it/);
   });
 
   test("that is no message throws each time, and is given up in peace", async (app) => {

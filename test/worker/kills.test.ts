@@ -25,23 +25,22 @@ async function endure(t: TestContext, workers: number): Promise<void> {
   const server = await startServer(folder, ENV);
   t.after(() => server.kill("SIGKILL"));
   const { upload } = await signIn(server);
+  /** What documents must become; empty for a scan. */
   const texts = new Map<number, string>();
-  for (let index = 1; index < KILLS; index++) {
-    const text = `document ${index}: ${randomUUID()}`;
-    texts.set(await upload(`${index}.txt`, text), text);
-    if (index === KILLS >> 1) texts.set(await upload("scan.png", SCAN), "");
-  }
   const database = openSqlite({ file: join(folder, "nassaq.db") });
   t.after(() => database.close());
 
-  let killsLeft = KILLS;
+  let begun = 0;
+  let killed = 0;
   let hits = 0;
+  /** Those that were seen before, whose workers are dead. */
+  const leases = new Set<string>();
   let isOver = false;
   const running = new Set<ChildProcess>();
   const ends: unknown[] = [];
   let complaints = "";
 
-  /** One worker after the other: each is killed after some time, until there were enough kills. */
+  /** One worker after the other: each gets a document and is killed, until there were enough. */
   async function keepWorking(): Promise<void> {
     while (!isOver) {
       const child = spawnServer(folder, ENV, WORKER);
@@ -52,19 +51,25 @@ async function endure(t: TestContext, workers: number): Promise<void> {
       const ended = once(child, "exit");
       const isReady = once(createInterface({ input: child.stdout }), "line");
       running.add(child);
-      if (killsLeft > 0) {
-        killsLeft -= 1;
+      if (begun < KILLS) {
+        const index = begun++;
+        const text = index % 4 === 1 ? "" : `document ${index}: ${randomUUID()}`;
+        if (text) texts.set(await upload(`${index}.txt`, text), text);
+        else texts.set(await upload(`${index}.png`, SCAN), text);
         // One in eight does not even start.
         await (Math.random() < 1 / 8 ? sleep(Math.random() * 500) : Promise.race([isReady, ended]));
         await sleep(Math.random() * 4_000);
-        const leased =
-          "SELECT lease FROM Broker_Messages WHERE lease IS NOT NULL AND visible_at > @now";
-        if ((await count(database.all(leased, { now: new Date() }))) > 0) hits += 1;
+        const leased = "SELECT lease FROM Broker_Messages WHERE lease IS NOT NULL";
+        const now = await database.all<{ lease: string }>(leased);
+        if (now.some(({ lease }) => !leases.has(lease))) hits += 1;
+        for (const { lease } of now) leases.add(lease);
         child.kill("SIGKILL");
+        killed += 1;
       }
       const [code, signal] = await ended;
       running.delete(child);
-      if (signal !== "SIGKILL") ends.push(code);
+      // By a signal: also one that was told to end before it heard of it.
+      if (signal === null) ends.push(code);
     }
   }
 
@@ -73,7 +78,7 @@ async function endure(t: TestContext, workers: number): Promise<void> {
     count(database.all("SELECT doc_id FROM Processing_Status WHERE status = 'Finished'"));
   const all = async () => {
     await sleep(100);
-    return killsLeft === 0 && (await finished()) === texts.size;
+    return killed === KILLS && (await finished()) === KILLS;
   };
   await until(all, "every document to be finished", KILLS * 120_000);
   isOver = true;

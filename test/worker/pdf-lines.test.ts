@@ -44,6 +44,20 @@ test("an English line keeps its direction, and the Arabic in it its own", () => 
 test("a mark follows its letter where one glyph is both", () => {
   const glyphs = [...rtl("ع", 30), ...rtl("ّ", 20), ...rtl("د", 25), ...rtl("ه", 15)];
   assert.equal(readLines(glyphs), "عدّه");
+  // The other way to cut the box: the mark on the letter's right.
+  const above = { ...BREAK, bottom: 7, top: 9 };
+  const marked = ["ً", "ع"].map((letter, at) => ({ ...above, letter, left: 5 - at, right: 6 - at }));
+  assert.equal(readLines([...rtl("رب", 30), ...marked, ...rtl("ا", 4)]), "ربعًا");
+});
+
+test("letters of a ligature are in their order", () => {
+  const ligature = [...rtl("أ", 20), ...rtl("ل", 25)];
+  assert.equal(readLines([...rtl("ا", 30), ...ligature, ...rtl("ول", 15)]), "الأول");
+});
+
+test("an address counts as one word for the direction of its line", () => {
+  const line = [...rtl("انظر ", 150), ...ltr("www.example.com", 50), ...rtl(" هنا", 50)];
+  assert.equal(readLines(line), "انظر www.example.com هنا");
 });
 
 test("brackets that are turned round are turned back", () => {
@@ -61,5 +75,6 @@ test("columns, lines below and lines without Arabic are left as they come", () =
   assert.equal(readLines(below), "أول\nثان");
   const latin = [...ltr("one", 50), BREAK, ...ltr("two", 65), BREAK, BREAK];
   assert.equal(readLines(latin), "one\ntwo\n\n");
+  assert.equal(readLines(ltr("e\u0301te\u0301", 0)), "e\u0301te\u0301");
   assert.equal(readLines([]), "");
 });

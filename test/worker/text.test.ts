@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readPlainText } from "../../src/worker/plain-text.ts";
-import { countWords, languageOf, tidy } from "../../src/worker/text.ts";
+import { countWords, languageOf, readPlainText, tidy } from "../../src/worker/text.ts";
 import { Unreadable } from "../../src/worker/unreadable.ts";
 
 const ARABIC = "محضر اجتماع، ينتقل الأرشيف إلى المبنى الجديد في مايو.\n";

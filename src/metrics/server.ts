@@ -1,0 +1,35 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { CONTENT_TYPE } from "./exposition.ts";
+
+/** Milliseconds. */
+const REQUEST_TIMEOUT = 10_000;
+
+/** Serves `scrape` at `GET /metrics`, a connection a request. Rejects when the port is taken. */
+export async function serveMetrics(scrape: () => Promise<string>, port: number, host: string) {
+  async function answer({ method = "", url }: IncomingMessage, response: ServerResponse) {
+    const status = url !== "/metrics" ? 404 : ["GET", "HEAD"].includes(method) ? 200 : 405;
+    if (status === 405) response.setHeader("Allow", "GET, HEAD");
+    const text = status === 200 ? await scrape() : "";
+    if (status === 200) response.setHeader("Content-Type", CONTENT_TYPE);
+    response.writeHead(status, { Connection: "close" }).end(text);
+  }
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT }, (request, response) => {
+    answer(request, response).catch(() => response.destroy());
+  });
+  server.maxConnections = 20;
+  // Unheard, a failure of the listening socket would end the process.
+  server.on("error", () => {});
+  await once(server.listen(port, host), "listening");
+  const bound = server.address() as AddressInfo;
+  return {
+    host: bound.address,
+    port: bound.port,
+    async close(): Promise<void> {
+      const closed = once(server.close(), "close");
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
