@@ -76,10 +76,8 @@ export async function startApp(
   const { onStop, close: stop } = createClosers(log, config.SHUTDOWN_TIMEOUT);
   try {
     const parts = await openParts(config, log, onStop, substitutes);
-    let stopWorker = async () => {};
-    onStop("worker", () => stopWorker());
     const url = await serve(config, log, parts, onStop, substitutes);
-    if (config.EMBEDDED_WORKER) stopWorker = startWorkerBeside({ log });
+    if (config.EMBEDDED_WORKER) onStop("worker", startWorkerBeside({ log }));
     return { url, ...parts, stop };
   } catch (error) {
     await stop();
