@@ -201,7 +201,7 @@ function startBackground(
   const { storage, log, deletions, uploads } = parts;
   const chores: [name: string, interval: number, Parameters<typeof startChores>[0]][] = [
     ["leases of uploads", OFTEN, uploads.renew],
-    ["leases of files", OFTEN, async () => storage.renew?.()],
+    ["leases of files", OFTEN, async () => void (await storage.renew?.())],
     ["deletions", OFTEN, deletions.carryOutDue],
     ["accounts", MINUTE, () => sweepAccounts(parts)],
     ["texts", MINUTE, (stopping) => indexTexts(parts, stopping)],

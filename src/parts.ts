@@ -97,13 +97,12 @@ async function openStorage(
   log: Logger,
   { readOnly = false }: Opening,
 ): Promise<Storage> {
-  const { BLOB_CONNECTION_STR: connectionString = "", BLOB_STORAGE_CONTAINER_NAME } = config;
-  const container = BLOB_STORAGE_CONTAINER_NAME ?? "";
+  const { BLOB_CONNECTION_STR = "", BLOB_STORAGE_CONTAINER_NAME: container = "" } = config;
   if (config.BLOB_STORAGE_TYPE === "local")
-    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS) });
+    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS), readOnly });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
-    return await AzureBlobStorage.open({ connectionString, container, log, readOnly });
+    return await AzureBlobStorage.open({ connectionString: BLOB_CONNECTION_STR, container, log });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
     throw new ConfigError("BLOB_CONNECTION_STR is not one that the Azure SDK takes.");

@@ -2,7 +2,7 @@ import { listDueDeletions } from "../data/deletions.ts";
 import { countExpiredPasswordResets } from "../data/password-resets.ts";
 import { countExpiredSessions } from "../data/sessions.ts";
 import { createDeletions } from "../domain/deletions.ts";
-import { endOfSessions, findStrays, sweepAccounts } from "../domain/sweep.ts";
+import { endOfSessions, judge, sweepAccounts } from "../domain/sweep.ts";
 import { print, printFinding, withStores } from "./commands.ts";
 
 const BATCH = 100;
@@ -23,9 +23,8 @@ export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
     }
     if (!dryRun) await createDeletions(stores).carryOutDue(new AbortController().signal);
 
-    const unfinished = (await storage.abandoned?.()) ?? [];
-    for (const name of unfinished) tell(`unfinished file of an upload: ${name}`);
-    if (!dryRun) await storage.renew?.();
+    for (const name of (await storage.renew?.(dryRun)) ?? [])
+      tell(`unfinished file of an upload: ${name}`);
 
     const sessions = await countExpiredSessions(database, endOfSessions(now()));
     tell(`sessions that have ended: ${sessions}`, sessions);
@@ -34,12 +33,12 @@ export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
     if (!dryRun) await sweepAccounts(stores);
 
     let others = 0;
-    for await (const { foreign, strays } of findStrays(stores)) {
-      others += foreign;
-      for (const key of strays) {
-        tell(`blob without a document: ${key}`);
-        if (!dryRun) await storage.delete(key);
-      }
+    for await (const key of storage.keys("")) {
+      const verdict = await judge(stores, key);
+      if (verdict === "foreign") others += 1;
+      if (verdict !== "stray") continue;
+      tell(`blob without a document: ${key}`);
+      if (!dryRun) await storage.delete(key);
     }
     if (others > 0) print(`Not judged: ${others} blobs under keys of other programs.`);
     const done = dryRun ? "nothing was removed" : "all that could be was removed";

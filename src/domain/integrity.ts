@@ -5,7 +5,7 @@ import { BlobNotFound } from "../storage/storage.ts";
 import type { Core } from "./authority.ts";
 import type { Stores } from "./deletions.ts";
 import { findBlobOf } from "./documents.ts";
-import { findStrays, look } from "./sweep.ts";
+import { judge } from "./sweep.ts";
 
 /** Documents that are checked between two reports of progress. */
 const PAGE = 20;
@@ -44,11 +44,10 @@ export async function* checkAll(parts: Parts): AsyncGenerator<Progress> {
     yield { documents: documents.length, blobs: 0, findings };
   } while (documents.length === PAGE);
 
-  for await (const { named, foreign, strays } of findStrays(parts, 0)) {
-    if (strays.length > 0) await sleep(SECOND_LOOK);
-    const still = await look(parts, strays, 0);
-    const findings = still.strays.map((key) => `blob ${key}: no document and no deletion names it`);
-    yield { documents: 0, blobs: named + foreign + strays.length, findings };
+  for await (const key of parts.storage.keys("")) {
+    const isStray = (await judge(parts, key, 0)) === "stray";
+    const findings = isStray ? [`blob ${key}: no document and no deletion names it`] : [];
+    yield { documents: 0, blobs: 1, findings };
   }
 }
 
