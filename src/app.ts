@@ -199,10 +199,15 @@ function startBackground(
   onStop: OnStop,
 ) {
   const { storage, log, deletions, uploads } = parts;
+  const dueDeletions = async (stopping: AbortSignal) => {
+    // Where the database was away for longer than a lease, the uploads that run here go on.
+    await uploads.renew();
+    await deletions.carryOutDue(stopping);
+  };
   const chores: [name: string, interval: number, Parameters<typeof startChores>[0]][] = [
     ["leases of uploads", OFTEN, uploads.renew],
-    ["leases of files", OFTEN, async () => void (await storage.renew?.())],
-    ["deletions", OFTEN, deletions.carryOutDue],
+    ["leases of files", OFTEN, async () => storage.renew?.()],
+    ["deletions", OFTEN, dueDeletions],
     ["accounts", MINUTE, () => sweepAccounts(parts)],
     ["texts", MINUTE, (stopping) => indexTexts(parts, stopping)],
     ["strays", DAY, (stopping) => sweepBlobs(parts, stopping)],

@@ -35,16 +35,12 @@ export interface Opening {
   readOnly?: boolean;
 }
 
-function openEmbedded(config: Config, { databaseFile, readOnly = false }: Opening) {
-  return openSqlite({ file: databaseFile ?? join(config.DATA_DIR, DATABASE), readOnly });
+function openEmbedded(config: Config, { databaseFile, ...options }: Opening) {
+  return openSqlite({ file: databaseFile ?? join(config.DATA_DIR, DATABASE), ...options });
 }
 
 /** Not migrated. */
-export async function openDatabase(
-  config: Config,
-  log: Logger,
-  opening: Opening = {},
-): Promise<Database> {
+export async function openDatabase(config: Config, log: Logger, opening: Opening = {}) {
   const sql = config.SQL_SERVER;
   if (sql.kind === "embedded") return openEmbedded(config, opening);
   const { openSqlServer } = await import("./data/sqlserver.ts");
@@ -65,13 +61,9 @@ export async function openDatabase(
   });
 }
 
-/** Migrates the database. With MIGRATE_ON_START=no throws instead when it is behind. */
-export async function prepareSchema(config: Config, database: Database) {
-  if (config.MIGRATE_ON_START) await database.migrate();
-  await requireSchema(database);
-}
-
-async function requireSchema(database: Database) {
+/** Migrates the database; throws when it is behind, with MIGRATE_ON_START=no or `onlyCheck`. */
+export async function prepareSchema(config: Config, database: Database, onlyCheck = false) {
+  if (config.MIGRATE_ON_START && !onlyCheck) await database.migrate();
   const pending = await database.pendingMigrations();
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
@@ -92,11 +84,7 @@ export function auditSecrets(config: Config): Secrets {
   return config.AUDIT_KEY === undefined ? secrets : [config.AUDIT_KEY, ...secrets];
 }
 
-async function openStorage(
-  config: Config,
-  log: Logger,
-  { readOnly = false }: Opening,
-): Promise<Storage> {
+async function openStorage(config: Config, log: Logger, readOnly = false): Promise<Storage> {
   const { BLOB_CONNECTION_STR = "", BLOB_STORAGE_CONTAINER_NAME: container = "" } = config;
   if (config.BLOB_STORAGE_TYPE === "local")
     return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS), readOnly });
@@ -113,7 +101,7 @@ async function openContent(
   config: Config,
   embedded: () => Database,
   log: Logger,
-  { readOnly = false }: Opening,
+  readOnly = false,
 ) {
   const mongo = config.MONGO_HOST;
   if (mongo.kind === "embedded") return new EmbeddedContentStore(embedded());
@@ -153,8 +141,8 @@ async function openStores(config: Config, log: Logger, onStop: OnStop, opening: 
     shared ??= opened("embedded database", openEmbedded(config, opening));
     return shared;
   };
-  const storage = opened("storage", await openStorage(config, log, opening));
-  const content = opened("content", await openContent(config, embedded, log, opening));
+  const storage = opened("storage", await openStorage(config, log, opening.readOnly));
+  const content = opened("content", await openContent(config, embedded, log, opening.readOnly));
   return { database, storage, content, embedded, opened };
 }
 
@@ -164,8 +152,8 @@ export async function openParts(
   onStop: OnStop,
   opening: Opening = {},
 ): Promise<Parts> {
-  const { embedded, opened, ...stores } = await openStores(config, log, onStop, opening);
-  const { database, storage, content } = stores;
+  const stores = await openStores(config, log, onStop, opening);
+  const { database, storage, content, embedded, opened } = stores;
   await prepareSchema(config, database);
   const broker = opened("broker", await openBroker(config, embedded, log));
   await Promise.all([broker.connect(), content.connect()]);
@@ -182,14 +170,15 @@ export async function openExisting(
   onStop: OnStop,
   opening: Opening,
 ): Promise<Omit<Parts, "broker">> {
+  const { SQL_SERVER, MONGO_HOST, BLOB_STORAGE_TYPE, DATA_DIR } = config;
   const kept = [
-    ...(config.SQL_SERVER.kind === "embedded" ? [DATABASE] : []),
-    ...(config.MONGO_HOST.kind === "embedded" ? [DATABASE] : []),
-    ...(config.BLOB_STORAGE_TYPE === "local" ? [BLOBS] : []),
-  ];
-  const missing = kept.find((name) => !existsSync(join(config.DATA_DIR, name)));
-  if (missing) throw new ConfigError(`DATA_DIR (${config.DATA_DIR}) has no ${missing}.`);
+    [DATABASE, SQL_SERVER.kind === "embedded" || MONGO_HOST.kind === "embedded"],
+    [BLOBS, BLOB_STORAGE_TYPE === "local"],
+  ] as const;
+  for (const [name, isKept] of kept)
+    if (isKept && !existsSync(join(DATA_DIR, name)))
+      throw new ConfigError(`DATA_DIR (${DATA_DIR}) has no ${name}.`);
   const { database, storage, content } = await openStores(config, log, onStop, opening);
-  await requireSchema(database);
+  await prepareSchema(config, database, true);
   return { database, storage, content };
 }

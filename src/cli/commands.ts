@@ -11,7 +11,7 @@ import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
 import { auditSecrets, type Opening, openDatabase, openExisting, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
-import type { OnStop } from "../stopping.ts";
+import { createClosers } from "../stopping.ts";
 
 export const print = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -46,14 +46,13 @@ export async function withStores<Result>(
   work: (stores: Stores & Pick<Core, "database" | "now">) => Promise<Result>,
 ) {
   const log = createCliLogger();
-  const closers: (() => Promise<void>)[] = [];
+  const { onStop, close } = createClosers(log, 9);
   try {
-    const onStop: OnStop = (_part, close) => closers.unshift(close);
     const parts = await openExisting(loadConfig(), log, onStop, opening);
     const findBlob = createBlobFinder(parts.storage);
     return await work({ ...parts, findBlob, log, now: () => new Date() });
   } finally {
-    for (const close of closers) await close();
+    await close();
   }
 }
 

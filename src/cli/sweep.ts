@@ -1,8 +1,6 @@
 import { listDueDeletions } from "../data/deletions.ts";
-import { countExpiredPasswordResets } from "../data/password-resets.ts";
-import { countExpiredSessions } from "../data/sessions.ts";
 import { createDeletions } from "../domain/deletions.ts";
-import { endOfSessions, judge, sweepAccounts } from "../domain/sweep.ts";
+import { judge, sweepAccounts } from "../domain/sweep.ts";
 import { print, printFinding, withStores } from "./commands.ts";
 
 const BATCH = 100;
@@ -26,11 +24,9 @@ export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
     for (const name of (await storage.renew?.(dryRun)) ?? [])
       tell(`unfinished file of an upload: ${name}`);
 
-    const sessions = await countExpiredSessions(database, endOfSessions(now()));
+    const { sessions, resets } = await sweepAccounts(stores, dryRun);
     tell(`sessions that have ended: ${sessions}`, sessions);
-    const resets = await countExpiredPasswordResets(database, now());
     tell(`password resets that have expired: ${resets}`, resets);
-    if (!dryRun) await sweepAccounts(stores);
 
     let others = 0;
     for await (const key of storage.keys("")) {

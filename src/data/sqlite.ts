@@ -37,17 +37,13 @@ const DIALECT: Dialect = {
   columns: `SELECT name, 1 - "notnull" AS nullable FROM pragma_table_info(@table)`,
 };
 
-interface SqliteOptions {
-  file: string;
-  readOnly?: boolean;
-}
-
 /**
  * The embedded engine: one file (or `:memory:`) and one connection, on which statements and
  * transactions take turns. Throws `DatabaseUnreachable` when the file can't be opened; only with
  * `readOnly` must it be there.
  */
-export function openSqlite({ file, readOnly = false }: SqliteOptions): Database {
+export function openSqlite(options: { file: string; readOnly?: boolean }): Database {
+  const { file, readOnly = false } = options;
   const connection = openFile(file, readOnly);
   const prepared = new Map<string, ReturnType<typeof compile>>();
   let tail: Promise<unknown> = Promise.resolve();

@@ -9,7 +9,7 @@ const SOON = 1000;
  * the first of failures in a row.
  */
 export function startChores(
-  chores: (stopping: AbortSignal) => Promise<void>,
+  chores: (stopping: AbortSignal) => Promise<unknown>,
   log: Logger,
   interval = MINUTE,
 ): { soon(): void; stop(): Promise<void> } {

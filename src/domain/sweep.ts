@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isNamed } from "../data/deletions.ts";
-import { deleteExpiredPasswordResets } from "../data/password-resets.ts";
-import { deleteExpiredSessions } from "../data/sessions.ts";
+import { countExpired, deleteExpired } from "../data/expired.ts";
 import type { Core } from "./authority.ts";
 import { isOwnKey } from "./blobs.ts";
 import type { Stores } from "./deletions.ts";
@@ -15,13 +14,12 @@ const MOST = 10_000;
 
 type Parts = Stores & Pick<Core, "database" | "now">;
 
-/** Sessions are kept for a day after their end: a request may outlive its own. */
-export const endOfSessions = (now: Date) => new Date(now.getTime() - DAY);
-
-/** Removes resets and sessions that ended. */
-export async function sweepAccounts({ database, now }: Pick<Core, "database" | "now">) {
-  await deleteExpiredPasswordResets(database, now());
-  await deleteExpiredSessions(database, endOfSessions(now()));
+/** Removes sessions and resets that ended, or with `dryRun` only counts them; how many. */
+export async function sweepAccounts({ database, now }: Parts, dryRun = false) {
+  const remove = dryRun ? countExpired : deleteExpired;
+  // A day late: a request may outlive its session.
+  const sessions = await remove(database, "Sessions", new Date(now().getTime() - DAY));
+  return { sessions, resets: await remove(database, "Password_Resets", now()) };
 }
 
 /**

@@ -71,12 +71,8 @@ export function createUploads(parts: Parts) {
 
     /** Throws 507 where a body of `bytes`, 0 if that is not known, can't be stored. */
     async admit(bytes: number): Promise<void> {
-      try {
-        await space.require(storage, bytes);
-        await space.require(database);
-      } catch (error) {
-        throw error instanceof AppError ? error : storageFailed(error);
-      }
+      await space.require(storage, bytes);
+      await space.require(database);
     },
 
     /**

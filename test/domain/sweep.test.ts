@@ -7,8 +7,9 @@ import { Readable } from "node:stream";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { insertDeletion, isNamed, listDueDeletions } from "../../src/data/deletions.ts";
 import { listDocumentsAfter } from "../../src/data/documents.ts";
-import { countExpiredPasswordResets, insertPasswordReset } from "../../src/data/password-resets.ts";
-import { countExpiredSessions, insertSession } from "../../src/data/sessions.ts";
+import { countExpired } from "../../src/data/expired.ts";
+import { insertPasswordReset } from "../../src/data/password-resets.ts";
+import { insertSession } from "../../src/data/sessions.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { insertUser } from "../../src/data/users.ts";
 import { createBlobFinder, newBlobKey } from "../../src/domain/blobs.ts";
@@ -214,8 +215,8 @@ for (const engine of ENGINES) {
     });
     const reset = { userId, tokenHash: "1".repeat(64), createdAt: past, expiresAt: past };
     await insertPasswordReset(database, reset);
-    assert.equal(await countExpiredSessions(database, new Date()), 1);
-    assert.equal(await countExpiredPasswordResets(database, new Date()), 1);
+    assert.equal(await countExpired(database, "Sessions", new Date()), 1);
+    assert.equal(await countExpired(database, "Password_Resets", new Date()), 1);
     for (const blobKey of ["1", "2", "3"])
       await insertDeletion(database, { docId: null, blobKey, sha256: null }, future);
     const later = new Date(Date.now() + 2 * DAY);
