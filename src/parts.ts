@@ -31,12 +31,14 @@ const BLOBS = "blobs";
 export interface Opening {
   /** Replaces the embedded database's. */
   databaseFile?: string | undefined;
-  /** Nothing is made, migrated or written. */
+  /** Nothing is made or written. */
   readOnly?: boolean;
+  /** Nothing is made or migrated. */
+  hasRun?: boolean;
 }
 
-function openEmbedded(config: Config, { databaseFile, ...options }: Opening) {
-  return openSqlite({ file: databaseFile ?? join(config.DATA_DIR, DATABASE), ...options });
+function openEmbedded(config: Config, { databaseFile, readOnly = false }: Opening) {
+  return openSqlite({ file: databaseFile ?? join(config.DATA_DIR, DATABASE), readOnly });
 }
 
 /** Not migrated. */
@@ -97,12 +99,7 @@ async function openStorage(config: Config, log: Logger, readOnly = false): Promi
   }
 }
 
-async function openContent(
-  config: Config,
-  embedded: () => Database,
-  log: Logger,
-  readOnly = false,
-) {
+async function openContent(config: Config, embedded: () => Database, log: Logger) {
   const mongo = config.MONGO_HOST;
   if (mongo.kind === "embedded") return new EmbeddedContentStore(embedded());
   const { MongoContentStore, mongoConnectionString } = await import("./content/mongo.ts");
@@ -114,7 +111,7 @@ async function openContent(
     tls: config.MONGO_TLS,
     tlsInsecure: config.MONGO_TLS_INSECURE,
   });
-  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log, readOnly });
+  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log });
 }
 
 async function openBroker(config: Config, embedded: () => Database, log: Logger) {
@@ -128,13 +125,23 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
   return new AzureServiceBusBroker({ connectionString: broker.connectionString });
 }
 
-/** All but the broker. The schema may be behind. */
-async function openStores(config: Config, log: Logger, onStop: OnStop, opening: Opening) {
+/**
+ * Opens all parts, the schema up to date. Those of a server that `hasRun` are not connected, and
+ * none is made: a folder without them, which may be the wrong one, is a ConfigError.
+ */
+export async function openParts(
+  config: Config,
+  log: Logger,
+  onStop: OnStop,
+  opening: Opening = {},
+): Promise<Parts> {
+  if (opening.hasRun) requireData(config);
   const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
     onStop(name, () => part.close(), name.endsWith("database") ? "databases" : "parts");
     return part;
   };
   const database = opened("database", await openDatabase(config, log, opening));
+  await prepareSchema(config, database, opening.hasRun);
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
   let shared = config.SQL_SERVER.kind === "embedded" ? database : undefined;
   const embedded = (): Database => {
@@ -142,43 +149,18 @@ async function openStores(config: Config, log: Logger, onStop: OnStop, opening: 
     return shared;
   };
   const storage = opened("storage", await openStorage(config, log, opening.readOnly));
-  const content = opened("content", await openContent(config, embedded, log, opening.readOnly));
-  return { database, storage, content, embedded, opened };
-}
-
-export async function openParts(
-  config: Config,
-  log: Logger,
-  onStop: OnStop,
-  opening: Opening = {},
-): Promise<Parts> {
-  const stores = await openStores(config, log, onStop, opening);
-  const { database, storage, content, embedded, opened } = stores;
-  await prepareSchema(config, database);
+  const content = opened("content", await openContent(config, embedded, log));
   const broker = opened("broker", await openBroker(config, embedded, log));
-  await Promise.all([broker.connect(), content.connect()]);
+  if (!opening.hasRun) await Promise.all([broker.connect(), content.connect()]);
   return { database, storage, broker, content };
 }
 
-/**
- * The stores of a server that has run. In a folder without them, which may be the wrong one, a
- * ConfigError says so, and nothing is made. Throws, too, when the schema is behind.
- */
-export async function openExisting(
-  config: Config,
-  log: Logger,
-  onStop: OnStop,
-  opening: Opening,
-): Promise<Omit<Parts, "broker">> {
-  const { SQL_SERVER, MONGO_HOST, BLOB_STORAGE_TYPE, DATA_DIR } = config;
-  const kept = [
-    [DATABASE, SQL_SERVER.kind === "embedded" || MONGO_HOST.kind === "embedded"],
-    [BLOBS, BLOB_STORAGE_TYPE === "local"],
-  ] as const;
-  for (const [name, isKept] of kept)
-    if (isKept && !existsSync(join(DATA_DIR, name)))
-      throw new ConfigError(`DATA_DIR (${DATA_DIR}) has no ${name}.`);
-  const { database, storage, content } = await openStores(config, log, onStop, opening);
-  await prepareSchema(config, database, true);
-  return { database, storage, content };
+function requireData(config: Config) {
+  const inDatabase = [config.SQL_SERVER, config.MONGO_HOST, config.MESSAGE_BROKER_URL];
+  const require = (name: string, isKept: boolean) => {
+    if (isKept && !existsSync(join(config.DATA_DIR, name)))
+      throw new ConfigError(`DATA_DIR (${config.DATA_DIR}) has no ${name}.`);
+  };
+  require(DATABASE, inDatabase.some(({ kind }) => kind === "embedded"));
+  require(BLOBS, config.BLOB_STORAGE_TYPE === "local");
 }

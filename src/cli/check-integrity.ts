@@ -6,7 +6,7 @@ const PROGRESS_INTERVAL = 250;
 
 /** Prints each finding, and on a terminal the progress. Whether there are none. */
 export function checkIntegrity(): Promise<boolean> {
-  return withStores({ readOnly: true }, async (stores) => {
+  return withStores(true, async (stores) => {
     const progress = (text: string) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
     };

@@ -9,7 +9,7 @@ import type { Stores } from "../domain/deletions.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { auditSecrets, type Opening, openDatabase, openExisting, prepareSchema } from "../parts.ts";
+import { auditSecrets, type Opening, openDatabase, openParts, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 import { createClosers } from "../stopping.ts";
 
@@ -42,13 +42,13 @@ export async function withDatabase<Result>(
 
 /** What the domain needs to look after the stores of a server that has run. */
 export async function withStores<Result>(
-  opening: Opening,
+  readOnly: boolean,
   work: (stores: Stores & Pick<Core, "database" | "now">) => Promise<Result>,
 ) {
   const log = createCliLogger();
   const { onStop, close } = createClosers(log, 9);
   try {
-    const parts = await openExisting(loadConfig(), log, onStop, opening);
+    const parts = await openParts(loadConfig(), log, onStop, { readOnly, hasRun: true });
     const findBlob = createBlobFinder(parts.storage);
     return await work({ ...parts, findBlob, log, now: () => new Date() });
   } finally {

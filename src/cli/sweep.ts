@@ -7,7 +7,7 @@ const BATCH = 100;
 
 /** Removes what was left behind, and prints it; with `dryRun` only prints it. */
 export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
-  return withStores({ readOnly: dryRun }, async (stores) => {
+  return withStores(dryRun, async (stores) => {
     const { database, storage, now } = stores;
     let found = 0;
     const tell = (line: string, count = 1) => {

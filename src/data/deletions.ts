@@ -47,11 +47,7 @@ export async function postponeDeletions(q: Queryable, ids: readonly number[], du
  * Begins one that is due, for the process that gets true; due again at `dueAt`, if that one dies.
  * From now on no commit takes it back.
  */
-export async function beginDeletion(
-  q: Queryable,
-  deletionId: number,
-  { now, dueAt }: { now: Date; dueAt: Date },
-): Promise<boolean> {
+export async function beginDeletion(q: Queryable, deletionId: number, now: Date, dueAt: Date) {
   const sql = `UPDATE Deletions SET begun_at = @now, due_at = @dueAt
     WHERE deletion_id = @deletionId AND due_at <= @now`;
   return (await q.run(sql, { deletionId, now, dueAt })) === 1;

@@ -106,7 +106,11 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     migrate: () => migrate("sqlite", transaction),
     pendingMigrations: () => pendingMigrations("sqlite", statements),
     ping,
-    freeBytes: async () => (file === ":memory:" ? undefined : freeBytes(dirname(file))),
+    async freeBytes() {
+      if (file === ":memory:") return undefined;
+      const { bavail, bsize } = await statfs(dirname(file));
+      return bavail * bsize;
+    },
     close: () =>
       inTurn(async () => {
         if (connection.isOpen) connection.close();
@@ -135,11 +139,6 @@ function openFile(file: string, readOnly: boolean): DatabaseSync {
     const message = `The database file ${file} can't be opened: ${(error as Error).message}`;
     throw new DatabaseUnreachable(message, { cause: error });
   }
-}
-
-async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
 }
 
 /** The commit is in the log, and a restart may find it there or not. */

@@ -63,18 +63,16 @@ export function createMetrics(sources: Sources) {
 
 function ofProcess({ database, uploads, passwords }: Sources): string {
   const { running, bytes } = uploads.traffic();
-  const { waiting, ...states } = database.pool?.() ?? {};
-  const connections = Object.entries(states).map(([state, count]) => [count, { state }] as const);
+  const states = Object.entries(database.pool?.() ?? {});
+  const pool = states.map(([state, count]) => [count, { state }] as const);
   const received = "Bytes of files received, whatever became of them.";
   const texts = [
     gauge("nassaq_uploads_in_flight", "Files that are being received.", running),
     expose("counter", "nassaq_upload_received_bytes_total", received, [[bytes]]),
     gauge("nassaq_password_queue_length", "Password jobs that wait.", passwords.waiting()),
-    expose("gauge", "nassaq_database_connections", "Those of the pool, by state.", connections),
+    expose("gauge", "nassaq_database_pool", "Connections, and who waits for one.", pool),
     gauge("process_resident_memory_bytes", "Memory of the process.", process.memoryUsage.rss()),
   ];
-  if (waiting !== undefined)
-    texts.push(gauge("nassaq_database_waiting", "Statements that wait for a connection.", waiting));
   return texts.join("");
 }
 

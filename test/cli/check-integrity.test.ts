@@ -263,8 +263,11 @@ describe("check-integrity", () => {
     let looks = 0;
     const meanwhile: Database = {
       ...database,
-      async first(sql, params) {
+      async all(sql, params) {
         for (const work of changes.splice(0)) await change(work);
+        return database.all(sql, params);
+      },
+      async first(sql, params) {
         // Each look asks two tables.
         if (params?.blobKey === late && ++looks === 3)
           await change((writer) =>
