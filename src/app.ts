@@ -101,7 +101,12 @@ async function serve(
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
   const core = { database, authority: createAuthority(database), audit: trail.audit, now };
-  const sessions = openSessions(core, config);
+  const [secret, ...previous] = jwtSecrets(config);
+  const sessions = createSessions(core, {
+    jwt: createJwt({ secret, previous }),
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
+  });
   const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
@@ -162,15 +167,6 @@ async function serve(
 
 const addressOf = ({ host, port }: { host: string; port: number }) =>
   `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
-
-function openSessions(core: Core, config: Config) {
-  const [secret, ...previous] = jwtSecrets(config);
-  return createSessions(core, {
-    jwt: createJwt({ secret, previous }),
-    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
-    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
-  });
-}
 
 function documentRoutes(
   config: Config,

@@ -8,7 +8,7 @@ import { createBlobFinder } from "../domain/blobs.ts";
 import type { Stores } from "../domain/deletions.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
-import { createLogger, type Logger } from "../log.ts";
+import { createLogger } from "../log.ts";
 import { auditSecrets, type Opening, openDatabase, openParts, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
 import { createClosers } from "../stopping.ts";
@@ -18,23 +18,20 @@ export const print = (line: string) => process.stdout.write(`${line}\n`);
 /** One line, whatever is in the names that others gave. */
 export const printFinding = (line: string) => print(line.replace(/\p{Cc}/gu, "\ufffd"));
 
-function createCliLogger(): Logger {
-  return createLogger({
-    level: "warn",
-    readable: process.stderr.isTTY,
-    write: (line) => process.stderr.write(line),
-  });
-}
+const log = createLogger({
+  level: "warn",
+  readable: process.stderr.isTTY,
+  write: (line) => process.stderr.write(line),
+});
 
 export async function withDatabase<Result>(
-  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
+  work: (database: Database, config: Config) => Promise<Result>,
   opening: Opening = {},
 ) {
   const config = loadConfig();
-  const log = createCliLogger();
   const database = await openDatabase(config, log, opening);
   try {
-    return await work(database, config, log);
+    return await work(database, config);
   } finally {
     await database.close();
   }
@@ -45,7 +42,6 @@ export async function withStores<Result>(
   readOnly: boolean,
   work: (stores: Stores & Pick<Core, "database" | "now">) => Promise<Result>,
 ) {
-  const log = createCliLogger();
   const { onStop, close } = createClosers(log, 9);
   try {
     const parts = await openParts(loadConfig(), log, onStop, { readOnly, hasRun: true });
@@ -73,7 +69,7 @@ export async function createAdmin(options: {
   const { "full-name": full_name = "Administrator", ...named } = options;
   const fields = { ...named, full_name, password: await readPassword() };
   const account = validate(newAccount, fields, "body");
-  await withDatabase(async (database, config, log) => {
+  await withDatabase(async (database, config) => {
     await prepareSchema(config, database);
     const now = () => new Date();
     const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });

@@ -38,11 +38,7 @@ export async function judge({ database, findBlob, now }: Parts, key: string, age
  * A server's own sweep, which takes its time. It removes nothing where more blobs are strays than
  * not: then this may not be the database of this storage.
  */
-export async function sweepBlobs(
-  parts: Parts,
-  stopping: AbortSignal,
-  pauses = PAUSES,
-): Promise<void> {
+export async function sweepBlobs(parts: Parts, stopping: AbortSignal, pauses = PAUSES) {
   const { storage, log } = parts;
   const pause = (milliseconds: number) =>
     sleep(milliseconds, undefined, { signal: stopping, ref: false }).catch(() => {});

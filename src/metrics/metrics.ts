@@ -15,9 +15,7 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 interface Sources {
   database: Database;
   broker: Broker;
-  /** Files that are being received, and the bytes received since the start. */
   uploads: { traffic(): { running: number; bytes: number } };
-  /** How many jobs wait for a thread. */
   passwords: { waiting(): number };
   now: () => Date;
 }

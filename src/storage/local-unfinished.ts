@@ -40,10 +40,7 @@ export class UnfinishedFiles {
     }
   }
 
-  /**
-   * Renews this process's folder, which tells the time, and removes those whose lease has ended.
-   * Names their files. With `dryRun` writes nothing and goes by this machine's time.
-   */
+  /** As `Storage.renew`. With `dryRun` writes nothing and goes by this machine's time. */
   async renew(dryRun: boolean): Promise<string[]> {
     // Empty: that works on many a disk that is full.
     if (!dryRun) await this.probe(Buffer.alloc(0));
