@@ -99,7 +99,12 @@ async function serve(
   const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });
   onStop("audit trail", () => trail.close());
   const core = { database, authority: createAuthority(database), audit: trail.audit, now };
-  const sessions = openSessions(core, config);
+  const [secret, ...previous] = jwtSecrets(config);
+  const sessions = createSessions(core, {
+    jwt: createJwt({ secret, previous }),
+    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
+  });
   const passwordChanges = createPasswordChanges(core, passwords, sessions);
   const registration = createRegistration(core, passwords);
   await makeFirstAdmin(config, registration, log);
@@ -161,15 +166,6 @@ async function serve(
 const addressOf = ({ host, port }: { host: string; port: number }) =>
   `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 
-function openSessions(core: Core, config: Config) {
-  const [secret, ...previous] = jwtSecrets(config);
-  return createSessions(core, {
-    jwt: createJwt({ secret, previous }),
-    accessTtlSeconds: config.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
-    refreshTtlSeconds: config.REFRESH_TOKEN_EXPIRE_DAYS * 24 * 60 * 60,
-  });
-}
-
 function documentRoutes(
   config: Config,
   core: Core,
@@ -197,10 +193,15 @@ function startBackground(
   onStop: OnStop,
 ) {
   const { storage, log, deletions, uploads } = parts;
+  const dueDeletions = async (stopping: AbortSignal) => {
+    // Where the database was away for longer than a lease, the uploads that run here go on.
+    await uploads.renew();
+    await deletions.carryOutDue(stopping);
+  };
   const chores: [name: string, interval: number, Parameters<typeof startChores>[0]][] = [
     ["leases of uploads", OFTEN, uploads.renew],
     ["leases of files", OFTEN, async () => storage.renew?.()],
-    ["deletions", OFTEN, deletions.carryOutDue],
+    ["deletions", OFTEN, dueDeletions],
     ["accounts", MINUTE, () => sweepAccounts(parts)],
     ["texts", MINUTE, (stopping) => indexTexts(parts, stopping)],
     ["strays", DAY, (stopping) => sweepBlobs(parts, stopping)],

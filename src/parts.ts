@@ -31,8 +31,10 @@ const BLOBS = "blobs";
 export interface Opening {
   /** Replaces the embedded database's. */
   databaseFile?: string | undefined;
-  /** Nothing is made, migrated or written. */
+  /** Nothing is made or written. */
   readOnly?: boolean;
+  /** Nothing is made or migrated. */
+  hasRun?: boolean;
 }
 
 function openEmbedded(config: Config, { databaseFile, readOnly = false }: Opening) {
@@ -40,11 +42,7 @@ function openEmbedded(config: Config, { databaseFile, readOnly = false }: Openin
 }
 
 /** Not migrated. */
-export async function openDatabase(
-  config: Config,
-  log: Logger,
-  opening: Opening = {},
-): Promise<Database> {
+export async function openDatabase(config: Config, log: Logger, opening: Opening = {}) {
   const sql = config.SQL_SERVER;
   if (sql.kind === "embedded") return openEmbedded(config, opening);
   const { openSqlServer } = await import("./data/sqlserver.ts");
@@ -65,13 +63,9 @@ export async function openDatabase(
   });
 }
 
-/** Migrates the database. With MIGRATE_ON_START=no throws instead when it is behind. */
-export async function prepareSchema(config: Config, database: Database) {
-  if (config.MIGRATE_ON_START) await database.migrate();
-  await requireSchema(database);
-}
-
-async function requireSchema(database: Database) {
+/** Migrates the database; throws when it is behind, with MIGRATE_ON_START=no or `onlyCheck`. */
+export async function prepareSchema(config: Config, database: Database, onlyCheck = false) {
+  if (config.MIGRATE_ON_START && !onlyCheck) await database.migrate();
   const pending = await database.pendingMigrations();
   if (pending.length === 0) return;
   const advice = "Run `npm run migrate`, or set MIGRATE_ON_START=yes.";
@@ -92,30 +86,20 @@ export function auditSecrets(config: Config): Secrets {
   return config.AUDIT_KEY === undefined ? secrets : [config.AUDIT_KEY, ...secrets];
 }
 
-async function openStorage(
-  config: Config,
-  log: Logger,
-  { readOnly = false }: Opening,
-): Promise<Storage> {
-  const { BLOB_CONNECTION_STR: connectionString = "", BLOB_STORAGE_CONTAINER_NAME } = config;
-  const container = BLOB_STORAGE_CONTAINER_NAME ?? "";
+async function openStorage(config: Config, log: Logger, readOnly = false): Promise<Storage> {
+  const { BLOB_CONNECTION_STR = "", BLOB_STORAGE_CONTAINER_NAME: container = "" } = config;
   if (config.BLOB_STORAGE_TYPE === "local")
-    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS) });
+    return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS), readOnly });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
-    return await AzureBlobStorage.open({ connectionString, container, log, readOnly });
+    return await AzureBlobStorage.open({ connectionString: BLOB_CONNECTION_STR, container, log });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
     throw new ConfigError("BLOB_CONNECTION_STR is not one that the Azure SDK takes.");
   }
 }
 
-async function openContent(
-  config: Config,
-  embedded: () => Database,
-  log: Logger,
-  { readOnly = false }: Opening,
-) {
+async function openContent(config: Config, embedded: () => Database, log: Logger) {
   const mongo = config.MONGO_HOST;
   if (mongo.kind === "embedded") return new EmbeddedContentStore(embedded());
   const { MongoContentStore, mongoConnectionString } = await import("./content/mongo.ts");
@@ -127,7 +111,7 @@ async function openContent(
     tls: config.MONGO_TLS,
     tlsInsecure: config.MONGO_TLS_INSECURE,
   });
-  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log, readOnly });
+  return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log });
 }
 
 async function openBroker(config: Config, embedded: () => Database, log: Logger) {
@@ -141,56 +125,42 @@ async function openBroker(config: Config, embedded: () => Database, log: Logger)
   return new AzureServiceBusBroker({ connectionString: broker.connectionString });
 }
 
-/** All but the broker. The schema may be behind. */
-async function openStores(config: Config, log: Logger, onStop: OnStop, opening: Opening) {
-  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
-    onStop(name, () => part.close(), name.endsWith("database") ? "databases" : "parts");
-    return part;
-  };
-  const database = opened("database", await openDatabase(config, log, opening));
-  // The embedded parts keep their tables in the embedded database, also beside SQL Server.
-  let shared = config.SQL_SERVER.kind === "embedded" ? database : undefined;
-  const embedded = (): Database => {
-    shared ??= opened("embedded database", openEmbedded(config, opening));
-    return shared;
-  };
-  const storage = opened("storage", await openStorage(config, log, opening));
-  const content = opened("content", await openContent(config, embedded, log, opening));
-  return { database, storage, content, embedded, opened };
-}
-
+/**
+ * Opens all parts, the schema up to date. Those of a server that `hasRun` are not connected, and
+ * none is made: a folder without them, which may be the wrong one, is a ConfigError.
+ */
 export async function openParts(
   config: Config,
   log: Logger,
   onStop: OnStop,
   opening: Opening = {},
 ): Promise<Parts> {
-  const { embedded, opened, ...stores } = await openStores(config, log, onStop, opening);
-  const { database, storage, content } = stores;
-  await prepareSchema(config, database);
+  if (opening.hasRun) requireData(config);
+  const opened = <Part extends { close(): Promise<void> }>(name: string, part: Part) => {
+    onStop(name, () => part.close(), name.endsWith("database") ? "databases" : "parts");
+    return part;
+  };
+  const database = opened("database", await openDatabase(config, log, opening));
+  await prepareSchema(config, database, opening.hasRun);
+  // The embedded parts keep their tables in the embedded database, also beside SQL Server.
+  let shared = config.SQL_SERVER.kind === "embedded" ? database : undefined;
+  const embedded = (): Database => {
+    shared ??= opened("embedded database", openEmbedded(config, opening));
+    return shared;
+  };
+  const storage = opened("storage", await openStorage(config, log, opening.readOnly));
+  const content = opened("content", await openContent(config, embedded, log));
   const broker = opened("broker", await openBroker(config, embedded, log));
-  await Promise.all([broker.connect(), content.connect()]);
+  if (!opening.hasRun) await Promise.all([broker.connect(), content.connect()]);
   return { database, storage, broker, content };
 }
 
-/**
- * The stores of a server that has run. In a folder without them, which may be the wrong one, a
- * ConfigError says so, and nothing is made. Throws, too, when the schema is behind.
- */
-export async function openExisting(
-  config: Config,
-  log: Logger,
-  onStop: OnStop,
-  opening: Opening,
-): Promise<Omit<Parts, "broker">> {
-  const kept = [
-    ...(config.SQL_SERVER.kind === "embedded" ? [DATABASE] : []),
-    ...(config.MONGO_HOST.kind === "embedded" ? [DATABASE] : []),
-    ...(config.BLOB_STORAGE_TYPE === "local" ? [BLOBS] : []),
-  ];
-  const missing = kept.find((name) => !existsSync(join(config.DATA_DIR, name)));
-  if (missing) throw new ConfigError(`DATA_DIR (${config.DATA_DIR}) has no ${missing}.`);
-  const { database, storage, content } = await openStores(config, log, onStop, opening);
-  await requireSchema(database);
-  return { database, storage, content };
+function requireData(config: Config) {
+  const inDatabase = [config.SQL_SERVER, config.MONGO_HOST, config.MESSAGE_BROKER_URL];
+  const require = (name: string, isKept: boolean) => {
+    if (isKept && !existsSync(join(config.DATA_DIR, name)))
+      throw new ConfigError(`DATA_DIR (${config.DATA_DIR}) has no ${name}.`);
+  };
+  require(DATABASE, inDatabase.some(({ kind }) => kind === "embedded"));
+  require(BLOBS, config.BLOB_STORAGE_TYPE === "local");
 }

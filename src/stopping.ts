@@ -21,21 +21,20 @@ export function createClosers(log: Logger, seconds: number) {
 
   const onStop: OnStop = (...part) => void stages.get(part[2] ?? "work")?.unshift(part);
 
-  async function closePart([part, work]: Parameters<OnStop>, end: number): Promise<void> {
-    try {
-      await within(work(), Math.max(0, end - performance.now()), "It did not close");
-      log.debug("closed", { part });
-    } catch (error) {
-      log.warn("a part did not close cleanly", { part, error });
-    }
-  }
-
   async function close(): Promise<void> {
     let end = performance.now() + (seconds + 1) * 1000;
     let following = STAGES.length - 1;
     for (const parts of stages.values()) {
-      const stageEnd = end - following-- * RESERVED;
-      await Promise.all(parts.splice(0).map((part) => closePart(part, stageEnd)));
+      const left = Math.max(0, end - following-- * RESERVED - performance.now());
+      const closing = parts.splice(0).map(async ([part, work]) => {
+        try {
+          await within(work(), left, "It did not close");
+          log.debug("closed", { part });
+        } catch (error) {
+          log.warn("a part did not close cleanly", { part, error });
+        }
+      });
+      await Promise.all(closing);
       end = Math.min(end, performance.now() + CLOSING);
     }
   }

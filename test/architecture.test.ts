@@ -354,8 +354,8 @@ test("a change of a caller begins by reading their authority", () => {
     "domain/deletions.ts beginDeletion",
     "domain/deletions.ts removeDeletion",
     "domain/sessions.ts swapTokens",
-    "domain/sweep.ts deleteExpiredPasswordResets",
-    "domain/sweep.ts deleteExpiredSessions",
+    "domain/sweep.ts remove",
+    "domain/sweep.ts remove",
     "domain/uploads.ts insertDeletion",
     "domain/uploads.ts postponeDeletions",
   ]);

@@ -6,23 +6,25 @@ const PROGRESS_INTERVAL = 250;
 
 /** Prints each finding, and on a terminal the progress. Whether there are none. */
 export function checkIntegrity(): Promise<boolean> {
-  return withStores({ readOnly: true }, async (stores) => {
-    const { stderr } = process;
+  return withStores(true, async (stores) => {
+    const progress = (text: string) => {
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+    };
     const counts = { documents: 0, blobs: 0, findings: 0 };
     const sum = () =>
       `${counts.documents} documents, ${counts.blobs} blobs: ${counts.findings} findings`;
     let next = 0;
     for await (const { documents, blobs, findings } of checkAll(stores)) {
-      if (stderr.isTTY && findings.length > 0) stderr.write("\r\x1b[K");
+      if (findings.length > 0) progress("");
       for (const finding of findings) printFinding(finding);
       counts.documents += documents;
       counts.blobs += blobs;
       counts.findings += findings.length;
-      if (!stderr.isTTY || performance.now() < next) continue;
-      stderr.write(`\r\x1b[K${sum()}`);
+      if (performance.now() < next) continue;
+      progress(sum());
       next = performance.now() + PROGRESS_INTERVAL;
     }
-    if (stderr.isTTY) stderr.write("\r\x1b[K");
+    progress("");
     print(`Checked ${sum()}.`);
     return counts.findings === 0;
   });

@@ -8,33 +8,30 @@ import { createBlobFinder } from "../domain/blobs.ts";
 import type { Stores } from "../domain/deletions.ts";
 import { createRegistration, newAccount } from "../domain/registration.ts";
 import { validate } from "../http/validate.ts";
-import { createLogger, type Logger } from "../log.ts";
-import { auditSecrets, type Opening, openDatabase, openExisting, prepareSchema } from "../parts.ts";
+import { createLogger } from "../log.ts";
+import { auditSecrets, type Opening, openDatabase, openParts, prepareSchema } from "../parts.ts";
 import { createPasswords } from "../security/passwords.ts";
-import type { OnStop } from "../stopping.ts";
+import { createClosers } from "../stopping.ts";
 
 export const print = (line: string) => process.stdout.write(`${line}\n`);
 
 /** One line, whatever is in the names that others gave. */
 export const printFinding = (line: string) => print(line.replace(/\p{Cc}/gu, "\ufffd"));
 
-function createCliLogger(): Logger {
-  return createLogger({
-    level: "warn",
-    readable: process.stderr.isTTY,
-    write: (line) => process.stderr.write(line),
-  });
-}
+const log = createLogger({
+  level: "warn",
+  readable: process.stderr.isTTY,
+  write: (line) => process.stderr.write(line),
+});
 
 export async function withDatabase<Result>(
-  work: (database: Database, config: Config, log: Logger) => Promise<Result>,
+  work: (database: Database, config: Config) => Promise<Result>,
   opening: Opening = {},
 ) {
   const config = loadConfig();
-  const log = createCliLogger();
   const database = await openDatabase(config, log, opening);
   try {
-    return await work(database, config, log);
+    return await work(database, config);
   } finally {
     await database.close();
   }
@@ -42,18 +39,16 @@ export async function withDatabase<Result>(
 
 /** What the domain needs to look after the stores of a server that has run. */
 export async function withStores<Result>(
-  opening: Opening,
+  readOnly: boolean,
   work: (stores: Stores & Pick<Core, "database" | "now">) => Promise<Result>,
 ) {
-  const log = createCliLogger();
-  const closers: (() => Promise<void>)[] = [];
+  const { onStop, close } = createClosers(log, 9);
   try {
-    const onStop: OnStop = (_part, close) => closers.unshift(close);
-    const parts = await openExisting(loadConfig(), log, onStop, opening);
+    const parts = await openParts(loadConfig(), log, onStop, { readOnly, hasRun: true });
     const findBlob = createBlobFinder(parts.storage);
     return await work({ ...parts, findBlob, log, now: () => new Date() });
   } finally {
-    for (const close of closers) await close();
+    await close();
   }
 }
 
@@ -74,7 +69,7 @@ export async function createAdmin(options: {
   const { "full-name": full_name = "Administrator", ...named } = options;
   const fields = { ...named, full_name, password: await readPassword() };
   const account = validate(newAccount, fields, "body");
-  await withDatabase(async (database, config, log) => {
+  await withDatabase(async (database, config) => {
     await prepareSchema(config, database);
     const now = () => new Date();
     const trail = await openTrail({ database, secrets: auditSecrets(config), now, log });

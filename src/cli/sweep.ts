@@ -1,15 +1,13 @@
 import { listDueDeletions } from "../data/deletions.ts";
-import { countExpiredPasswordResets } from "../data/password-resets.ts";
-import { countExpiredSessions } from "../data/sessions.ts";
 import { createDeletions } from "../domain/deletions.ts";
-import { endOfSessions, findStrays, sweepAccounts } from "../domain/sweep.ts";
+import { judge, sweepAccounts } from "../domain/sweep.ts";
 import { print, printFinding, withStores } from "./commands.ts";
 
 const BATCH = 100;
 
 /** Removes what was left behind, and prints it; with `dryRun` only prints it. */
 export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
-  return withStores({ readOnly: dryRun }, async (stores) => {
+  return withStores(dryRun, async (stores) => {
     const { database, storage, now } = stores;
     let found = 0;
     const tell = (line: string, count = 1) => {
@@ -23,23 +21,20 @@ export function sweep({ dryRun }: { dryRun: boolean }): Promise<void> {
     }
     if (!dryRun) await createDeletions(stores).carryOutDue(new AbortController().signal);
 
-    const unfinished = (await storage.abandoned?.()) ?? [];
-    for (const name of unfinished) tell(`unfinished file of an upload: ${name}`);
-    if (!dryRun) await storage.renew?.();
+    for (const name of (await storage.renew?.(dryRun)) ?? [])
+      tell(`unfinished file of an upload: ${name}`);
 
-    const sessions = await countExpiredSessions(database, endOfSessions(now()));
+    const { sessions, resets } = await sweepAccounts(stores, dryRun);
     tell(`sessions that have ended: ${sessions}`, sessions);
-    const resets = await countExpiredPasswordResets(database, now());
     tell(`password resets that have expired: ${resets}`, resets);
-    if (!dryRun) await sweepAccounts(stores);
 
     let others = 0;
-    for await (const { foreign, strays } of findStrays(stores)) {
-      others += foreign;
-      for (const key of strays) {
-        tell(`blob without a document: ${key}`);
-        if (!dryRun) await storage.delete(key);
-      }
+    for await (const key of storage.keys("")) {
+      const verdict = await judge(stores, key);
+      if (verdict === "foreign") others += 1;
+      if (verdict !== "stray") continue;
+      tell(`blob without a document: ${key}`);
+      if (!dryRun) await storage.delete(key);
     }
     if (others > 0) print(`Not judged: ${others} blobs under keys of other programs.`);
     const done = dryRun ? "nothing was removed" : "all that could be was removed";

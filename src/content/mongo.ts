@@ -67,17 +67,17 @@ export class MongoContentStore implements ContentStore {
   readonly #client: MongoClient;
   readonly #texts: Collection<StoredText>;
   readonly #log: Logger;
+  #makesIndex = false;
   #docIdIndex: Promise<void> | undefined;
   #canBeSearched: Promise<boolean> | undefined;
   #lookBackTo = new Date(0);
   #closed = false;
 
   /**
-   * `url` is a secret. Throws when it is malformed, without repeating it. With `readOnly` no index
-   * is made.
+   * `url` is a secret. Throws when it is malformed, without repeating it. No index is made before
+   * `connect`, so that whoever only reads makes none.
    */
-  constructor(options: { url: string; database: string; log: Logger; readOnly?: boolean }) {
-    const { url, database, log, readOnly = false } = options;
+  constructor({ url, database, log }: { url: string; database: string; log: Logger }) {
     try {
       this.#client = new MongoClient(url, {
         serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
@@ -93,11 +93,11 @@ export class MongoContentStore implements ContentStore {
     this.#client.on("error", (error) => log.error("MongoDB can't be used", { error }));
     this.#texts = this.#client.db(database).collection<StoredText>("ocr_results");
     this.#log = log;
-    if (readOnly) this.#docIdIndex = Promise.resolve();
     this.description = `MongoDB (${this.#client.options.hosts.join(", ")})`;
   }
 
   async connect(): Promise<void> {
+    this.#makesIndex = true;
     await this.ping().catch((error: unknown) =>
       this.#log.warn("MongoDB is not reachable; every use tries again", { error }),
     );
@@ -201,7 +201,7 @@ export class MongoContentStore implements ContentStore {
     try {
       // No other call opens a client whose first connect failed.
       await this.#client.connect();
-      this.#docIdIndex ??= this.#makeDocIdIndex();
+      if (this.#makesIndex) this.#docIdIndex ??= this.#makeDocIdIndex();
       return await operation();
     } catch (error) {
       throw error instanceof MongoError ? unavailable("The content store", error) : error;

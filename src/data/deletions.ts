@@ -1,4 +1,5 @@
 import type { Queryable, Window } from "./database.ts";
+import { inList } from "./filters.ts";
 
 /** Of a blob, and with `docId` of that document's text. */
 export interface Deletion {
@@ -11,7 +12,6 @@ export interface Deletion {
 
 /** How many deletions one statement puts off. */
 const BATCH = 100;
-const IDS = Array.from({ length: BATCH }, (_, index) => `id${index}`);
 
 /** To be carried out from `dueAt` on. */
 export async function insertDeletion(
@@ -36,12 +36,10 @@ export function listDueDeletions(q: Queryable, now: Date, window: Window) {
 
 /** Puts off those that are not begun. */
 export async function postponeDeletions(q: Queryable, ids: readonly number[], dueAt: Date) {
-  const sql = `UPDATE Deletions SET due_at = @dueAt
-    WHERE begun_at IS NULL AND deletion_id IN (${IDS.map((name) => `@${name}`).join(", ")})`;
+  const sql = "UPDATE Deletions SET due_at = @dueAt WHERE begun_at IS NULL AND deletion_id IN";
   for (let at = 0; at < ids.length; at += BATCH) {
-    // A name that is left over means the first one again.
-    const named = IDS.map((name, index) => [name, ids[at + index] ?? ids[at]]);
-    await q.run(sql, { ...Object.fromEntries(named), dueAt });
+    const { list, params } = inList(ids.slice(at, at + BATCH));
+    await q.run(`${sql} ${list}`, { ...params, dueAt });
   }
 }
 
@@ -49,11 +47,7 @@ export async function postponeDeletions(q: Queryable, ids: readonly number[], du
  * Begins one that is due, for the process that gets true; due again at `dueAt`, if that one dies.
  * From now on no commit takes it back.
  */
-export async function beginDeletion(
-  q: Queryable,
-  deletionId: number,
-  { now, dueAt }: { now: Date; dueAt: Date },
-): Promise<boolean> {
+export async function beginDeletion(q: Queryable, deletionId: number, now: Date, dueAt: Date) {
   const sql = `UPDATE Deletions SET begun_at = @now, due_at = @dueAt
     WHERE deletion_id = @deletionId AND due_at <= @now`;
   return (await q.run(sql, { deletionId, now, dueAt })) === 1;
@@ -67,4 +61,13 @@ export async function cancelDeletion(tx: Queryable, deletionId: number): Promise
 
 export function removeDeletion(q: Queryable, deletionId: number) {
   return q.run("DELETE FROM Deletions WHERE deletion_id = @deletionId", { deletionId });
+}
+
+/** Whether a deletion or a document names the blob. */
+export async function isNamed(q: Queryable, blobKey: string): Promise<boolean> {
+  // In this order: a commit puts the document in the place of its upload's deletion.
+  for (const table of ["Deletions", "Documents"])
+    if (await q.first(`SELECT x.blob_key FROM ${table} x WHERE x.blob_key = @blobKey`, { blobKey }))
+      return true;
+  return false;
 }

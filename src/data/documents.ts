@@ -1,5 +1,5 @@
 import { escapeLike, type Queryable, type Window } from "./database.ts";
-import { count, filters } from "./filters.ts";
+import { count, filters, inList } from "./filters.ts";
 
 export const OCR_STAGE = "OCR";
 
@@ -62,12 +62,11 @@ export function listDocumentsAfter(q: Queryable, afterId: number, limit: number)
   return q.page<Document>(sql, { afterId }, { skip: 0, limit });
 }
 
-/** In no order; `ids` are few, and each number of them is a statement of its own. */
+/** In no order; `ids` are few. */
 export function listDocumentsByIds(q: Queryable, ids: readonly number[]): Promise<Document[]> {
   if (ids.length === 0) return Promise.resolve([]);
-  const names = ids.map((_, at) => `@id${at}`).join(", ");
-  const params = Object.fromEntries(ids.map((id, at) => [`id${at}`, id]));
-  return q.all(`${SELECT_DOCUMENT} WHERE d.doc_id IN (${names})`, params);
+  const { list, params } = inList(ids);
+  return q.all(`${SELECT_DOCUMENT} WHERE d.doc_id IN ${list}`, params);
 }
 
 export interface DocumentFilter {

@@ -25,3 +25,10 @@ export function assignments(changes: object): string {
   const columns = Object.keys(changes).map((column) => `${column} = @${column}`);
   return `SET ${columns.join(", ")}`;
 }
+
+/** A list for IN, with its parameters; each number of values is a statement of its own. */
+export function inList(values: readonly number[]): { list: string; params: Params } {
+  const entries = values.map((value, at) => [`in${at}`, value] as const);
+  const list = `(${entries.map(([name]) => `@${name}`).join(", ")})`;
+  return { list, params: Object.fromEntries(entries) };
+}

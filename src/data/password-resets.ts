@@ -1,5 +1,4 @@
 import type { Queryable } from "./database.ts";
-import { count } from "./filters.ts";
 
 /** Of the token only the SHA-256 is kept, in hex. */
 interface PasswordReset {
@@ -38,16 +37,4 @@ export async function usePasswordReset(q: Queryable, resetId: number, now: Date)
 /** Live or not. */
 export function deletePasswordResets(q: Queryable, userId: number) {
   return q.run("DELETE FROM Password_Resets WHERE user_id = @userId", { userId });
-}
-
-/** Used or not: without the newest, which was used, the one before it would live again. */
-const HAVE_EXPIRED = "FROM Password_Resets WHERE expires_at < @before";
-
-export function countExpiredPasswordResets(q: Queryable, before: Date) {
-  return count(q, HAVE_EXPIRED, { before });
-}
-
-/** Returns how many. */
-export function deleteExpiredPasswordResets(q: Queryable, before: Date) {
-  return q.run(`DELETE ${HAVE_EXPIRED}`, { before });
 }

@@ -1,5 +1,4 @@
 import type { Queryable } from "./database.ts";
-import { count } from "./filters.ts";
 
 /** One login. Of refresh tokens only the SHA-256 of their ids is kept, in hex. */
 export interface Session {
@@ -72,16 +71,4 @@ export function revokeSessions(
      WHERE ${condition} AND revoked_at IS NULL`,
     { ...which, reason, now },
   );
-}
-
-/** Revoked or not. */
-const HAVE_EXPIRED = "FROM Sessions WHERE expires_at < @before";
-
-export function countExpiredSessions(q: Queryable, before: Date) {
-  return count(q, HAVE_EXPIRED, { before });
-}
-
-/** Returns how many. */
-export function deleteExpiredSessions(q: Queryable, before: Date) {
-  return q.run(`DELETE ${HAVE_EXPIRED}`, { before });
 }

@@ -37,17 +37,13 @@ const DIALECT: Dialect = {
   columns: `SELECT name, 1 - "notnull" AS nullable FROM pragma_table_info(@table)`,
 };
 
-interface SqliteOptions {
-  file: string;
-  readOnly?: boolean;
-}
-
 /**
  * The embedded engine: one file (or `:memory:`) and one connection, on which statements and
  * transactions take turns. Throws `DatabaseUnreachable` when the file can't be opened; only with
  * `readOnly` must it be there.
  */
-export function openSqlite({ file, readOnly = false }: SqliteOptions): Database {
+export function openSqlite(options: { file: string; readOnly?: boolean }): Database {
+  const { file, readOnly = false } = options;
   const connection = openFile(file, readOnly);
   const prepared = new Map<string, ReturnType<typeof compile>>();
   let tail: Promise<unknown> = Promise.resolve();
@@ -110,7 +106,11 @@ export function openSqlite({ file, readOnly = false }: SqliteOptions): Database 
     migrate: () => migrate("sqlite", transaction),
     pendingMigrations: () => pendingMigrations("sqlite", statements),
     ping,
-    freeBytes: async () => (file === ":memory:" ? undefined : freeBytes(dirname(file))),
+    async freeBytes() {
+      if (file === ":memory:") return undefined;
+      const { bavail, bsize } = await statfs(dirname(file));
+      return bavail * bsize;
+    },
     close: () =>
       inTurn(async () => {
         if (connection.isOpen) connection.close();
@@ -139,11 +139,6 @@ function openFile(file: string, readOnly: boolean): DatabaseSync {
     const message = `The database file ${file} can't be opened: ${(error as Error).message}`;
     throw new DatabaseUnreachable(message, { cause: error });
   }
-}
-
-async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
 }
 
 /** The commit is in the log, and a restart may find it there or not. */

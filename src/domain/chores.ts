@@ -9,7 +9,7 @@ const SOON = 1000;
  * the first of failures in a row.
  */
 export function startChores(
-  chores: (stopping: AbortSignal) => Promise<void>,
+  chores: (stopping: AbortSignal) => Promise<unknown>,
   log: Logger,
   interval = MINUTE,
 ): { soon(): void; stop(): Promise<void> } {
@@ -17,20 +17,19 @@ export function startChores(
   let round: Promise<void> | undefined;
   let early: NodeJS.Timeout | undefined;
   let isFailing = false;
-  const run = async () => {
-    try {
-      await chores(stopping.signal);
-      isFailing = false;
-    } catch (error) {
-      const level = isFailing ? "debug" : "warn";
-      log[level]("the background chores failed and will be tried again", { error });
-      isFailing = true;
-    }
-  };
   const start = () => {
-    round ??= run().finally(() => {
-      round = undefined;
-    });
+    round ??= chores(stopping.signal)
+      .then(() => {
+        isFailing = false;
+      })
+      .catch((error) => {
+        const level = isFailing ? "debug" : "warn";
+        log[level]("the background chores failed and will be tried again", { error });
+        isFailing = true;
+      })
+      .finally(() => {
+        round = undefined;
+      });
   };
   const timer = setInterval(start, interval).unref();
   start();

@@ -77,8 +77,8 @@ export function createDeletions({ database, storage, content, findBlob, log, now
         due = await listDueDeletions(database, now(), { skip: 0, limit: BATCH });
         for (const deletion of due) {
           if (signal.aborted) return;
-          const times = { now: now(), dueAt: new Date(now().getTime() + LEASE) };
-          if (!(await beginDeletion(database, deletion.deletionId, times))) continue;
+          const leaseEnd = new Date(now().getTime() + LEASE);
+          if (!(await beginDeletion(database, deletion.deletionId, now(), leaseEnd))) continue;
           if (!(await carryOut(deletion))) return;
         }
       } while (due.length === BATCH);

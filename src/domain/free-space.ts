@@ -11,7 +11,8 @@ export type FreeSpace = ReturnType<typeof createFreeSpace>;
 export function createFreeSpace(floor: number) {
   /** Throws 507 when `bytes` more would leave less than the floor. */
   async function require(part: Part, bytes = 0): Promise<void> {
-    const free = floor > 0 ? await part.freeBytes?.() : undefined;
+    // A disk that can't be asked is judged by what is written to it.
+    const free = floor > 0 ? await part.freeBytes?.().catch(() => undefined) : undefined;
     if (free === undefined || free - bytes >= floor) return;
     const cause = new Error(`${free} bytes are free, of which ${floor} are kept`);
     throw new AppError("insufficient_storage", "Not enough space to store the file", { cause });
@@ -21,10 +22,7 @@ export function createFreeSpace(floor: number) {
     require,
     /** A part whose `ping` fails also below the floor. */
     checked: (part: Part & { ping(): Promise<void> }) => ({
-      async ping(): Promise<void> {
-        await part.ping();
-        await require(part);
-      },
+      ping: () => part.ping().then(() => require(part)),
     }),
   };
 }

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Document, findDocument, listDocumentsAfter } from "../data/documents.ts";
+import { type Document, listDocumentsAfter, listDocumentsByIds } from "../data/documents.ts";
 import { AppError } from "../errors.ts";
 import { BlobNotFound } from "../storage/storage.ts";
 import type { Core } from "./authority.ts";
 import type { Stores } from "./deletions.ts";
 import { findBlobOf } from "./documents.ts";
-import { findStrays, look } from "./sweep.ts";
+import { judge } from "./sweep.ts";
 
 /** Documents that are checked between two reports of progress. */
 const PAGE = 20;
@@ -14,47 +14,36 @@ const SECOND_LOOK = 2000;
 
 type Parts = Stores & Pick<Core, "database" | "now">;
 
-interface Progress {
-  documents: number;
-  blobs: number;
-  /** One line each. */
-  findings: string[];
-}
-
 /**
- * Compares every row with its blob, its bytes and its text, and every blob with the rows. It writes
- * nothing, and what changes meanwhile is no finding. Throws `unavailable` when a store can't be
- * reached. Constant memory.
+ * Compares every row with its blob, its bytes and its text, and every blob with the rows, in
+ * constant memory. It yields how many it looked at and a line for each finding. It writes nothing,
+ * and what changes meanwhile is no finding. Throws `unavailable` when a store can't be reached.
  */
-export async function* checkAll(parts: Parts): AsyncGenerator<Progress> {
-  const { database } = parts;
+export async function* checkAll(parts: Parts) {
   let documents: Document[] = [];
   do {
-    documents = await listDocumentsAfter(database, documents.at(-1)?.docId ?? 0, PAGE);
-    const suspects: number[] = [];
-    for (const document of documents)
-      if ((await faultsOf(parts, document)).length > 0) suspects.push(document.docId);
+    documents = await listDocumentsAfter(parts.database, documents.at(-1)?.docId ?? 0, PAGE);
+    const suspects = await lookAt(parts, documents);
     if (suspects.length > 0) await sleep(SECOND_LOOK);
-    const findings: string[] = [];
-    for (const docId of suspects) {
-      const document = await findDocument(database, docId);
-      const faults = document ? await faultsOf(parts, document) : [];
-      findings.push(...faults.map((fault) => `document ${docId}: ${fault}`));
-    }
+    const ids = new Set(suspects.map(({ docId }) => docId));
+    const found = await lookAt(parts, await listDocumentsByIds(parts.database, [...ids]));
+    const findings = found.map(({ docId, fault }) => `document ${docId}: ${fault}`);
     yield { documents: documents.length, blobs: 0, findings };
   } while (documents.length === PAGE);
 
-  for await (const { named, foreign, strays } of findStrays(parts, 0)) {
-    if (strays.length > 0) await sleep(SECOND_LOOK);
-    const still = await look(parts, strays, 0);
-    const findings = still.strays.map((key) => `blob ${key}: no document and no deletion names it`);
-    yield { documents: 0, blobs: named + foreign + strays.length, findings };
+  for await (const key of parts.storage.keys("")) {
+    const isStray = (await judge(parts, key, 0)) === "stray";
+    const findings = isStray ? [`blob ${key}: no document and no deletion names it`] : [];
+    yield { documents: 0, blobs: 1, findings };
   }
 }
 
-async function faultsOf(parts: Parts, document: Document): Promise<string[]> {
-  const faults = [await blobFault(parts, document), await textFault(parts, document)];
-  return faults.filter((fault) => fault !== undefined);
+async function lookAt(parts: Parts, documents: readonly Document[]) {
+  const found: { docId: number; fault: string }[] = [];
+  for (const document of documents)
+    for (const fault of [await blobFault(parts, document), await textFault(parts, document)])
+      if (fault !== undefined) found.push({ docId: document.docId, fault });
+  return found;
 }
 
 /** Where a download finds it, and whether that would give the bytes of the row. */

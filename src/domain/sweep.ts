@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { BATCH, listNamedKeys } from "../data/blob-keys.ts";
-import { deleteExpiredPasswordResets } from "../data/password-resets.ts";
-import { deleteExpiredSessions } from "../data/sessions.ts";
+import { isNamed } from "../data/deletions.ts";
+import { countExpired, deleteExpired } from "../data/expired.ts";
 import type { Core } from "./authority.ts";
 import { isOwnKey } from "./blobs.ts";
 import type { Stores } from "./deletions.ts";
@@ -9,79 +8,57 @@ import type { Stores } from "./deletions.ts";
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
 /** Before a server's sweep, and between two looks. */
-const PAUSES = { first: 10 * 60 * 1000, next: 1000 };
+const PAUSES = { first: 10 * 60 * 1000, next: 10 };
+/** What a server removes in one sweep. */
+const MOST = 10_000;
 
 type Parts = Stores & Pick<Core, "database" | "now">;
 
-/** Sessions are kept for a day after their end: a request may outlive its own. */
-export const endOfSessions = (now: Date) => new Date(now.getTime() - DAY);
-
-/** Removes resets and sessions that ended. */
-export async function sweepAccounts({ database, now }: Pick<Core, "database" | "now">) {
-  await deleteExpiredPasswordResets(database, now());
-  await deleteExpiredSessions(database, endOfSessions(now()));
-}
-
-/** What one look at some keys found. Blobs under keys of other programs are not judged. */
-interface Look {
-  named: number;
-  foreign: number;
-  /** Keys that no row and no note names. */
-  strays: string[];
+/** Removes sessions and resets that ended, or with `dryRun` only counts them; how many. */
+export async function sweepAccounts({ database, now }: Parts, dryRun = false) {
+  const remove = dryRun ? countExpired : deleteExpired;
+  // A day late: a request may outlive its session.
+  const sessions = await remove(database, "Sessions", new Date(now().getTime() - DAY));
+  return { sessions, resets: await remove(database, "Password_Resets", now()) };
 }
 
 /**
- * Looks at all blobs for those that were left behind: that are `age` milliseconds old, so that no
- * upload can still be about to name them. Constant memory.
+ * What the blob at `key` is. A stray is `age` milliseconds old, and no row and no note names it. A
+ * foreign key is another program's, whose blobs are not judged.
  */
-export async function* findStrays(parts: Parts, age = DAY): AsyncGenerator<Look> {
-  let keys: string[] = [];
-  for await (const key of parts.storage.keys("")) {
-    if (keys.push(key) < BATCH) continue;
-    yield look(parts, keys, age);
-    keys = [];
-  }
-  if (keys.length > 0) yield look(parts, keys, age);
-}
-
-/** `keys` are at most BATCH. */
-export async function look({ database, findBlob, now }: Parts, keys: string[], age: number) {
-  const own = keys.filter(isOwnKey);
-  const known = own.length > 0 ? await listNamedKeys(database, own) : new Set();
-  const unknown = own.filter((key) => !known.has(key));
-  const strays: string[] = [];
-  for (const key of unknown) {
-    const blob = await findBlob(key);
-    if (blob && blob.lastModified.getTime() <= now().getTime() - age) strays.push(key);
-  }
-  return { named: known.size, foreign: keys.length - own.length, strays };
+export async function judge({ database, findBlob, now }: Parts, key: string, age = DAY) {
+  if (!isOwnKey(key)) return "foreign";
+  // Twice: a document's deletion may put the note in its place between two statements.
+  if ((await isNamed(database, key)) || (await isNamed(database, key))) return "named";
+  const blob = await findBlob(key);
+  return blob && blob.lastModified.getTime() <= now().getTime() - age ? "stray" : "young";
 }
 
 /**
- * A server's own sweep, which takes its time. It removes nothing while more blobs are strays than
+ * A server's own sweep, which takes its time. It removes nothing where more blobs are strays than
  * not: then this may not be the database of this storage.
  */
-export async function sweepBlobs(
-  parts: Parts,
-  stopping: AbortSignal,
-  pauses = PAUSES,
-): Promise<void> {
+export async function sweepBlobs(parts: Parts, stopping: AbortSignal, pauses = PAUSES) {
   const { storage, log } = parts;
   const pause = (milliseconds: number) =>
     sleep(milliseconds, undefined, { signal: stopping, ref: false }).catch(() => {});
-  let surplus = 0;
+  const strays: string[] = [];
+  let named = 0;
   await pause(pauses.first);
-  for await (const { named, strays } of findStrays(parts)) {
+  for await (const key of storage.keys("")) {
     if (stopping.aborted) return;
-    surplus += named - strays.length;
-    if (surplus < 0) {
-      log.warn("many blobs have no document: `npm run sweep` removes them, if that is right");
-      return;
-    }
-    for (const key of strays) {
-      await storage.delete(key);
-      log.info("a blob without a document was removed", { blob_key: key });
-    }
+    const verdict = await judge(parts, key);
+    if (verdict === "named") named += 1;
+    if (verdict === "stray" && strays.push(key) === MOST) break;
     await pause(pauses.next);
+  }
+  if (strays.length > named) {
+    log.warn("many blobs have no document: `npm run sweep` removes them, if that is right");
+    return;
+  }
+  for (const key of strays) {
+    if (stopping.aborted) return;
+    await storage.delete(key);
+    log.info("a blob without a document was removed", { blob_key: key });
   }
 }

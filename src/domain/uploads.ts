@@ -71,12 +71,8 @@ export function createUploads(parts: Parts) {
 
     /** Throws 507 where a body of `bytes`, 0 if that is not known, can't be stored. */
     async admit(bytes: number): Promise<void> {
-      try {
-        await space.require(storage, bytes);
-        await space.require(database);
-      } catch (error) {
-        throw error instanceof AppError ? error : storageFailed(error);
-      }
+      await space.require(storage, bytes);
+      await space.require(database);
     },
 
     /**
@@ -95,12 +91,15 @@ export function createUploads(parts: Parts) {
       running.add(deletion.deletionId);
       const hash = createHash("sha256");
       let size = 0;
-      const count = (chunk: Buffer) => {
-        hash.update(chunk);
-        size += chunk.length;
-        received += chunk.length;
-      };
-      const stream = Readable.from(counted(file.stream, count), { objectMode: false });
+      async function* metered() {
+        for await (const chunk of file.stream) {
+          hash.update(chunk);
+          size += chunk.length;
+          received += chunk.length;
+          yield chunk;
+        }
+      }
+      const stream = Readable.from(metered(), { objectMode: false });
       // `upload` rejects with what failed.
       stream.on("error", () => {});
       try {
@@ -134,13 +133,6 @@ export function createUploads(parts: Parts) {
       return document;
     },
   };
-}
-
-async function* counted(stream: Readable, count: (chunk: Buffer) => void) {
-  for await (const chunk of stream) {
-    count(chunk);
-    yield chunk;
-  }
 }
 
 async function insert(

@@ -96,8 +96,8 @@ async function answer(context: ServerContext, incoming: Incoming): Promise<Reply
 /** An error is what a person must look at; what heals by itself is a warning. */
 function levelOf(failure: unknown): "info" | "warn" | "error" {
   if (failure === undefined) return "info";
-  const code = failure instanceof AppError ? failure.code : "internal";
-  return code === "unavailable" || code === "insufficient_storage" ? "warn" : "error";
+  const heals = ["unavailable", "insufficient_storage"];
+  return failure instanceof AppError && heals.includes(failure.code) ? "warn" : "error";
 }
 
 function logRequest(

@@ -9,11 +9,11 @@ const REQUEST_TIMEOUT = 10_000;
 /** Serves `scrape` at `GET /metrics`, a connection a request. Rejects when the port is taken. */
 export async function serveMetrics(scrape: () => Promise<string>, port: number, host: string) {
   async function answer({ method = "", url }: IncomingMessage, response: ServerResponse) {
-    const status = url !== "/metrics" ? 404 : ["GET", "HEAD"].includes(method) ? 200 : 405;
-    if (status === 405) response.setHeader("Allow", "GET, HEAD");
+    const isRead = ["GET", "HEAD"].includes(method);
+    const status = url !== "/metrics" ? 404 : isRead ? 200 : 405;
     const text = status === 200 ? await scrape() : "";
-    if (status === 200) response.setHeader("Content-Type", CONTENT_TYPE);
-    response.writeHead(status, { Connection: "close" }).end(text);
+    const headers = { Allow: "GET, HEAD", "Content-Type": CONTENT_TYPE, Connection: "close" };
+    response.writeHead(status, headers).end(text);
   }
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT }, (request, response) => {
     answer(request, response).catch(() => response.destroy());

@@ -13,37 +13,27 @@ const BLOCK_BYTES = 4 * 1024 * 1024;
 /** 140 KB/s are enough. */
 const BLOCK_TIMEOUT_MS = 30_000;
 
-/** Blobs in a container of Azure Blob Storage, which is created when missing. */
+/** Blobs in a container of Azure Blob Storage, which `upload` and `ping` create when missing. */
 export class AzureBlobStorage implements Storage {
   readonly description: string;
   readonly #container: ContainerClient;
   readonly #log: Logger;
-  readonly #readOnly: boolean;
   readonly #base: string;
 
-  private constructor(container: ContainerClient, log: Logger, readOnly: boolean) {
+  private constructor(container: ContainerClient, log: Logger) {
     this.#container = container;
     this.#log = log;
-    this.#readOnly = readOnly;
     this.#base = withoutQuery(container.url);
     this.description = `Azure Blob Storage ${this.#base}`;
   }
 
-  /**
-   * Connects to nothing yet. Throws for a malformed connection string. With `readOnly` a container
-   * that is missing stays so.
-   */
-  static async open(options: {
-    connectionString: string;
-    container: string;
-    log: Logger;
-    readOnly?: boolean;
-  }) {
-    const { connectionString, container, log, readOnly = false } = options;
+  /** Connects to nothing yet. Throws for a malformed connection string. */
+  static async open(options: { connectionString: string; container: string; log: Logger }) {
+    const { connectionString, container, log } = options;
     try {
       const retryOptions = { maxTries: 3, retryDelayInMs: 300 };
       const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
-      return new AzureBlobStorage(service.getContainerClient(container), log, readOnly);
+      return new AzureBlobStorage(service.getContainerClient(container), log);
     } catch {
       // Without the cause: a URL error carries its input.
       throw new Error("This is not a connection string of Azure Storage");
@@ -128,7 +118,7 @@ export class AzureBlobStorage implements Storage {
   }
 
   async ping(): Promise<void> {
-    await this.#names("", 1).next();
+    await this.#inContainer(() => this.#names("", 1).next());
   }
 
   async close(): Promise<void> {}
@@ -152,7 +142,7 @@ export class AzureBlobStorage implements Storage {
     try {
       return await run();
     } catch (error) {
-      if (this.#readOnly || !(error instanceof BlobNotFound)) throw error;
+      if (!(error instanceof BlobNotFound)) throw error;
       await call((abortSignal) => this.#container.createIfNotExists({ abortSignal }));
       this.#log.info("Blob container created", { container: this.#base });
       return run();
@@ -175,7 +165,7 @@ export class AzureBlobStorage implements Storage {
       const settings = { maxPageSize, ...(token && { continuationToken: token }) };
       const read = (abortSignal: AbortSignal) =>
         this.#container.listBlobsFlat({ prefix, abortSignal }).byPage(settings).next();
-      const { value: page } = await this.#inContainer(() => call(read));
+      const { value: page } = await call(read);
       for (const { name } of page.segment.blobItems) yield name;
       token = page.continuationToken;
     } while (token);

@@ -35,15 +35,20 @@ export async function call<Result>(
   attempts = 2,
 ): Promise<Result> {
   const { timeoutMs = CALL_TIMEOUT_MS, cancel } = options;
+  cancel?.throwIfAborted();
   const limit = new AbortController();
-  const signal = cancel ? AbortSignal.any([limit.signal, cancel]) : limit.signal;
+  // Not AbortSignal.any: Node keeps such a signal, with all that listens, until it is aborted.
+  const stop = () => limit.abort();
+  cancel?.addEventListener("abort", stop);
   try {
-    return await within(work(signal), timeoutMs, "The storage did not answer");
+    return await within(work(limit.signal), timeoutMs, "The storage did not answer");
   } catch (error) {
     limit.abort();
     cancel?.throwIfAborted();
     if (!(error instanceof TimedOut) || attempts === 1) throw toFailure(error);
     return call(work, options, attempts - 1);
+  } finally {
+    cancel?.removeEventListener("abort", stop);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Dir, Dirent, Stats } from "node:fs";
+import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
@@ -16,6 +16,9 @@ import {
 } from "./storage.ts";
 import { consume } from "./streaming.ts";
 
+/** Holds files until they are whole. No path of a key begins so. */
+const UNFINISHED = ".unfinished";
+
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
 /**
@@ -28,16 +31,20 @@ export class LocalFolderStorage implements Storage {
   readonly #folder: string;
   readonly #unfinished: UnfinishedFiles;
 
-  private constructor(folder: string, unfinished: UnfinishedFiles) {
+  private constructor(folder: string) {
     this.description = `folder ${folder}`;
     this.#folder = folder;
-    this.#unfinished = unfinished;
+    this.#unfinished = new UnfinishedFiles(join(folder, UNFINISHED));
   }
 
-  /** Makes the folder where it is missing. */
-  static async open(options: { folder: string }): Promise<LocalFolderStorage> {
-    const unfinished = await UnfinishedFiles.open(options.folder);
-    return new LocalFolderStorage(await fs.realpath(options.folder), unfinished);
+  /** Makes the folder where it is missing, unless `readOnly`. */
+  static async open({ folder, readOnly = false }: { folder: string; readOnly?: boolean }) {
+    if (!readOnly) {
+      await fs.mkdir(join(folder, UNFINISHED), { recursive: true, mode: 0o700 });
+      // There an earlier version kept its unfinished files.
+      await fs.rm(join(folder, ".uploads"), { recursive: true, force: true });
+    }
+    return new LocalFolderStorage(await fs.realpath(folder));
   }
 
   async upload(stream: Readable, key: string): Promise<string> {
@@ -120,12 +127,8 @@ export class LocalFolderStorage implements Storage {
     return bavail * bsize;
   }
 
-  renew(): Promise<void> {
-    return this.#unfinished.renew();
-  }
-
-  abandoned(): Promise<string[]> {
-    return this.#unfinished.abandoned();
+  renew(dryRun = false): Promise<string[]> {
+    return this.#unfinished.renew(dryRun);
   }
 
   close(): Promise<void> {
@@ -190,15 +193,11 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** Paths of all files below `folder`. It may have millions of entries, a folder in it few. */
-async function* walk(folder: string, isTop = true): AsyncGenerator<string> {
-  const reading: Promise<Dir | Dirent[]> = isTop
-    ? fs.opendir(folder, { bufferSize: 256 })
-    : fs.readdir(folder, { withFileTypes: true });
-  const entries = await reading.catch(ignoreAbsent);
-  for await (const entry of entries ?? []) {
+/** Paths of all files below `folder`, read piece by piece: it may have millions of entries. */
+async function* walk(folder: string): AsyncGenerator<string> {
+  for await (const entry of (await fs.opendir(folder).catch(ignoreAbsent)) ?? []) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* walk(path, false);
+    if (entry.isDirectory()) yield* walk(path);
     else if (entry.isFile()) yield path;
   }
 }

@@ -2,9 +2,6 @@ import { randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 
-/** The folder of all. No path of a key begins so. */
-const FOLDER = ".unfinished";
-
 /** A folder that was not renewed for so long is a dead process's. Milliseconds. */
 const LEASE = 20_000;
 
@@ -19,16 +16,10 @@ export class UnfinishedFiles {
   readonly #all: string;
   readonly #own: string;
 
-  private constructor(all: string) {
+  /** `all` holds the folders of all processes. */
+  constructor(all: string) {
     this.#all = all;
     this.#own = join(all, randomUUID());
-  }
-
-  /** Makes `root` where it is missing. */
-  static async open(root: string): Promise<UnfinishedFiles> {
-    const all = join(root, FOLDER);
-    await fs.mkdir(all, { recursive: true, mode: 0o700 });
-    return new UnfinishedFiles(all);
   }
 
   /** A path for a new file. */
@@ -49,30 +40,20 @@ export class UnfinishedFiles {
     }
   }
 
-  /** Renews this process's folder, and removes those whose lease has ended. */
-  async renew(): Promise<void> {
-    for (const path of await this.#ended()) await fs.rm(path, { recursive: true, force: true });
-  }
-
-  /** The files in folders whose lease has ended. */
-  async abandoned(): Promise<string[]> {
-    const folders = await this.#ended();
-    const files = await Promise.all(folders.map((folder) => fs.readdir(folder).catch(() => [])));
-    return files.flat();
-  }
-
-  /** Folders whose lease has ended. Renews this process's own, which tells the time. */
-  async #ended(): Promise<string[]> {
+  /** As `Storage.renew`. With `dryRun` writes nothing and goes by this machine's time. */
+  async renew(dryRun: boolean): Promise<string[]> {
     // Empty: that works on many a disk that is full.
-    await this.probe(Buffer.alloc(0));
-    const { mtimeMs: now } = await fs.stat(this.#own);
-    const ended: string[] = [];
+    if (!dryRun) await this.probe(Buffer.alloc(0));
+    const now = dryRun ? Date.now() : (await fs.stat(this.#own)).mtimeMs;
+    const files: string[] = [];
     for (const name of await fs.readdir(this.#all)) {
       const path = join(this.#all, name);
       const { mtimeMs } = await fs.stat(path).catch(() => ({ mtimeMs: now }));
-      if (mtimeMs < now - LEASE) ended.push(path);
+      if (mtimeMs >= now - LEASE) continue;
+      files.push(...(await fs.readdir(path).catch(() => [])));
+      if (!dryRun) await fs.rm(path, { recursive: true, force: true });
     }
-    return ended;
+    return files;
   }
 
   /** Removes this process's folder. */

@@ -50,11 +50,10 @@ export interface Storage {
   freeBytes?(): Promise<number>;
   /**
    * To be called every 5 s where it is there: claims this process's unfinished files anew, and
-   * removes those that nobody has claimed for 20 s. An upload that loses its file so fails.
+   * removes and names those that nobody has claimed for 20 s; with `dryRun` it only names them. An
+   * upload that loses its file so fails.
    */
-  renew?(): Promise<void>;
-  /** The unfinished files that `renew` would remove. */
-  abandoned?(): Promise<string[]>;
+  renew?(dryRun?: boolean): Promise<string[]>;
   close(): Promise<void>;
 }
 

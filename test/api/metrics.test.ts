@@ -106,13 +106,14 @@ apiSuite("metrics", ({ test, testAlone }) => {
   testAlone("a pool tells its connections", METRICS, async (app) => {
     const families = await scrape(app);
     if (!app.app.database.pool) {
-      assert.ok(!families.has("nassaq_database_connections"));
+      assert.ok(!families.has("nassaq_database_pool"));
       return;
     }
-    const idle = valueIn(families, "nassaq_database_connections", { state: "idle" }) ?? 0;
-    const used = valueIn(families, "nassaq_database_connections", { state: "used" }) ?? 0;
+    const [used = 0, idle = 0, waiting] = ["used", "idle", "waiting"].map((state) =>
+      valueIn(families, "nassaq_database_pool", { state }),
+    );
     assert.ok(idle + used >= 1, `${idle} and ${used}`);
-    assert.equal(valueIn(families, "nassaq_database_waiting"), 0);
+    assert.equal(waiting, 0);
   });
 
   testAlone("passwords that wait, and how late the event loop is", SLOW, async (app) => {

@@ -263,17 +263,17 @@ describe("check-integrity", () => {
     let looks = 0;
     const meanwhile: Database = {
       ...database,
-      async first(sql, params) {
-        for (const work of changes.splice(0)) await change(work);
-        return database.first(sql, params);
-      },
       async all(sql, params) {
+        for (const work of changes.splice(0)) await change(work);
+        return database.all(sql, params);
+      },
+      async first(sql, params) {
         // Each look asks two tables.
-        if (++looks === 3)
+        if (params?.blobKey === late && ++looks === 3)
           await change((writer) =>
             writer.run("UPDATE Documents SET blob_key = @late WHERE doc_id = 2", { late }),
           );
-        return database.all(sql, params);
+        return database.first(sql, params);
       },
     };
     const parts = { storage, content, findBlob, log: silent, now: () => new Date() };
@@ -282,7 +282,7 @@ describe("check-integrity", () => {
     const kept = `document 2: no blob: Not at ${second.key}, and not proven to be at another key`;
     assert.deepEqual(found, [
       { documents: 5, blobs: 0, findings: [kept] },
-      { documents: 0, blobs: 4, findings: [] },
+      ...Array(4).fill({ documents: 0, blobs: 1, findings: [] }),
     ]);
     assert.equal(looks, 4);
   });

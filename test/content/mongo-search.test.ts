@@ -71,7 +71,8 @@ test("the fields of a search stand in one sub-document, which get does not show"
 });
 
 test("its indexes are one of texts without a language, and two for the texts of others", async (t) => {
-  const { peer, found } = await withPeer(t);
+  const { peer, store, found } = await withPeer(t);
+  await store.connect();
   await found("words");
   await found("words");
   const made = peer.indexes.get(COLLECTION)?.filter(({ name }) => name !== "doc_id_1");

@@ -36,10 +36,10 @@ const TEXT: ExtractedText = {
   processed_at: new Date(0),
 };
 
-function storeAt(t: TestContext, url: string, readOnly = false) {
+function storeAt(t: TestContext, url: string) {
   const lines: string[] = [];
   const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
-  const store = new MongoContentStore({ url, database: "sdmsdb", log, readOnly });
+  const store = new MongoContentStore({ url, database: "sdmsdb", log });
   t.after(() => store.close());
   return { store, lines };
 }
@@ -147,10 +147,10 @@ test("a plain index on doc_id is made once", async (t) => {
   assert.equal(peer.commands.filter((name) => name === "createIndexes").length, 1);
 });
 
-test("with readOnly no index is made", async (t) => {
+test("who does not connect makes no index", async (t) => {
   const peer = await startMongoPeer();
   t.after(() => peer.stop());
-  const { store } = storeAt(t, `mongodb://127.0.0.1:${peer.port}/?retrywrites=false`, true);
+  const { store } = storeAt(t, `mongodb://127.0.0.1:${peer.port}/?retrywrites=false`);
   assert.equal(await store.get(7), undefined);
   await store.close();
   const reads = ["hello", "isMaster", "ismaster", "find", "endSessions"];

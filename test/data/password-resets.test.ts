@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { loadConfig } from "../../src/config.ts";
 import { UniqueViolation } from "../../src/data/database.ts";
+import { deleteExpired } from "../../src/data/expired.ts";
 import {
-  deleteExpiredPasswordResets,
   findPasswordReset,
   insertPasswordReset,
   usePasswordReset,
@@ -99,8 +99,8 @@ for (const engine of ENGINES) {
       const used = await issue(users[0], HASHES[0]);
       await usePasswordReset(database, used, at(1));
       await issue(users[0], HASHES[1], 30);
-      assert.equal(await deleteExpiredPasswordResets(database, at(60)), 0);
-      assert.equal(await deleteExpiredPasswordResets(database, at(61)), 1);
+      assert.equal(await deleteExpired(database, "Password_Resets", at(60)), 0);
+      assert.equal(await deleteExpired(database, "Password_Resets", at(61)), 1);
       await issue(users[1], HASHES[2], 30);
       await deleteUser(database, users[0]);
       const left = await database.all("SELECT user_id AS userId FROM Password_Resets");

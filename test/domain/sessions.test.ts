@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { deleteExpiredSessions } from "../../src/data/sessions.ts";
+import { deleteExpired } from "../../src/data/expired.ts";
 import { insertUser, updateUser } from "../../src/data/users.ts";
 import type { Tokens } from "../../src/domain/sessions.ts";
 import { createJwt } from "../../src/security/jwt.ts";
@@ -341,8 +341,8 @@ describe("ending sessions", () => {
     clock.time += 3600_000;
     const young = await open();
     const end = (await row(old)).expiresAt;
-    assert.equal(await deleteExpiredSessions(database, end), 0);
-    assert.equal(await deleteExpiredSessions(database, new Date(end.getTime() + 1)), 1);
+    assert.equal(await deleteExpired(database, "Sessions", end), 0);
+    assert.equal(await deleteExpired(database, "Sessions", new Date(end.getTime() + 1)), 1);
     await assert.rejects(sessions.refresh(old.refresh_token), invalid);
     assert.ok(await sessions.refresh(young.refresh_token));
   });

@@ -161,4 +161,5 @@ test("a body that would leave less than the floor is refused, and any body below
   await none.require({ freeBytes: async () => 0 }, MEGABYTE);
   await createFreeSpace(MEGABYTE).require({}, MEGABYTE);
   await createFreeSpace(MEGABYTE).require({ freeBytes: async () => undefined });
+  await createFreeSpace(MEGABYTE).require({ freeBytes: () => Promise.reject(new Error("ENOENT")) });
 });

@@ -5,19 +5,11 @@ import { parseMetrics, valueIn } from "./parser.ts";
 
 test("any label value survives, and every kind of value", () => {
   const evil = 'a "quoted" \\ back\\slash\nand a line {,}= مرحبا';
-  const text = expose([
-    {
-      name: "odd_total",
-      type: "counter",
-      help: "Odd things.",
-      samples: [
-        { labels: { kind: evil, code: 200 }, value: 1e21 },
-        { labels: { kind: "", code: 200 }, value: 0.1 },
-      ],
-    },
-    { name: "none", type: "gauge", help: "Not known.", samples: [{ value: Number.NaN }] },
+  const odd = expose("counter", "odd_total", "Odd things.", [
+    [1e21, { kind: evil, code: 200 }],
+    [0.1, { kind: "", code: 200 }],
   ]);
-  const families = parseMetrics(text);
+  const families = parseMetrics(odd + expose("gauge", "none", "Not known.", [[Number.NaN]]));
   assert.equal(valueIn(families, "odd_total", { kind: evil, code: "200" }), 1e21);
   assert.equal(valueIn(families, "none"), Number.NaN);
 });
@@ -26,11 +18,7 @@ test("a histogram counts a duration in every bucket from its own on", () => {
   const histogram = createHistogram();
   for (const seconds of [0, 0.005, 0.006, 59, 61, 1000]) histogram.observe({ a: 1 }, seconds);
   histogram.observe({ a: 2 }, 0.3);
-  const families = parseMetrics(
-    expose([
-      { name: "t_seconds", type: "histogram", help: "Times.", samples: histogram.samples() },
-    ]),
-  );
+  const families = parseMetrics(expose("histogram", "t_seconds", "Times.", histogram.samples()));
   const bucket = (le: string) => valueIn(families, "t_seconds_bucket", { a: "1", le });
   assert.deepEqual(["0.005", "0.01", "30", "60", "+Inf"].map(bucket), [2, 3, 3, 4, 6]);
   assert.equal(valueIn(families, "t_seconds_sum", { a: "1" }), 1120.011);
