@@ -110,7 +110,12 @@ export class AzureBlobStorage implements Storage {
   async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
     if (!isKey(`${start}x`)) return;
-    for await (const name of this.#names(start)) if (isKey(name)) yield name;
+    try {
+      for await (const name of this.#names(start)) if (isKey(name)) yield name;
+    } catch (error) {
+      // A container that is missing has none.
+      if (!(error instanceof BlobNotFound)) throw error;
+    }
   }
 
   async find(query: string, prefix: string): Promise<string[]> {
