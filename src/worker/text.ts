@@ -68,14 +68,16 @@ export function languageOf(text: string): "ar" | "en" | "und" {
  * that only steer its display, no control characters, no more than one empty line in a row.
  */
 export function tidy(text: string): string {
-  return text
-    .toWellFormed()
-    .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
-    .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
-    .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
-    // Begins where a run does: a try at each of its spaces would take hours for a long one.
-    .replace(/(?<![ \t\u00a0])[ \t\u00a0]+$/gm, "")
-    .replace(/\n{3,}/g, "\n\n")
-    .replace(/^\n+/, "")
-    .trimEnd();
+  return (
+    text
+      .toWellFormed()
+      .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
+      .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
+      .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
+      // Begins where a run does: a try at each of its spaces would take hours for a long one.
+      .replace(/(?<![ \t\u00a0])[ \t\u00a0]+$/gm, "")
+      .replace(/\n{3,}/g, "\n\n")
+      .replace(/^\n+/, "")
+      .trimEnd()
+  );
 }
