@@ -2,8 +2,8 @@ import type { SearchTerm, Snippet } from "./content-store.ts";
 import { fold } from "./fold.ts";
 import { needleOf } from "./search-terms.ts";
 
-/** In UTF-16 units. */
-const SEARCHED_LENGTH = 200_000;
+/** In UTF-16 units: what most documents have their hits in, and all that is looked at. */
+const SEARCHED_LENGTHS = [20_000, 200_000];
 const SNIPPET_LENGTH = 200;
 /** How far a cut moves to stand between two words. */
 const CUT_MOVES = 30;
@@ -22,13 +22,19 @@ interface Span {
 
 /**
  * At most 200 UTF-16 units of `text` where most terms stand together, white space as single
- * spaces. Marks whole words, a phrase as one. The beginning, without marks, when the first 200,000
- * units have no hit.
+ * spaces. Marks whole words, a phrase as one. Looks at the first 20,000 units, and at 200,000 when
+ * those lack a term; the beginning, without marks, when there is no hit.
  */
 export function snippetOf(text: string, terms: readonly SearchTerm[]): Snippet {
-  const beginning = text.slice(0, SEARCHED_LENGTH).toWellFormed();
-  const searched = beginning.replace(/[\s\p{Cc}]+/gu, " ").trim();
-  const hits = findHits(searched, terms);
+  let searched = "";
+  let hits: Span[] = [];
+  for (const length of SEARCHED_LENGTHS) {
+    const beginning = text.slice(0, length).toWellFormed();
+    searched = beginning.replace(/[\s\p{Cc}]+/gu, " ").trim();
+    hits = findHits(searched, terms);
+    const found = new Set(hits.map(({ term }) => term));
+    if (found.size === terms.length || text.length <= length) break;
+  }
   let start = Math.max(0, bestPlace(hits) - LEAD_LENGTH);
   let end = Math.min(start + SNIPPET_LENGTH, searched.length);
   if (start > 0) start += HEAD.exec(searched.slice(start, start + CUT_MOVES))?.[0].length ?? 0;
@@ -72,7 +78,8 @@ function findHits(text: string, terms: readonly SearchTerm[]): Span[] {
 function bestPlace(hits: Span[]): number {
   let place = 0;
   let most = -1;
-  hits.forEach(({ start }, index) => {
+  const terms = new Set(hits.map(({ term }) => term)).size;
+  for (const [index, { start }] of hits.entries()) {
     const found = new Set<SearchTerm>();
     for (const { end, term } of hits.slice(index, index + CLUSTER_LENGTH))
       if (end <= start + CLUSTER_LENGTH) found.add(term);
@@ -80,6 +87,7 @@ function bestPlace(hits: Span[]): number {
       most = found.size;
       place = start;
     }
-  });
+    if (most === terms) break;
+  }
   return place;
 }

@@ -28,7 +28,7 @@ export async function startProcessing(q: Queryable, docId: number, now: Date): P
   return begun === 1 || (await q.run(insert, { docId, now })) === 1;
 }
 
-/** How many of a document's pages are done; without effect unless it is being processed. */
+/** How many of a document's pages are done; resolves with 0 unless it is being processed. */
 export function noteProgress(q: Queryable, docId: number, done: number, total: number) {
   return q.run(
     `UPDATE Processing_Status SET pages_done = @done, pages_total = @total

@@ -32,7 +32,7 @@ async function extract({ size, limits }: Order): Promise<Extraction> {
   try {
     if (pageCount > limits.pages) {
       const counts = `${spell(pageCount)}; at most ${spell(limits.pages)}`;
-      throw tooMuch(`The document has too many pages (${counts})`);
+      throw tooMuch(`The document has too many pages (${counts})`, "Split it.");
     }
     const texts: string[] = [];
     let [textBytes, wordCount, sure] = [0, 0, 0];

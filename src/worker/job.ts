@@ -47,6 +47,9 @@ const MESSAGE = v.pipe(
 );
 type Message = v.InferOutput<typeof MESSAGE>;
 
+/** The document was deleted, finished or queued anew while it was read. */
+class Overtaken extends Error {}
+
 /** What happens to one message of the OCR queue. Doing it twice gives one result. */
 export function createJob(parts: JobParts) {
   const { database, storage, content, findBlob, extractor, log, now } = parts;
@@ -67,9 +70,13 @@ export function createJob(parts: JobParts) {
     if (!blob) throw new Unreadable("The file is missing from the storage. Upload it again.");
     const open = () => storage.downloadStream(key);
     const source = { filename, contentType, size: blob.size, open };
-    const progress = createProgress((...pages) => noteProgress(database, docId, ...pages));
+    const overtaken = new AbortController();
+    const progress = createProgress(async (...pages) => {
+      if ((await noteProgress(database, docId, ...pages)) === 0) overtaken.abort(new Overtaken());
+    });
+    const either = AbortSignal.any([signal, overtaken.signal]);
     try {
-      return toText(document, key, await extractor.extract(source, progress.set, signal), now());
+      return toText(document, key, await extractor.extract(source, progress.set, either), now());
     } finally {
       await progress.end();
     }
@@ -109,6 +116,7 @@ export function createJob(parts: JobParts) {
         const { page_count, elapsed_seconds } = text.ocr;
         if (isFinished) log.info("a document is finished", { doc_id, page_count, elapsed_seconds });
       } catch (error) {
+        if (error instanceof Overtaken) return log.info("a document was overtaken", { doc_id });
         if (!(error instanceof Unreadable)) throw error;
         await retrying(() => fail(doc_id, error.message));
       }

@@ -51,7 +51,9 @@ export function readPlainText(bytes: Buffer): string {
 }
 
 export const countLetters = (text: string): number => count(text, /[\p{L}\p{N}]/gu);
-export const countWords = (text: string): number => count(text, /[\p{L}\p{N}\p{M}]+/gu);
+// Where a word begins: to match all of one of some megabytes, the engine's stack is too small.
+export const countWords = (text: string): number =>
+  count(text, /(?<![\p{L}\p{N}\p{M}])[\p{L}\p{N}\p{M}]/gu);
 
 /** The language by its script, whichever has more letters. */
 export function languageOf(text: string): "ar" | "en" | "und" {
@@ -66,12 +68,16 @@ export function languageOf(text: string): "ar" | "en" | "und" {
  * that only steer its display, no control characters, no more than one empty line in a row.
  */
 export function tidy(text: string): string {
-  return text
-    .toWellFormed()
-    .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
-    .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
-    .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
-    .replace(/[ \t\u00a0]+$/gm, "")
-    .replace(/\n{3,}/g, "\n\n")
-    .replace(/^\n+|\s+$/g, "");
+  return (
+    text
+      .toWellFormed()
+      .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
+      .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
+      .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
+      // Begins where a run does: a try at each of its spaces would take hours for a long one.
+      .replace(/(?<![ \t\u00a0])[ \t\u00a0]+$/gm, "")
+      .replace(/\n{3,}/g, "\n\n")
+      .replace(/^\n+/, "")
+      .trimEnd()
+  );
 }

@@ -9,9 +9,11 @@ export class Unreadable extends Error {
 export const spell = (count: number): string =>
   count.toLocaleString("en", { maximumFractionDigits: 1 });
 
-/** `what` tells what is above which limit. */
-export const tooMuch = (what: string): Unreadable =>
-  new Unreadable(`${what}. Split it, or send it in a lower resolution.`);
+/** `what` tells what is above which limit, `advice` what to do. */
+export const tooMuch = (
+  what: string,
+  advice = "Split it, or send it in a lower resolution.",
+): Unreadable => new Unreadable(`${what}. ${advice}`);
 
 /** Throws `Unreadable` for what would be too large to draw or decode. */
 export function checkPixels(what: string, width: number, height: number, limits: Limits): void {
@@ -22,6 +24,7 @@ export function checkPixels(what: string, width: number, height: number, limits:
 
 /** Throws `Unreadable` for more bytes of text than the limit. */
 export function checkText(bytes: number, limits: Limits): void {
+  const most = spell(limits.textBytes / 1e6);
   if (bytes > limits.textBytes)
-    throw tooMuch(`The document has too much text (over ${spell(limits.textBytes / 1e6)} MB)`);
+    throw tooMuch(`The document has too much text (over ${most} MB)`, "Split it.");
 }

@@ -44,7 +44,11 @@ test("shows the place where most terms stand together, cut between words", () =>
   assert.ok(snippet.text.length <= 230, String(snippet.text.length));
 });
 
-test("looks at the first 200,000 units only", () => {
+test("looks at the first 20,000 units, and at 200,000 when those lack a term", () => {
+  const far = `alpha ${"x ".repeat(12_000)}alpha beta`;
+  assert.deepEqual(marked(far, "alpha"), ["alpha"]);
+  assert.deepEqual(marked(far, "alpha beta"), ["alpha", "beta"]);
+  assert.deepEqual(marked(`beta ${filler}${far}`, "alpha beta"), ["beta"]);
   const text = `${"x ".repeat(100_000)}needle`;
   assert.deepEqual(marked(text, "needle"), []);
   assert.deepEqual(marked(text.slice(20), "needle"), ["needle"]);

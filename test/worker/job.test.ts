@@ -182,6 +182,23 @@ apiSuite("a delivery of the OCR queue", ({ test }) => {
     assert.equal((await results()).length, 1);
   });
 
+  test("of a document that is deleted or queued anew is not read to its end", async (app) => {
+    for (const sql of ["DELETE FROM", "UPDATE"]) {
+      const { deliver, run, results, text: stored } = await setUp(app);
+      let isEnded = false;
+      await deliver(async (_source, onPage, signal) => {
+        const set = sql === "UPDATE" ? " SET status = 'Queued'" : "";
+        await run(`${sql} Processing_Status${set} WHERE doc_id = @docId`);
+        onPage(1, 300);
+        isEnded = await until(() => signal.aborted, "the reading to be ended");
+        throw signal.reason;
+      });
+      assert.ok(isEnded);
+      assert.deepEqual(await results(), []);
+      assert.equal(await stored(), undefined);
+    }
+  });
+
   test("that can't be read fails with the reason, once", async (app) => {
     const { deliver, results, status } = await setUp(app);
     await deliver(() => Promise.reject(new Unreadable("It has a password. أرسل نسخة بلا كلمة.")));

@@ -61,3 +61,12 @@ test("words are counted, and the language is its script's", () => {
   assert.equal(languageOf("Total مجموع"), "ar");
   assert.equal(languageOf("Totals مجموع"), "en");
 });
+
+test("runs of some megabytes take neither the stack nor the time", () => {
+  assert.equal(countWords(`${"\u0301".repeat(4_900_000)} ${"م1".repeat(2_000_000)}`), 2);
+  const started = performance.now();
+  const wide = `x${" ".repeat(200_000)}y`;
+  assert.equal(tidy(wide), wide);
+  const seconds = (performance.now() - started) / 1_000;
+  assert.ok(seconds < 3, `${seconds} seconds for a run of spaces`);
+});
