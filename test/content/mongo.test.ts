@@ -192,6 +192,7 @@ test("an index that the server refuses keeps nobody from working", async (t) => 
   const { peer, store, lines } = await withPeer(t);
   const reply = { ok: 0, code: 13, errmsg: "not authorized" };
   peer.failures.push({ command: "createIndexes", reply });
+  await store.connect();
   await store.put(TEXT);
   assert.deepEqual(await store.get(7), TEXT);
   await until(() => lines.some((line) => line.includes("index")), "a line in the log");

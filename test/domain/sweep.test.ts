@@ -130,18 +130,6 @@ strayTests("Azurite", async () => {
   return { storage, close: () => azurite.close() };
 });
 
-test("a container that is missing is told by reading and made by a ping", async (t) => {
-  const azurite = await startAzurite();
-  t.after(() => azurite.close());
-  const { connectionString } = azurite;
-  const options = { connectionString, container: "missing", log: silent };
-  const storage = await AzureBlobStorage.open(options);
-  for (let times = 0; times < 2; times++)
-    await assert.rejects(storage.list(""), { name: "BlobNotFound" });
-  await storage.ping();
-  assert.deepEqual(await storage.list(""), []);
-});
-
 describe("a server's own sweep", () => {
   async function inFolder(t: TestContext) {
     const folder = await mkdtemp(join(tmpdir(), "nassaq-own-sweep-"));
