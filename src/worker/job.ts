@@ -52,7 +52,7 @@ class Overtaken extends Error {}
 
 /** What happens to one message of the OCR queue. Doing it twice gives one result. */
 export function createJob(parts: JobParts) {
-  const { database, storage, content, findBlob, extractor, log, now } = parts;
+  const { database, content, log, now } = parts;
 
   /** Undefined when there is nothing to do: the document is gone, or done. */
   async function begin(docId: number): Promise<Document | undefined> {
@@ -61,25 +61,6 @@ export function createJob(parts: JobParts) {
     if (!document) await content.delete(docId);
     const isStarted = document && (await startProcessing(database, docId, now()));
     return isStarted ? document : undefined;
-  }
-
-  async function read(document: Document, message: Message, signal: AbortSignal) {
-    const { docId, filename, contentType } = document;
-    const key = document.blobKey ?? message.file_path;
-    const blob = await findBlob(key);
-    if (!blob) throw new Unreadable("The file is missing from the storage. Upload it again.");
-    const open = () => storage.downloadStream(key);
-    const source = { filename, contentType, size: blob.size, open };
-    const overtaken = new AbortController();
-    const progress = createProgress(async (...pages) => {
-      if ((await noteProgress(database, docId, ...pages)) === 0) overtaken.abort(new Overtaken());
-    });
-    const either = AbortSignal.any([signal, overtaken.signal]);
-    try {
-      return toText(document, key, await extractor.extract(source, progress.set, either), now());
-    } finally {
-      await progress.end();
-    }
   }
 
   /** Whether it was this run that finished the document. */
@@ -110,7 +91,7 @@ export function createJob(parts: JobParts) {
       const document = await retrying(() => begin(doc_id));
       if (!document) return log.info("nothing to do for a document", { doc_id });
       try {
-        const text = await retrying(() => read(document, message, signal));
+        const text = await retrying(() => read(parts, document, message, signal));
         const textId = await retrying(() => content.put(text, document.uploadedByUserId));
         const isFinished = await retrying(() => finish(textId, text));
         const { page_count, elapsed_seconds } = text.ocr;
@@ -130,6 +111,35 @@ export function createJob(parts: JobParts) {
       if (message.success) await fail(message.output.doc_id, told);
     },
   };
+}
+
+/** Reads a document, until `signal` is aborted or somebody else has the document. */
+async function read(
+  { database, storage, findBlob, extractor, now }: JobParts,
+  document: Document,
+  message: Message,
+  signal: AbortSignal,
+): Promise<ExtractedText> {
+  const { docId, filename, contentType } = document;
+  const key = document.blobKey ?? message.file_path;
+  const blob = await findBlob(key);
+  if (!blob) throw new Unreadable("The file is missing from the storage. Upload it again.");
+  const open = () => storage.downloadStream(key);
+  const source = { filename, contentType, size: blob.size, open };
+  const overtaken = new AbortController();
+  const progress = createProgress(async (...pages) => {
+    if ((await noteProgress(database, docId, ...pages)) === 0) overtaken.abort(new Overtaken());
+  });
+  const stop = () => overtaken.abort(signal.reason);
+  signal.addEventListener("abort", stop);
+  try {
+    signal.throwIfAborted();
+    const extraction = await extractor.extract(source, progress.set, overtaken.signal);
+    return toText(document, key, extraction, now());
+  } finally {
+    signal.removeEventListener("abort", stop);
+    await progress.end();
+  }
 }
 
 /**
