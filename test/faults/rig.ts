@@ -20,8 +20,8 @@ import type { Parts, Stores } from "./parts.ts";
 
 export const ADMIN = { email: "admin@example.com", password: "Adm1nistrator!" };
 
-/** Milliseconds in which what was left is cleaned up: 30,000, and as much for a busy machine. */
-const CLEANING = 60_000;
+/** Milliseconds in which what was left is cleaned up: 30,000, and more for a busy machine. */
+const CLEANING = 180_000;
 const END_LIMIT = 120_000;
 
 const SETTINGS = {
