@@ -28,6 +28,7 @@ import { startTestApp } from "../support/app.ts";
 import { connectionStringFor } from "../support/azurite.ts";
 import { runCli } from "../support/cli.ts";
 import { silent } from "../support/sqlserver.ts";
+import { textOf } from "../support/texts.ts";
 
 /** A data folder with five documents, made once; each test has a copy. */
 let original = "";
@@ -87,23 +88,6 @@ async function copy(t: TestContext): Promise<Copy> {
   };
 }
 
-const textOf = (docId: number, blobPath = "") => ({
-  doc_id: docId,
-  filename: "a.txt",
-  file_type: "txt",
-  blob_path: blobPath,
-  extracted_text: "text",
-  ocr: {
-    page_count: 1,
-    word_count: 1,
-    avg_confidence: 1,
-    primary_language: "en",
-    elapsed_seconds: 1,
-  },
-  classification: null,
-  processed_at: new Date(),
-});
-
 async function uploaderOf(database: Database): Promise<number> {
   const row = await database.first<{ id: number }>(
     "SELECT uploaded_by_user_id AS id FROM Documents WHERE doc_id = 1",
@@ -128,15 +112,15 @@ describe("check-integrity", () => {
   test("finds nothing where all is whole, and writes nothing", async (t) => {
     const { folder, change } = await copy(t);
     await change(async (database, content) => {
-      const id = await content.put(textOf(1));
+      const id = await content.put(textOf(1, { blob_path: "" }));
       await database.run("UPDATE Documents SET mongo_doc_id = @id WHERE doc_id = 1", { id });
       await database.run("UPDATE Processing_Status SET status = 'Finished' WHERE doc_id <= 2");
       const owner = await uploaderOf(database);
       await database.run("UPDATE Documents SET mongo_doc_id = @id WHERE doc_id = 2", {
-        id: await content.put(textOf(2), owner),
+        id: await content.put(textOf(2, { blob_path: "" }), owner),
       });
       // A worker has written the text, and not yet the rows.
-      await content.put(textOf(3));
+      await content.put(textOf(3, { blob_path: "" }));
     });
     const before = await snapshot(folder);
     assert.deepEqual(await runCli(folder, ["check-integrity"]), {
@@ -158,9 +142,9 @@ describe("check-integrity", () => {
     await writeFile(join(folder, "blobs", stray), "x");
     await change(async (database, content) => {
       await database.run("UPDATE Documents SET mongo_doc_id = 'abc' WHERE doc_id IN (3, 4)");
-      await content.put(textOf(5));
+      await content.put(textOf(5, { blob_path: "" }));
       await database.run("UPDATE Documents SET mongo_doc_id = @id WHERE doc_id = 1", {
-        id: await content.put(textOf(1)),
+        id: await content.put(textOf(1, { blob_path: "" })),
       });
       await database.run("UPDATE Processing_Status SET status = 'Finished' WHERE doc_id = 5");
     });
@@ -196,7 +180,7 @@ describe("check-integrity", () => {
         [3, "invoice/c.txt"],
         [4, "invoice/d.txt"],
       ] as const) {
-        const id = await content.put(textOf(docId, key));
+        const id = await content.put(textOf(docId, { blob_path: key }));
         await database.run("UPDATE Documents SET mongo_doc_id = @id WHERE doc_id = @docId", {
           id,
           docId,

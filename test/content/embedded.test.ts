@@ -3,25 +3,9 @@ import { type TestContext, test } from "node:test";
 import { EmbeddedContentStore } from "../../src/content/embedded.ts";
 import { parseSearch } from "../../src/content/search-terms.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
+import { textOf } from "../support/texts.ts";
 
 const FIRST = { skip: 0, limit: 10 };
-const textOf = (doc_id: number, extracted_text: string) => ({
-  doc_id,
-  filename: "a.pdf",
-  file_type: "pdf",
-  blob_path: "a.pdf",
-  extracted_text,
-  ocr: {
-    page_count: 1,
-    word_count: 1,
-    avg_confidence: 1,
-    primary_language: "en",
-    elapsed_seconds: 1,
-  },
-  classification: null,
-  processed_at: new Date(0),
-});
-
 async function open(t: TestContext) {
   const database = openSqlite({ file: ":memory:" });
   t.after(() => database.close());
@@ -45,10 +29,10 @@ test("texts of an older version's table are kept, and wait to be indexed", async
   );
   await database.run(
     `INSERT INTO Extracted_Texts VALUES (5, 'id', 'a.pdf', 'pdf', 'a.pdf', 'old words',
-       '${JSON.stringify(textOf(5, "").ocr)}', 'null', '1970-01-01T00:00:00.000Z')`,
+       '${JSON.stringify(textOf(5).ocr)}', 'null', '1970-01-01T00:00:00.000Z')`,
   );
   await Promise.all([store.connect(), new EmbeddedContentStore(database).connect()]);
-  assert.deepEqual(await store.get(5), textOf(5, "old words"));
+  assert.deepEqual(await store.get(5), textOf(5, { extracted_text: "old words" }));
   assert.deepEqual(await store.listUnindexed(10), [5]);
   await store.index(5, 3);
   assert.equal((await store.search(parseSearch("old"), 3, FIRST)).total, 1);
@@ -57,15 +41,15 @@ test("texts of an older version's table are kept, and wait to be indexed", async
 test("nothing stays in the index of what is deleted, replaced or made nobody's", async (t) => {
   const { store, entries } = await open(t);
   await store.connect();
-  for (const docId of [1, 2, 3]) await store.put(textOf(docId, "words"), 3);
+  for (const docId of [1, 2, 3]) await store.put(textOf(docId, { extracted_text: "words" }), 3);
   assert.equal(await entries(), 3);
   await store.delete(1);
-  await store.put(textOf(2, "others"));
+  await store.put(textOf(2, { extracted_text: "others" }));
   await store.index(3, undefined);
   assert.equal(await entries(), 0);
   await store.index(2, 4);
   await store.index(2, 5);
-  await store.put(textOf(2, "again"), 5);
+  await store.put(textOf(2, { extracted_text: "again" }), 5);
   assert.equal(await entries(), 1);
 });
 
@@ -73,9 +57,9 @@ test("the ranges of owners do not overlap, whatever the ids", async (t) => {
   const { store } = await open(t);
   await store.connect();
   const [lastOwner, lastDoc] = [2 ** 31 - 1, 2 ** 32 - 1];
-  await store.put(textOf(lastDoc, "edge"), 1);
-  await store.put(textOf(1, "edge"), 2);
-  await store.put(textOf(lastDoc - 1, "edge"), lastOwner);
+  await store.put(textOf(lastDoc, { extracted_text: "edge" }), 1);
+  await store.put(textOf(1, { extracted_text: "edge" }), 2);
+  await store.put(textOf(lastDoc - 1, { extracted_text: "edge" }), lastOwner);
   const found = async (owner?: number) =>
     (await store.search(parseSearch("edge"), owner, FIRST)).hits.map((hit) => hit.docId);
   assert.deepEqual(await found(1), [lastDoc]);
@@ -90,7 +74,8 @@ test("counts to 10,000, and says when there are more", async (t) => {
   const put = (first: number, last: number) =>
     database.transaction(async (tx) => {
       const bulk = new EmbeddedContentStore({ ...database, transaction: (work) => work(tx) });
-      for (let docId = first; docId <= last; docId++) await bulk.put(textOf(docId, "many"), 3);
+      for (let docId = first; docId <= last; docId++)
+        await bulk.put(textOf(docId, { extracted_text: "many" }), 3);
     });
   await put(1, 10_000);
   const exact = await store.search(parseSearch("many"), 3, { skip: 9_995, limit: 10 });

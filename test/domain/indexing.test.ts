@@ -6,6 +6,7 @@ import { insertDocument } from "../../src/data/documents.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { insertUser } from "../../src/data/users.ts";
 import { indexTexts } from "../../src/domain/indexing.ts";
+import { textOf } from "../support/texts.ts";
 
 const ALL = { skip: 0, limit: 1 };
 
@@ -40,23 +41,7 @@ async function storeWithTexts(count: number) {
     };
     docIds.push(await insertDocument(database, document, []));
   }
-  const put = (docId: number) =>
-    content.put({
-      doc_id: docId,
-      filename: "a.pdf",
-      file_type: "pdf",
-      blob_path: "a.pdf",
-      extracted_text: "needle",
-      ocr: {
-        page_count: 1,
-        word_count: 1,
-        avg_confidence: 1,
-        primary_language: "en",
-        elapsed_seconds: 1,
-      },
-      classification: null,
-      processed_at: new Date(),
-    });
+  const put = (docId: number) => content.put(textOf(docId, { extracted_text: "needle" }));
   for (const docId of docIds) await put(docId);
   return { database, content, owner, put, docIds };
 }
