@@ -91,7 +91,7 @@ describe("the README's commands", {
     const output = await shell(BLOCKS[2]?.block ?? "", { API: address, ADMIN_PASSWORD: password });
     for (const expected of [
       '"email":"salma@example.org"',
-      '"status":"Queued"',
+      '"stage_name":"OCR"',
       '"total":1',
       "%PDF-1.",
       "deleted successfully",
