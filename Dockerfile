@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-FROM node:24-slim AS builder
+FROM node:26-slim AS builder
 WORKDIR /app
 COPY package.json package-lock.json ./
 # No package needs its install script here: the compiler is a plain binary, and Node is the image's own.
@@ -11,14 +11,14 @@ COPY src ./src
 # TypeScript compiler as an optional peer, which nothing here loads.
 RUN npm run build && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/typescript node_modules/@typescript
 
-FROM node:24-slim
+FROM node:26-slim
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="NassaQ Server" \
       org.opencontainers.image.description="Backend of a document digitisation platform: accounts, virtual folders, uploads, OCR queue" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="docker.io/library/node:24-slim"
+      org.opencontainers.image.base.name="docker.io/library/node:26-slim"
 RUN useradd --uid 10014 --user-group --no-create-home --shell /usr/sbin/nologin user14 \
     && mkdir /data \
     && chown user14:user14 /data
