@@ -28,6 +28,11 @@ export interface Queryable {
   columns(table: string): Promise<Map<string, boolean>>;
 }
 
+export interface TransactionOptions {
+  /** Of the commit: with false the death of the process does not undo it, a power cut may. */
+  durable?: boolean;
+}
+
 export interface Database extends Queryable {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
@@ -36,7 +41,10 @@ export interface Database extends Queryable {
    * failure `work` runs again, so all its effects go through `tx`. A statement of the database
    * itself would wait for the transaction, and that for it.
    */
-  transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
+  transaction<Result>(
+    work: (tx: Queryable) => Promise<Result>,
+    options?: TransactionOptions,
+  ): Promise<Result>;
   /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;
   pendingMigrations(): Promise<string[]>;

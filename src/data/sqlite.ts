@@ -10,6 +10,7 @@ import {
   ForeignKeyViolation,
   OutcomeUnknown,
   type Queryable,
+  type TransactionOptions,
   UniqueViolation,
   type Value,
 } from "./database.ts";
@@ -55,18 +56,14 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     return result;
   }
 
-  function prepare(text: string) {
-    const statement = prepared.get(text) ?? compile(connection, text);
-    prepared.set(text, statement);
-    return statement;
-  }
-
   /** Tries again while another process holds the lock. A BUSY statement has done nothing. */
   async function execute(text: string, values: Values = []) {
     const deadline = performance.now() + LOCK_WAIT;
     for (;;) {
       try {
-        return prepare(text)(values);
+        const statement = prepared.get(text) ?? compile(connection, text);
+        prepared.set(text, statement);
+        return statement(values);
       } catch (error) {
         isDiskFailing ||= DISK_CODES.includes(primaryCode(error));
         if (primaryCode(error) !== SQLITE_BUSY || performance.now() > deadline)
@@ -76,16 +73,23 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     }
   }
 
-  function transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result> {
+  function transaction<Result>(
+    work: (tx: Queryable) => Promise<Result>,
+    { durable = true }: TransactionOptions = {},
+  ): Promise<Result> {
     return inTurn(async () => {
-      await execute("BEGIN IMMEDIATE");
+      // A commit is then in the log of the operating system, which the next durable one syncs.
+      if (!durable) await execute("PRAGMA synchronous = NORMAL");
       try {
+        await execute("BEGIN IMMEDIATE");
         const result = await runInTransaction(DIALECT, execute, work);
         await execute("COMMIT").catch(rethrowUnsynced);
         return result;
       } finally {
         // After a failure. SQLite may have rolled back by itself (disk full).
-        if (connection.isTransaction) connection.exec("ROLLBACK");
+        const undo = connection.isOpen && connection.isTransaction;
+        if (undo) connection.exec("ROLLBACK");
+        if (!durable && connection.isOpen) connection.exec("PRAGMA synchronous = FULL");
       }
     });
   }

@@ -29,6 +29,20 @@ export function transactionPromises(promise: Promised): void {
     },
   );
 
+  promise(
+    "a transaction that need not be durable commits or rolls back all the same",
+    async (database) => {
+      const options = { durable: false };
+      await database.transaction((tx) => tx.insert("Users", user("a"), "user_id"), options);
+      const again = database.transaction(async (tx) => {
+        await tx.insert("Users", user("b"), "user_id");
+        await tx.insert("Users", user("a"), "user_id");
+      }, options);
+      await assert.rejects(again, UniqueViolation);
+      assert.equal(await countUsers(database), 1);
+    },
+  );
+
   promise("a transaction whose callback throws leaves nothing behind", async (database) => {
     const reason = new Error("no");
     const failing = database.transaction(async (tx) => {

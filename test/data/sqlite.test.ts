@@ -158,3 +158,17 @@ test("a file that is no database can't be opened, and says which", async () => {
     (error) => error instanceof DatabaseUnreachable && error.message.includes(file),
   );
 });
+
+test("after a commit that need not be durable, the next one is", async (t) => {
+  const database = openSqlite({ file: join(folder, "durable.db") });
+  t.after(() => database.close());
+  await database.migrate();
+  const level = async (options: { durable?: boolean }) =>
+    await database.transaction((tx) => tx.first("PRAGMA synchronous"), options);
+  // NORMAL, FULL: https://www.sqlite.org/pragma.html#pragma_synchronous
+  assert.deepEqual(await level({ durable: false }), { synchronous: 1 });
+  await assert.rejects(
+    database.transaction(() => Promise.reject(new Error("no")), { durable: false }),
+  );
+  assert.deepEqual(await level({}), { synchronous: 2 });
+});
