@@ -8,14 +8,13 @@ import {
   type Database,
   DatabaseUnreachable,
   ForeignKeyViolation,
-  OutcomeUnknown,
-  type Queryable,
-  type TransactionOptions,
+  type Params,
   UniqueViolation,
-  type Value,
 } from "./database.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
-import { type Dialect, queryable, runInTransaction, type Values } from "./statements.ts";
+import { compile } from "./sqlite-statement.ts";
+import { createWriters } from "./sqlite-writers.ts";
+import { type Dialect, queryable, runInTransaction } from "./statements.ts";
 
 /** How long a statement waits for another process that writes, in ms. */
 const LOCK_WAIT = 10_000;
@@ -24,8 +23,6 @@ const LOCK_WAIT = 10_000;
 const SQLITE_BUSY = 5;
 const UNIQUE_CODES = [1555, 2067, 2579];
 const FOREIGN_KEY_CODES = [787, 1811];
-/** IOERR_FSYNC. */
-const UNSYNCED_CODE = 1034;
 /** READONLY, IOERR, FULL. */
 const DISK_CODES = [8, 10, 13];
 /** BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. */
@@ -47,25 +44,23 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
   const { file, readOnly = false } = options;
   const connection = openFile(file, readOnly);
   const prepared = new Map<string, ReturnType<typeof compile>>();
-  let tail: Promise<unknown> = Promise.resolve();
   let isDiskFailing = false;
 
-  function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    const result = tail.then(work);
-    tail = result.catch(() => {});
-    return result;
-  }
-
-  /** Tries again while another process holds the lock. A BUSY statement has done nothing. */
-  async function execute(text: string, values: Values = []) {
-    const deadline = performance.now() + LOCK_WAIT;
+  /**
+   * Tries again while another process holds the lock. A BUSY statement has done nothing. `isApart`:
+   * it must not fall into a transaction.
+   */
+  async function execute(text: string, params?: Params, isApart = false) {
+    let deadline: number | undefined;
     for (;;) {
       try {
+        if (isApart && connection.isTransaction) await writers.endOfTransaction();
         const statement = prepared.get(text) ?? compile(connection, text);
         prepared.set(text, statement);
-        return statement(values);
+        return statement(params ?? {});
       } catch (error) {
         isDiskFailing ||= DISK_CODES.includes(primaryCode(error));
+        deadline ??= performance.now() + LOCK_WAIT;
         if (primaryCode(error) !== SQLITE_BUSY || performance.now() > deadline)
           throw typedError(error);
       }
@@ -73,26 +68,10 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     }
   }
 
-  function transaction<Result>(
-    work: (tx: Queryable) => Promise<Result>,
-    { durable = true }: TransactionOptions = {},
-  ): Promise<Result> {
-    return inTurn(async () => {
-      // A commit is then in the log of the operating system, which the next durable one syncs.
-      if (!durable) await execute("PRAGMA synchronous = NORMAL");
-      try {
-        await execute("BEGIN IMMEDIATE");
-        const result = await runInTransaction(DIALECT, execute, work);
-        await execute("COMMIT").catch(rethrowUnsynced);
-        return result;
-      } finally {
-        // After a failure. SQLite may have rolled back by itself (disk full).
-        const undo = connection.isOpen && connection.isTransaction;
-        if (undo) connection.exec("ROLLBACK");
-        if (!durable && connection.isOpen) connection.exec("PRAGMA synchronous = FULL");
-      }
-    });
-  }
+  const within = (text: string, params?: Params) => execute(text, params);
+  const writers = createWriters(connection, within);
+  const transaction: Database["transaction"] = (work, { durable = true } = {}) =>
+    writers.write(() => runInTransaction(DIALECT, within, work), { durable, isStatement: false });
 
   /** After a failure of the disk also by a write, until one works. */
   async function ping(): Promise<void> {
@@ -102,7 +81,11 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     isDiskFailing = false;
   }
 
-  const statements = queryable(DIALECT, (text, values) => inTurn(() => execute(text, values)));
+  const statements = queryable(DIALECT, (text, params, isRead) =>
+    isRead
+      ? execute(text, params, true)
+      : writers.write(() => execute(text, params), { durable: true, isStatement: true }),
+  );
   return {
     ...statements,
     description: `SQLite (${file})`,
@@ -115,10 +98,10 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
       const { bavail, bsize } = await statfs(dirname(file));
       return bavail * bsize;
     },
-    close: () =>
-      inTurn(async () => {
-        if (connection.isOpen) connection.close();
-      }),
+    async close() {
+      await writers.end();
+      if (connection.isOpen) connection.close();
+    },
   };
 }
 
@@ -143,43 +126,6 @@ function openFile(file: string, readOnly: boolean): DatabaseSync {
     const message = `The database file ${file} can't be opened: ${(error as Error).message}`;
     throw new DatabaseUnreachable(message, { cause: error });
   }
-}
-
-/** The commit is in the log, and a restart may find it there or not. */
-function rethrowUnsynced(error: unknown): never {
-  const { cause } = error as { cause?: { errcode?: number } };
-  if (cause?.errcode !== UNSYNCED_CODE) throw error;
-  const unknown = new OutcomeUnknown("The commit may not be on the disk", { cause });
-  throw unavailable("The database", unknown);
-}
-
-/** Copies rows, as SQLite's have no prototype; booleans and dates go by their declared types. */
-function compile(connection: DatabaseSync, text: string) {
-  const statement = connection.prepare(text);
-  const columns = statement.columns();
-  const conversions: [name: string, convert: (value: unknown) => unknown][] = [];
-  for (const { name, type } of columns) {
-    if (/^BIT\b/i.test(type ?? "")) conversions.push([name, Boolean]);
-    if (/^DATETIME/i.test(type ?? "")) conversions.push([name, (value) => new Date(String(value))]);
-  }
-  return (values: Values) => {
-    const bound = Object.fromEntries(values.map(([name, value]) => [name, toSqlite(value)]));
-    if (columns.length === 0) return { rows: [], changes: Number(statement.run(bound).changes) };
-    const rows = statement.all(bound).map((raw) => {
-      const row: Record<string, unknown> = { ...raw };
-      for (const [name, convert] of conversions)
-        if (row[name] !== null) row[name] = convert(row[name]);
-      return row;
-    });
-    return { rows, changes: rows.length };
-  };
-}
-
-/** Numbers go in as BigInt: node:sqlite binds a plain number as a floating-point one. */
-function toSqlite(value: Value): string | bigint | null {
-  if (value instanceof Date) return value.toISOString();
-  if (typeof value === "boolean") return value ? 1n : 0n;
-  return typeof value === "number" ? BigInt(value) : value;
 }
 
 function typedError(error: unknown): unknown {

@@ -1,11 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import sql from "mssql";
 import { unavailable } from "../errors.ts";
-import { type Database, DatabaseUnreachable, OutcomeUnknown, type Queryable } from "./database.ts";
+import {
+  type Database,
+  DatabaseUnreachable,
+  OutcomeUnknown,
+  type Params,
+  type Queryable,
+  type Value,
+} from "./database.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
 import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connection.ts";
 import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
-import { type Dialect, queryable, runInTransaction, type Values } from "./statements.ts";
+import { checked, type Dialect, parametersOf, queryable, runInTransaction } from "./statements.ts";
 
 /** After this many ms a failed statement is not repeated. */
 const REPEAT_WINDOW = 20_000;
@@ -72,8 +79,8 @@ export async function openSqlServer(
     const reason = failureOf(error) === "refused" ? "refuses the connection" : "can't be reached";
     throw new DatabaseUnreachable(`The database ${reason}: ${description}`, { cause: error.cause });
   });
-  const statements = queryable(DIALECT, (text, values, isRead) =>
-    repeating(isRead, () => send(pool, text, values)),
+  const statements = queryable(DIALECT, (text, params, isRead) =>
+    repeating(isRead, () => send(pool, text, params)),
   );
   return {
     ...statements,
@@ -91,7 +98,7 @@ export async function openSqlServer(
       ),
     pendingMigrations: () => pendingMigrations("sqlserver", statements),
     pool: () => ({ used: pool.borrowed, idle: pool.available, waiting: pool.pending }),
-    ping: async () => void (await send(pool, "SELECT 1 AS one", [])),
+    ping: async () => void (await send(pool, "SELECT 1 AS one")),
     async close() {
       closing.abort();
       await pool.close();
@@ -117,9 +124,11 @@ function typed<Result>(answer: Promise<Result>): Promise<Result> {
   });
 }
 
-async function send(source: { request(): sql.Request }, text: string, values: Values) {
+/** Without `params` the text declares its own variables. */
+async function send(source: { request(): sql.Request }, text: string, params?: Params) {
   const request = source.request();
-  for (const [name, value] of values) {
+  for (const name of params ? new Set(parametersOf(text).names) : []) {
+    const value = checked(params ?? {}, name);
     const isPattern = typeof value === "string" && text.includes(`LIKE @${name} ESCAPE`);
     // Some compatible servers find nothing with `\[`.
     request.input(name, typeOf(value), isPattern ? value.replaceAll("\\[", "[[]") : value);
@@ -135,7 +144,7 @@ async function send(source: { request(): sql.Request }, text: string, values: Va
 }
 
 /** Few lengths, so that the server keeps few plans. NVARCHAR, for null, converts to any type. */
-function typeOf(value: Values[number][1]): sql.ISqlType {
+function typeOf(value: Value): sql.ISqlType {
   if (typeof value === "number") return sql.BigInt();
   if (typeof value === "boolean") return sql.Bit();
   if (value instanceof Date) return sql.DateTime2(3);
@@ -148,7 +157,7 @@ async function transact<Result>(
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   await typed(transaction.begin());
-  const execute = (text: string, values: Values) => send(transaction, text, values);
+  const execute = (text: string, params: Params) => send(transaction, text, params);
   let result: Result;
   try {
     result = await runInTransaction(DIALECT, execute, work);
@@ -175,7 +184,7 @@ async function lockMigrations(transaction: sql.Transaction): Promise<void> {
     EXEC @result = sp_getapplock @Resource = N'nassaq_migrations', @LockMode = N'Exclusive',
       @LockOwner = N'Transaction', @LockTimeout = 300000;
     SELECT @result AS result`;
-  const { rows } = await send(transaction, text, []);
+  const { rows } = await send(transaction, text);
   // Negative after a time-out or a deadlock.
   if ((rows as { result: number }[]).every(({ result }) => result < 0))
     throw unavailable("The database", new Error("Another process keeps migrating"));

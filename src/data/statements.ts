@@ -1,11 +1,9 @@
 import type { Params, Queryable, Value } from "./database.ts";
 
-export type Values = [name: string, value: Value][];
-
 /** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
 type Execute = (
   text: string,
-  values: Values,
+  params: Params,
   isRead: boolean,
 ) => Promise<{ rows: unknown[]; changes: number }>;
 
@@ -20,23 +18,23 @@ export interface Dialect {
 }
 
 /** What stands in a string is no parameter. */
-const TOKENS = /'[^']*'|@(?<name>\w+)/g;
+const TOKENS = /'[^']*'|@(\w+)/g;
 const IDENTIFIER = /^[A-Za-z_]\w*$/;
 
 export function queryable(dialect: Dialect, execute: Execute): Queryable {
-  async function all<Row>(text: string, params: Params = {}) {
-    return (await execute(text, valuesOf(text, params), true)).rows as Row[];
-  }
+  const all = async <Row>(text: string, params: Params = {}) =>
+    (await execute(text, params, true)).rows as Row[];
   return {
     all,
-    first: async <Row>(text: string, params?: Params) => (await all<Row>(text, params))[0],
+    first: async <Row>(text: string, params: Params = {}) =>
+      (await execute(text, params, true)).rows[0] as Row | undefined,
     page: (text, params, { skip, limit }) =>
       all(`${text} ${dialect.page}`, { ...params, page_skip: skip, page_limit: limit }),
     async columns(table) {
       const rows = await all<{ name: string; nullable: unknown }>(dialect.columns, { table });
       return new Map(rows.map(({ name, nullable }) => [name, Boolean(nullable)]));
     },
-    run: async (text, params = {}) => (await execute(text, valuesOf(text, params), false)).changes,
+    run: async (text, params = {}) => (await execute(text, params, false)).changes,
     async insert(table, params, identity) {
       const names = Object.keys(params);
       // Only code names tables and columns, never a client.
@@ -45,7 +43,7 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
       const columns = names.map(columnOf).join(", ");
       const values = names.map((name) => `@${name}`).join(", ");
       const text = dialect.insert({ table, columns, values, identity });
-      const { rows } = await execute(text, valuesOf(text, params), false);
+      const { rows } = await execute(text, params, false);
       return (rows[0] as { id: number }).id;
     },
   };
@@ -86,20 +84,26 @@ export async function runInTransaction<Result>(
   }
 }
 
-/** Throws TypeError for a value that not every engine gives back as it was. */
-function valuesOf(text: string, params: Params): Values {
-  const names = new Set(Array.from(text.matchAll(TOKENS), (token) => token.groups?.name ?? ""));
-  names.delete("");
-  return Array.from(names, (name) => {
-    const value = params[name];
-    if (!isValue(value)) throw new TypeError(`@${name} has no value that a database can hold`);
-    return [name, value];
+/** Of a statement: the names of its parameters in their order, and it with `?` for each. */
+export function parametersOf(text: string) {
+  const names: string[] = [];
+  const positional = text.replace(TOKENS, (token, name?: string) => {
+    if (name === undefined) return token;
+    names.push(name);
+    return "?";
   });
+  return { names, positional };
+}
+
+/** A parameter's value. Throws TypeError for one that not every engine gives back as it was. */
+export function checked(params: Params, name: string): Value {
+  const value = params[name];
+  if (isValue(value)) return value;
+  throw new TypeError(`@${name} has no value that a database can hold`);
 }
 
 function isValue(value: unknown): value is Value {
-  if (value instanceof Date) return value.getUTCFullYear() >= 1 && value.getUTCFullYear() <= 9999;
-  return (
-    value === null || ["string", "boolean"].includes(typeof value) || Number.isSafeInteger(value)
-  );
+  if (typeof value === "string" || typeof value === "boolean" || value === null) return true;
+  if (!(value instanceof Date)) return Number.isSafeInteger(value);
+  return value.getUTCFullYear() >= 1 && value.getUTCFullYear() <= 9999;
 }

@@ -87,6 +87,63 @@ export function transactionPromises(promise: Promised): void {
     assert.deepEqual(await database.all("SELECT username FROM Users"), [{ username: "outside" }]);
   });
 
+  promise("of writers that wait together each fails alone", async (database) => {
+    const reason = new Error("no");
+    const insert = (name: string) => (q: Queryable) => q.insert("Users", user(name), "user_id");
+    const outcomes = await Promise.allSettled([
+      database.transaction(insert("a")),
+      database.transaction(async (tx) => {
+        await insert("b")(tx);
+        await insert("b2")(tx);
+        throw reason;
+      }),
+      insert("c")(database),
+      insert("c")(database),
+      database.transaction(async (tx) => {
+        await insert("d")(tx);
+        await insert("a")(tx).catch(() => {});
+      }),
+      database.transaction(insert("e"), { durable: false }),
+    ]);
+    const failures = outcomes.map((outcome) => outcome.status === "rejected" && outcome.reason);
+    assert.equal(failures[1], reason);
+    assert.ok(failures[4] instanceof UniqueViolation);
+    // Of the two statements either may be first.
+    const statements = failures.slice(2, 4).filter((failure) => failure instanceof UniqueViolation);
+    assert.equal(statements.length, 1);
+    assert.deepEqual([failures[0], failures[5]], [false, false]);
+    const rows = await database.all<{ name: string }>("SELECT username AS name FROM Users");
+    assert.deepEqual(rows.map(({ name }) => name).sort(), ["a", "c", "e"]);
+  });
+
+  promise(
+    "who is answered finds what they wrote, and others nothing before",
+    async (database, made) => {
+      const other = (await made.another()) ?? database;
+      const written: number[] = [];
+      const write = async (n: number) => {
+        await database.transaction(async (tx) => {
+          await tx.insert("Users", user(`first${n}`), "user_id");
+          await new Promise(setImmediate);
+          await tx.insert("Users", user(`second${n}`), "user_id");
+        });
+        written.push(n);
+        for (const q of [database, other]) assert.ok((await countUsers(q)) >= 2 * written.length);
+      };
+      const writing = Promise.all([1, 2, 3, 4].map(write));
+      let isDone = false;
+      const reading = (async () => {
+        while (!isDone) {
+          assert.equal((await countUsers(database)) % 2, 0);
+          await new Promise(setImmediate);
+        }
+      })();
+      await writing.finally(() => (isDone = true));
+      await reading;
+      if (other !== database) await other.close();
+    },
+  );
+
   promise("two transactions that read, wait and write don't mix", async (database) => {
     const name = "counter";
     const userId = await database.insert("Users", { ...user(name), full_name: "0" }, "user_id");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { DatabaseUnreachable, OutcomeUnknown } from "../../src/data/database.ts";
+import { DatabaseUnreachable, OutcomeUnknown, type Queryable } from "../../src/data/database.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 
 let folder: string;
@@ -68,17 +68,24 @@ test("a full disk is unavailable, undoes the transaction, and heals with room", 
 });
 
 /** From now on statements of that beginning fail with `code`, if there is one. */
-function failing(t: TestContext, beginning: RegExp, code: () => number | undefined): void {
+function failing(
+  t: TestContext,
+  beginning: RegExp,
+  code: (text: string) => number | undefined,
+): void {
   const { prepare } = DatabaseSync.prototype;
   t.mock.method(DatabaseSync.prototype, "prepare", function (this: DatabaseSync, text: string) {
     const statement = prepare.call(this, text);
     if (!beginning.test(text)) return statement;
-    const attempt = (method: "run" | "all") => (values: Record<string, string>) => {
-      const errcode = code();
-      if (errcode) throw Object.assign(new Error("the disk fails"), { errcode });
-      return statement[method](values);
-    };
-    return { columns: () => statement.columns(), run: attempt("run"), all: attempt("all") };
+    const attempt =
+      (method: "run" | "all") =>
+      (...values: string[]) => {
+        const errcode = code(text);
+        if (errcode) throw Object.assign(new Error("the disk fails"), { errcode });
+        return statement[method](...values);
+      };
+    const [columns, setReturnArrays] = [statement.columns(), () => statement.setReturnArrays(true)];
+    return { columns: () => columns, setReturnArrays, run: attempt("run"), all: attempt("all") };
   });
 }
 
@@ -105,6 +112,65 @@ test("a commit that the log has and the disk perhaps not may have happened; any 
     );
   }
   assert.equal(await database.first("SELECT 1 AS n FROM Roles WHERE role_name = 'x'"), undefined);
+});
+
+test("writers that wait together share one commit, and a lone one has no more than it needs", async (t) => {
+  const ends: string[] = [];
+  failing(t, /^(BEGIN|SAVEPOINT|RELEASE|ROLLBACK|COMMIT)/, (text) => void ends.push(text));
+  const database = openSqlite({ file: ":memory:" });
+  t.after(() => database.close());
+  await database.migrate();
+  const insert = (name: string) => (q: Queryable) =>
+    q.insert("Roles", { role_name: name }, "role_id");
+  ends.length = 0;
+  await database.transaction(insert("a"));
+  assert.deepEqual(ends.splice(0), ["BEGIN IMMEDIATE", "COMMIT"]);
+  await insert("b")(database);
+  assert.deepEqual(ends.splice(0), []);
+  await Promise.all([
+    database.transaction(insert("c")),
+    insert("d")(database),
+    assert.rejects(database.transaction(insert("c"))),
+  ]);
+  const nested = ["SAVEPOINT writer", "RELEASE writer"];
+  const failed = ["SAVEPOINT writer", "ROLLBACK TO writer", "RELEASE writer"];
+  assert.deepEqual(ends.splice(0), ["BEGIN IMMEDIATE", ...nested, ...failed, "COMMIT"]);
+  await Promise.all(Array.from({ length: 250 }, (_, n) => insert(`many${n}`)(database)));
+  assert.ok(ends.filter((text) => text === "COMMIT").length >= 3);
+});
+
+test("a commit that fails, or a disk that is full, fails all that share it, and no later ones", async (t) => {
+  let commitCode: number | undefined = 13;
+  failing(t, /^COMMIT/, () => commitCode);
+  const database = openSqlite({ file: join(folder, "shared.db") });
+  t.after(() => database.close());
+  commitCode = undefined;
+  await database.migrate();
+  const insert = (description: string) =>
+    database.transaction((tx) =>
+      tx.insert("Roles", { role_name: description.slice(0, 9), description }, "role_id"),
+    );
+  const failures = async (writes: Promise<unknown>[]) =>
+    (await Promise.allSettled(writes)).map((outcome) =>
+      outcome.status === "rejected" ? outcome.reason.code : "done",
+    );
+  for (commitCode of [13, 1034])
+    assert.deepEqual(await failures([insert("a"), insert("b")]), ["unavailable", "unavailable"]);
+  commitCode = undefined;
+  const pages = await database.first<{ page_count: number }>("PRAGMA page_count");
+  await database.run(`PRAGMA max_page_count = ${Number(pages?.page_count) + 5}`);
+  const writes = [insert("a"), insert("x".repeat(100_000)), insert("c")];
+  const [, second, third] = await failures(writes);
+  assert.deepEqual([second, third], ["unavailable", "done"]);
+  const answered = await failures([...writes]);
+  const names = await database.all<{ name: string }>(
+    "SELECT role_name AS name FROM Roles WHERE role_name IN ('a', 'b', 'c') ORDER BY role_name",
+  );
+  // Whether SQLite undoes more than the statement is its own choice.
+  assert.deepEqual(
+    names.map(({ name }) => name),
+    answered[0] === "done" ? ["a", "c"] : ["c"],
+  );
 });
 
 test("after a failure of the disk a ping writes, until that works", async (t) => {

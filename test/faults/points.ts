@@ -82,7 +82,7 @@ let isInTransaction = false;
 function statement(sql: string): string {
   const verb = /^\s*(\w+)/.exec(sql)?.[1]?.toUpperCase() ?? "";
   if (verb === "BEGIN") isInTransaction = true;
-  if (verb === "ROLLBACK") isInTransaction = false;
+  if (verb === "ROLLBACK" && !/ TO /.test(sql)) isInTransaction = false;
   if (verb === "COMMIT") {
     isInTransaction = false;
     return verb;
