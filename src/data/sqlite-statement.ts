@@ -8,11 +8,14 @@ export function compile(connection: DatabaseSync, text: string) {
   const statement = connection.prepare(positional);
   const columns = statement.columns().map(({ name, type }) => [name, conversionOf(type)] as const);
   const bind = (params: Params) => names.map((name) => toSqlite(params, name));
-  if (columns.length === 0)
+  if (columns.length === 0) {
+    // The driver also reads the last row's id, which may be past what a number holds.
+    statement.setReadBigInts(true);
     return (params: Params) => {
       const { changes } = statement.run(...bind(params));
       return { rows: [], changes: Number(changes) };
     };
+  }
   // The driver's own objects have no prototype, and to copy them costs more than to make them.
   statement.setReturnArrays(true);
   return (params: Params) => {

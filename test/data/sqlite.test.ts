@@ -84,8 +84,13 @@ function failing(
         if (errcode) throw Object.assign(new Error("the disk fails"), { errcode });
         return statement[method](...values);
       };
-    const [columns, setReturnArrays] = [statement.columns(), () => statement.setReturnArrays(true)];
-    return { columns: () => columns, setReturnArrays, run: attempt("run"), all: attempt("all") };
+    return {
+      columns: () => statement.columns(),
+      setReturnArrays: () => statement.setReturnArrays(true),
+      setReadBigInts: () => statement.setReadBigInts(true),
+      run: attempt("run"),
+      all: attempt("all"),
+    };
   });
 }
 
