@@ -28,22 +28,18 @@ export interface Queryable {
   columns(table: string): Promise<Map<string, boolean>>;
 }
 
-export interface TransactionOptions {
-  /** Of the commit: with false the death of the process does not undo it, a power cut may. */
-  durable?: boolean;
-}
-
 export interface Database extends Queryable {
   /** What this is, for the `ready` line, without secrets. */
   readonly description: string;
   /**
    * Commits when `work` returns, rolls back when it throws or a statement fails. After a transient
    * failure `work` runs again, so all its effects go through `tx`. A statement of the database
-   * itself would wait for the transaction, and that for it.
+   * itself would wait for the transaction, and that for it. If not `durable`, the death of the
+   * process does not undo the commit, but a power cut may.
    */
   transaction<Result>(
     work: (tx: Queryable) => Promise<Result>,
-    options?: TransactionOptions,
+    options?: { durable?: boolean },
   ): Promise<Result>;
   /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;

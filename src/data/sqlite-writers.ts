@@ -10,14 +10,12 @@ const LONGEST_BATCH = 10;
 /** IOERR_FSYNC (https://www.sqlite.org/rescode.html). */
 const UNSYNCED_CODE = 1034;
 
-interface Options {
-  durable: boolean;
-  /** One statement, which SQLite undoes by itself when it fails. */
-  isStatement: boolean;
-}
-
-interface Writer extends Options {
+interface Writer {
+  /** Sends the statements of a transaction or a single one. */
   work(): Promise<unknown>;
+  durable: boolean;
+  /** A single one, which SQLite undoes by itself when it fails. */
+  isStatement: boolean;
   resolve(result: unknown): void;
   reject(error: unknown): void;
 }
@@ -87,10 +85,10 @@ export function createWriters(
   }
 
   return {
-    /** Runs `work`, which sends the statements of a transaction or a single one. */
-    write: <Result>(work: () => Promise<Result>, options: Options) =>
+    write: <Result>(work: () => Promise<Result>, durable: boolean, isStatement: boolean) =>
       new Promise<Result>((resolve, reject) => {
-        waiting.push({ ...options, work, resolve: resolve as Writer["resolve"], reject });
+        const answers = { resolve: resolve as Writer["resolve"], reject };
+        waiting.push({ work, durable, isStatement, ...answers });
         all ??= runAll();
       }),
     /** Ends when no transaction is open. */

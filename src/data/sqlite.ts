@@ -71,7 +71,7 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
   const within = (text: string, params?: Params) => execute(text, params);
   const writers = createWriters(connection, within);
   const transaction: Database["transaction"] = (work, { durable = true } = {}) =>
-    writers.write(() => runInTransaction(DIALECT, within, work), { durable, isStatement: false });
+    writers.write(() => runInTransaction(DIALECT, within, work), durable, false);
 
   /** After a failure of the disk also by a write, until one works. */
   async function ping(): Promise<void> {
@@ -82,9 +82,7 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
   }
 
   const statements = queryable(DIALECT, (text, params, isRead) =>
-    isRead
-      ? execute(text, params, true)
-      : writers.write(() => execute(text, params), { durable: true, isStatement: true }),
+    isRead ? execute(text, params, true) : writers.write(() => execute(text, params), true, true),
   );
   return {
     ...statements,

@@ -4,7 +4,7 @@ import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Audit, createAudit } from "./audit.ts";
 import { openEpochs, type Secrets } from "./audit-keys.ts";
-import { type Epoch, extend, headMac, rowFault } from "./audit-macs.ts";
+import { type End, type Epoch, extend, headMac, rowFault } from "./audit-macs.ts";
 import { startChores } from "./chores.ts";
 
 /** Rows that one transaction seals. */
@@ -44,19 +44,19 @@ export async function openTrail(parts: {
 
 /** Seals every row of the epoch whose mac is right. Throws when the head was tampered with. */
 export async function sealEpoch(database: Database, epoch: Epoch): Promise<void> {
-  let after = 0;
   // With nothing to seal nothing is locked and nothing is written.
-  while ((await listUnsealed(database, epoch.number, after, 1)).length > 0)
-    after = await database.transaction((tx) => sealBatch(tx, epoch, after));
+  let [last] = await listUnsealed(database, epoch.number, 0, 1);
+  for (let after = 0; last; after = last?.logId ?? 0)
+    last = await database.transaction((tx) => sealBatch(tx, epoch, after));
 }
 
-/** Goes on after the row `after`; returns the last row that it saw. */
+/** Goes on after the row `after`; returns the last row that it saw, if there may be more. */
 async function sealBatch(tx: Queryable, epoch: Epoch, after: number) {
   const head = await lockHead(tx, epoch.number);
   if (!head || head.headMac !== headMac(epoch, head))
     throw new Error(`The head of epoch ${epoch.number} of the audit trail was tampered with`);
   const rows = await listUnsealed(tx, epoch.number, after, BATCH);
-  let end = { length: head.length, lastMac: head.lastMac };
+  let end: End = head;
   for (const row of rows) {
     if (rowFault(epoch, row)) continue;
     end = extend(epoch, end, row);
@@ -64,5 +64,5 @@ async function sealBatch(tx: Queryable, epoch: Epoch, after: number) {
   }
   if (end.length > head.length)
     await updateHead(tx, { epoch: epoch.number, ...end, headMac: headMac(epoch, end) });
-  return rows.at(-1)?.logId ?? after;
+  return rows[BATCH - 1];
 }
