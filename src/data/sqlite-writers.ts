@@ -46,7 +46,6 @@ export function createWriters(
   async function runBatch(writers: Writer[]) {
     const isShared = writers.length > 1;
     const isDurable = writers.some(({ durable }) => durable);
-    const end = performance.now() + LONGEST_BATCH;
     const answers: (() => void)[] = [];
     let begun = writers.length;
     try {
@@ -54,6 +53,7 @@ export function createWriters(
       if (!isDurable) await execute("PRAGMA synchronous = NORMAL");
       const isTransaction = isShared || !writers[0]?.isStatement;
       if (isTransaction) await execute("BEGIN IMMEDIATE");
+      const end = performance.now() + LONGEST_BATCH;
       for (begun = 0; begun < writers.length && (begun === 0 || performance.now() < end); )
         answers.push(await runWriter(writers[begun++] as Writer, isShared));
       if (isTransaction) await execute("COMMIT").catch(rethrowUnsynced);

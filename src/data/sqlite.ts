@@ -50,14 +50,14 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
    * Tries again while another process holds the lock. A BUSY statement has done nothing. `isApart`:
    * it must not fall into a transaction.
    */
-  async function execute(text: string, params?: Params, isApart = false) {
+  async function execute(text: string, params: Params = {}, isApart = false) {
     let deadline: number | undefined;
     for (;;) {
       try {
         if (isApart && connection.isTransaction) await writers.endOfTransaction();
         const statement = prepared.get(text) ?? compile(connection, text);
         prepared.set(text, statement);
-        return statement(params ?? {});
+        return statement(params);
       } catch (error) {
         isDiskFailing ||= DISK_CODES.includes(primaryCode(error));
         deadline ??= performance.now() + LOCK_WAIT;
@@ -68,10 +68,9 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     }
   }
 
-  const within = (text: string, params?: Params) => execute(text, params);
-  const writers = createWriters(connection, within);
+  const writers = createWriters(connection, execute);
   const transaction: Database["transaction"] = (work, { durable = true } = {}) =>
-    writers.write(() => runInTransaction(DIALECT, within, work), durable, false);
+    writers.write(() => runInTransaction(DIALECT, execute, work), durable, false);
 
   /** After a failure of the disk also by a write, until one works. */
   async function ping(): Promise<void> {

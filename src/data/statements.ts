@@ -58,15 +58,15 @@ const columnOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter
  */
 export async function runInTransaction<Result>(
   dialect: Dialect,
-  execute: Execute,
+  execute: (text: string, params: Params) => ReturnType<Execute>,
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   let refusal: Error | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  const tx = queryable(dialect, (...statement) => {
+  const tx = queryable(dialect, (text, params) => {
     const outcome = last.then(() => {
       if (refusal) throw refusal;
-      return execute(...statement);
+      return execute(text, params);
     });
     last = outcome.catch((error) => {
       refusal ??= new Error("An earlier statement of the transaction failed", { cause: error });

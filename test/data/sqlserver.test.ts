@@ -275,6 +275,28 @@ describe("SQL Server: failures of statements", () => {
     assert.equal(writes, 3);
   });
 
+  it("sends of a transaction its begin, its statements and its commit, and nothing else", async (t) => {
+    const sent: string[] = [];
+    const { database } = await connected(t, {
+      call({ text }) {
+        sent.push(text);
+        return ONE;
+      },
+      check() {
+        sent.push("check");
+        return ONE;
+      },
+      transaction(step) {
+        sent.push(step);
+        return {};
+      },
+    });
+    await database.transaction((tx) => tx.all("SELECT 1 AS one"), { durable: false });
+    await database.transaction((tx) => tx.all("SELECT 1 AS one"));
+    const once = ["begin", "SELECT 1 AS one", "commit"];
+    assert.deepEqual(sent, [...once, ...once]);
+  });
+
   it("does not repeat after a commit whose answer was lost, and says that nobody knows", async (t) => {
     let runs = 0;
     const { database } = await connected(t, {
