@@ -1,14 +1,10 @@
 import type { Queryable } from "./database.ts";
 
-interface NewOutboxMessage {
-  doc_id: number | null;
+export interface OutboxMessage {
+  outbox_id: number;
   queue: string;
   message_id: string;
   body: string;
-}
-
-export interface OutboxMessage extends Omit<NewOutboxMessage, "doc_id"> {
-  outbox_id: number;
   /** How often publishing it failed. */
   attempts: number;
 }
@@ -16,7 +12,9 @@ export interface OutboxMessage extends Omit<NewOutboxMessage, "doc_id"> {
 /** Nobody holds it, and its pause after a failure is over. */
 const DUE = "(claimed_until IS NULL OR claimed_until <= @now)";
 
-export async function addToOutbox(tx: Queryable, message: NewOutboxMessage, now: Date) {
+type NewMessage = Omit<OutboxMessage, "outbox_id" | "attempts"> & { doc_id: number | null };
+
+export async function addToOutbox(tx: Queryable, message: NewMessage, now: Date) {
   await tx.insert("Outbox", { ...message, createdAt: now }, "outbox_id");
 }
 

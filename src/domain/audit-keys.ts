@@ -27,8 +27,8 @@ function wrap(key: Buffer, secret: string): string {
 
 function unwrap(wrapped: string, secret: string): Buffer | undefined {
   const bytes = Buffer.from(wrapped, "base64");
-  const iv = bytes.subarray(0, IV_BYTES);
   try {
+    const iv = bytes.subarray(0, IV_BYTES);
     const decipher = createDecipheriv(CIPHER, wrappingKey(secret), iv, TAG);
     decipher.setAuthTag(bytes.subarray(-TAG.authTagLength));
     const key = bytes.subarray(IV_BYTES, -TAG.authTagLength);

@@ -2,7 +2,7 @@ import { listUnsealed, lockHead, sealRow, updateHead } from "../data/audit.ts";
 import type { Database, Queryable } from "../data/database.ts";
 import { within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { type Audit, createAudit } from "./audit.ts";
+import { createAudit } from "./audit.ts";
 import { openEpochs, type Secrets } from "./audit-keys.ts";
 import { type End, type Epoch, extend, headMac, rowFault } from "./audit-macs.ts";
 import { startChores } from "./chores.ts";
@@ -11,12 +11,6 @@ import { startChores } from "./chores.ts";
 const BATCH = 200;
 /** Milliseconds. */
 const CLOSING = 5000;
-
-interface Trail {
-  audit: Audit;
-  /** Seals what has been recorded. Rejects with `TimedOut` when the database is slow. */
-  close(): Promise<void>;
-}
 
 /**
  * The tamper-evident audit trail. A row is written with a mac of its own, and sealed later: chained
@@ -27,7 +21,7 @@ export async function openTrail(parts: {
   secrets: Secrets;
   now: () => Date;
   log: Logger;
-}): Promise<Trail> {
+}) {
   const { database, secrets, now, log } = parts;
   const epochs = await openEpochs(database, secrets, log);
   const seal = async () => {
@@ -37,7 +31,10 @@ export async function openTrail(parts: {
   const [epoch] = epochs.slice(-1) as [Epoch];
   return {
     audit: createAudit({ now, epoch, onRecord: () => sealing.soon() }),
-    // What is not sealed now is sealed after the next start.
+    /**
+     * Seals what has been recorded; after the next start, what is not sealed now. Rejects with
+     * `TimedOut` when the database is slow.
+     */
     close: () => within(sealing.stop().then(seal), CLOSING, "The audit trail was not sealed"),
   };
 }

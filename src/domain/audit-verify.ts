@@ -109,15 +109,14 @@ function placeFault(next: End, row: AuditRow) {
 
 /** Their number. */
 async function verifyUnsealed(q: Queryable, epoch: Epoch) {
-  let count = 0;
-  let rows: AuditRow[] = [];
-  do {
-    rows = await listUnsealed(q, epoch.number, rows.at(-1)?.logId ?? 0, PAGE);
+  for (let count = 0, after = 0; ; ) {
+    const rows = await listUnsealed(q, epoch.number, after, PAGE);
+    if (rows.length === 0) return count;
     for (const row of rows) {
       const fault = rowFault(epoch, row);
       if (fault) throw new Broken(`row ${row.logId} (not sealed) ${fault}`);
+      count += 1;
+      after = row.logId;
     }
-    count += rows.length;
-  } while (rows.length > 0);
-  return count;
+  }
 }
