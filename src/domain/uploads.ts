@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import {
   ForeignKeyViolation,
   OutcomeUnknown,
@@ -87,23 +87,20 @@ export function createUploads(parts: Parts) {
       const filename = documentName(file.name);
       if (path !== undefined) await claim(database, filename, path);
       const blob = { docId: null, blobKey: newBlobKey(filename), sha256: null };
-      const deletion = await insertDeletion(database, blob, leaseEnd());
+      // After a power cut the blob may be there without its note: the sweep removes it then.
+      const note = (tx: Queryable) => insertDeletion(tx, blob, leaseEnd());
+      const deletion = await database.transaction(note, { durable: false });
       running.add(deletion.deletionId);
       const hash = createHash("sha256");
       let size = 0;
-      async function* metered() {
-        for await (const chunk of file.stream) {
-          hash.update(chunk);
-          size += chunk.length;
-          received += chunk.length;
-          yield chunk;
-        }
-      }
-      const stream = Readable.from(metered(), { objectMode: false });
-      // `upload` rejects with what failed.
-      stream.on("error", () => {});
+      // Paused: it is told of what the storage reads.
+      file.stream.pause().on("data", (chunk: Buffer) => {
+        hash.update(chunk);
+        size += chunk.length;
+        received += chunk.length;
+      });
       try {
-        const url = await storage.upload(stream, deletion.blobKey, { contentType });
+        const url = await storage.upload(file.stream, deletion.blobKey, { contentType });
         return { filename, contentType, url, size, sha256: hash.digest("hex"), deletion };
       } catch (error) {
         running.delete(deletion.deletionId);
