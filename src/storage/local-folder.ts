@@ -4,6 +4,7 @@ import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { FileStream } from "./file-stream.ts";
 import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { OWN_FOLDER, toKey, toPath, toPaths } from "./local-names.ts";
 import { UnfinishedFiles } from "./local-unfinished.ts";
@@ -75,10 +76,11 @@ export class LocalFolderStorage implements Storage {
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
-    const { path } = await this.#get(keyOrUrl);
+    const { path, size } = await this.#get(keyOrUrl);
     const file = await fs.open(path).catch(ignoreAbsent);
-    if (!file) throw new BlobNotFound("No blob has this key");
-    return file.createReadStream({ ...range });
+    if (!file) throw notFound();
+    const { start = 0, end = size } = range ?? {};
+    return new FileStream(file, start, Math.min(end + 1, size));
   }
 
   async delete(keyOrUrl: string): Promise<void> {
@@ -168,7 +170,7 @@ export class LocalFolderStorage implements Storage {
 
   async #get(keyOrUrl: string) {
     const found = await this.#find(keyOrUrl);
-    if (!found) throw new BlobNotFound("No blob has this key");
+    if (!found) throw notFound();
     return found;
   }
 
@@ -214,6 +216,8 @@ export class LocalFolderStorage implements Storage {
     return this.#nextSync;
   }
 }
+
+const notFound = () => new BlobNotFound("No blob has this key");
 
 function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;
