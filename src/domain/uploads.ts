@@ -12,8 +12,7 @@ import {
   insertDeletion,
   postponeDeletions,
 } from "../data/deletions.ts";
-import { documentNameTaken, insertDocument } from "../data/documents.ts";
-import { findPathByName, type VirtualPath } from "../data/paths.ts";
+import { findPlace, insertDocument } from "../data/documents.ts";
 import { AppError, unavailable } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Caller, Core } from "./authority.ts";
@@ -165,11 +164,11 @@ async function insert(
 }
 
 /** The path, when it exists (404) and the name is free in it (409). */
-async function claim(q: Queryable, filename: string, fullPath: string): Promise<VirtualPath> {
-  const path = await findPathByName(q, fullPath);
-  if (!path) throw pathMissing();
-  if (await documentNameTaken(q, filename, path.pathId)) throw nameTaken();
-  return path;
+async function claim(q: Queryable, filename: string, fullPath: string) {
+  const place = await findPlace(q, filename, fullPath);
+  if (!place) throw pathMissing();
+  if (place.takenBy !== null) throw nameTaken();
+  return place;
 }
 
 const pathMissing = () => new AppError("not_found", "Provided path doesn't exist.");
