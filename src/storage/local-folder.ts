@@ -5,8 +5,8 @@ import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { FileStream } from "./file-stream.ts";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
-import { OWN_FOLDER, toKey, toPath, toPaths } from "./local-names.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, OWN_KEY, sorted } from "./keys.ts";
+import { toKey, toPath, toPaths } from "./local-names.ts";
 import { UnfinishedFiles } from "./local-unfinished.ts";
 import {
   BlobExists,
@@ -118,7 +118,7 @@ export class LocalFolderStorage implements Storage {
   async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
     if (!isKey(`${start}x`)) return;
-    const end = OWN_FOLDER.test(start) ? 0 : Math.max(0, start.lastIndexOf("/"));
+    const end = OWN_KEY.test(start) ? 0 : Math.max(0, start.lastIndexOf("/"));
     for await (const path of walk(join(this.#folder, toPath(start.slice(0, end))))) {
       const key = toKey(relative(this.#folder, path));
       if (key?.startsWith(start)) yield key;

@@ -1,13 +1,10 @@
-import { isKey } from "./keys.ts";
+import { isKey, OWN_KEY } from "./keys.ts";
 
 const NAME_BYTES = 255;
 /** Ends a folder's name whose segment goes on below it. Percent-encoding never makes it. */
 const CONTINUED = "%+";
 /** Stands for the slash of a server's own key. Percent-encoding never makes it either. */
 const JOINED = "%~";
-
-/** The beginning of a server's own key. */
-export const OWN_FOLDER = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\//;
 
 function escaped(text: string): string {
   return text.replace(
@@ -44,7 +41,7 @@ export function toPath(key: string): string {
  */
 export function toPaths(key: string): [string, ...string[]] {
   const path = toPath(key);
-  const joined = path.replace(OWN_FOLDER, `$1${JOINED}`);
+  const joined = path.replace(OWN_KEY, `$1${JOINED}`);
   const isName = !joined.includes("/") && Buffer.byteLength(joined) <= NAME_BYTES;
   return joined !== path && isName ? [joined, path] : [path];
 }
