@@ -118,6 +118,7 @@ async function serve(
   const queue = createOcrQueue({
     backend: config.PROCESSING_BACKEND,
     name: config.OCR_QUEUE_NAME,
+    broker,
     notify: () => dispatcher.notify(),
   });
   const uploads = createUploads({ ...core, storage, deletions, space, queue });

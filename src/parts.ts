@@ -116,7 +116,9 @@ async function openContent(config: Config, embedded: () => Database, log: Logger
 
 async function openBroker(config: Config, embedded: () => Database, log: Logger) {
   const { MESSAGE_BROKER_URL: broker, OCR_QUEUE_NAME: queue } = config;
-  if (broker.kind === "embedded") return new EmbeddedBroker({ database: embedded(), log });
+  const isServers = config.SQL_SERVER.kind === "embedded";
+  if (broker.kind === "embedded")
+    return new EmbeddedBroker({ database: embedded(), log, isServers });
   if (broker.kind === "rabbitmq") {
     const { RabbitMQBroker } = await import("./broker/rabbitmq.ts");
     return new RabbitMQBroker({ url: broker.url, queue, log });

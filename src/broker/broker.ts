@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Queryable } from "../data/database.ts";
 
 /** `body` is JSON text, sent byte for byte; `id` becomes the broker's message id. */
 export interface Message {
@@ -18,6 +19,11 @@ export interface Broker {
    * message or this queue.
    */
   publish(queue: string, message: Message): Promise<void>;
+  /**
+   * Publishes with the commit of `tx`, a transaction of the server's database. Only there where the
+   * queues are tables of that database.
+   */
+  enqueue?(tx: Queryable, queue: string, message: Message): Promise<void>;
   /** How many messages each queue has, parked ones too; only where the queue is in a table here. */
   depths?(): Promise<{ queue: string; messages: number }[]>;
   /** Throws within seconds when messages can't be published now. */

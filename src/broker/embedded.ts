@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Database } from "../data/database.ts";
+import type { Database, Queryable } from "../data/database.ts";
 import type { Logger } from "../log.ts";
 import {
   type ConsumeOptions,
@@ -38,13 +38,17 @@ interface LeasedRow extends Message {
 /** A queue in a table of the embedded database, which several processes may share. */
 export class EmbeddedBroker implements ConsumingBroker {
   readonly description = "embedded (table Broker_Messages)";
+  enqueue?: (tx: Queryable, queue: string, message: Message) => Promise<void>;
   readonly #database: Database;
   readonly #log: Logger;
   readonly #consumers: Consumer[] = [];
+  #isMade = false;
 
-  constructor(options: { database: Database; log: Logger }) {
+  /** `isServers`: the database is the one that holds the documents. */
+  constructor(options: { database: Database; log: Logger; isServers?: boolean }) {
     this.#database = options.database;
     this.#log = options.log;
+    if (options.isServers) this.enqueue = (...message) => this.#add(...message);
   }
 
   async connect(): Promise<void> {
@@ -55,10 +59,7 @@ export class EmbeddedBroker implements ConsumingBroker {
 
   async publish(queue: string, message: Message): Promise<void> {
     await this.ping();
-    const now = new Date();
-    const row = { queue, message_id: message.id, body: message.body, deliveries: 0 };
-    const times = { created_at: now, visible_at: now };
-    await this.#database.insert("Broker_Messages", { ...row, ...times }, "broker_message_id");
+    await this.#add(this.#database, queue, message);
   }
 
   async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
@@ -73,14 +74,20 @@ export class EmbeddedBroker implements ConsumingBroker {
     return this.#database.all(sql);
   }
 
-  /** Makes the table where it is missing. */
   async ping(): Promise<void> {
-    await this.#database.run(TABLE);
-    await this.#database.run(INDEX);
+    await makeTable(this.#database);
+    this.#isMade = true;
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
+  }
+
+  async #add(q: Queryable, queue: string, { id: message_id, body }: Message): Promise<void> {
+    if (!this.#isMade) await makeTable(q);
+    const now = new Date();
+    const row = { queue, message_id, body, created_at: now, visible_at: now, deliveries: 0 };
+    await q.insert("Broker_Messages", row, "broker_message_id");
   }
 
   async *#messages(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
@@ -138,4 +145,9 @@ export class EmbeddedBroker implements ConsumingBroker {
         }),
     };
   }
+}
+
+async function makeTable(q: Queryable): Promise<void> {
+  await q.run(TABLE);
+  await q.run(INDEX);
 }

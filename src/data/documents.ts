@@ -1,4 +1,4 @@
-import { escapeLike, type Queryable, type Window } from "./database.ts";
+import { escapeLike, type Queryable, sameText, type Window } from "./database.ts";
 import { count, filters, inList } from "./filters.ts";
 
 export const OCR_STAGE = "OCR";
@@ -101,9 +101,15 @@ export function countDocuments(q: Queryable, filter: DocumentFilter) {
   return count(q, `${FROM_DOCUMENTS} ${where}`, params);
 }
 
-export async function documentNameTaken(q: Queryable, filename: string, pathId: number) {
-  const sql = "SELECT doc_id FROM Documents WHERE filename = @filename AND path_id = @pathId";
-  return (await q.first(sql, { filename, pathId })) !== undefined;
+/** A path of this name, compared as in `findPathByName`, and its document of that name, if any. */
+export async function findPlace(q: Queryable, filename: string, fullPath: string) {
+  const sql = `SELECT p.path_id AS pathId, p.full_path AS fullPath, d.doc_id AS takenBy
+    FROM Virtual_Paths p
+    LEFT JOIN Documents d ON d.path_id = p.path_id AND d.filename = @filename
+    WHERE p.full_path = @fullPath`;
+  type Place = { pathId: number; fullPath: string; takenBy: number | null };
+  const place = await q.first<Place>(sql, { filename, fullPath });
+  return place && sameText(place.fullPath, fullPath) ? place : undefined;
 }
 
 export async function documentHasBytes(q: Queryable, filename: string, sha256: string) {

@@ -1,8 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
-import { InvalidBlobKey } from "../storage/keys.ts";
+import { InvalidBlobKey, OWN_KEY } from "../storage/keys.ts";
 import { BlobNotFound, type BlobProperties, type Storage } from "../storage/storage.ts";
 
-const OWN_KEY = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\//;
 const MAX_HASHES = 1_000;
 
 /** A new key, `<uuid>/<filename>`. A blob there is never overwritten. */

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { Broker } from "../broker/broker.ts";
 import type { Queryable } from "../data/database.ts";
 import { type Document, OCR_STAGE } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
@@ -8,16 +9,22 @@ const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"]
 
 export type OcrQueue = ReturnType<typeof createOcrQueue>;
 
-/** The workers' queue, through the outbox; `notify` says that a message was committed. */
+/**
+ * The workers' queue, directly where it is a table of this database, else through the outbox;
+ * `notify` says that a message was committed there.
+ */
 export function createOcrQueue(options: {
   backend: keyof typeof STAGES;
   name: string;
+  broker: Pick<Broker, "enqueue">;
   notify: () => void;
 }) {
-  const { backend, name, notify } = options;
+  const { backend, name, broker, notify } = options;
   return {
     stages: STAGES[backend],
-    notify,
+    notify: () => {
+      if (!broker.enqueue) notify();
+    },
 
     /** Adds a message, in the transaction that queues the document; `file_path` is its URL. */
     async add(
@@ -28,7 +35,9 @@ export function createOcrQueue(options: {
     ): Promise<void> {
       const { docId: doc_id, filename, uploadedByUserId: user_id } = document;
       const body = JSON.stringify({ doc_id, file_path, filename, user_id });
-      await addToOutbox(tx, { doc_id, queue: name, message_id: randomUUID(), body }, now);
+      const id = randomUUID();
+      if (broker.enqueue) return broker.enqueue(tx, name, { id, body });
+      await addToOutbox(tx, { doc_id, queue: name, message_id: id, body }, now);
     },
   };
 }

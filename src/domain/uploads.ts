@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import {
   ForeignKeyViolation,
   OutcomeUnknown,
@@ -12,8 +12,7 @@ import {
   insertDeletion,
   postponeDeletions,
 } from "../data/deletions.ts";
-import { documentNameTaken, insertDocument } from "../data/documents.ts";
-import { findPathByName, type VirtualPath } from "../data/paths.ts";
+import { findPlace, insertDocument } from "../data/documents.ts";
 import { AppError, unavailable } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Caller, Core } from "./authority.ts";
@@ -87,23 +86,20 @@ export function createUploads(parts: Parts) {
       const filename = documentName(file.name);
       if (path !== undefined) await claim(database, filename, path);
       const blob = { docId: null, blobKey: newBlobKey(filename), sha256: null };
-      const deletion = await insertDeletion(database, blob, leaseEnd());
+      // After a power cut the blob may be there without its note: the sweep removes it then.
+      const note = (tx: Queryable) => insertDeletion(tx, blob, leaseEnd());
+      const deletion = await database.transaction(note, { durable: false });
       running.add(deletion.deletionId);
       const hash = createHash("sha256");
       let size = 0;
-      async function* metered() {
-        for await (const chunk of file.stream) {
-          hash.update(chunk);
-          size += chunk.length;
-          received += chunk.length;
-          yield chunk;
-        }
-      }
-      const stream = Readable.from(metered(), { objectMode: false });
-      // `upload` rejects with what failed.
-      stream.on("error", () => {});
+      // Paused: it is told of what the storage reads.
+      file.stream.pause().on("data", (chunk: Buffer) => {
+        hash.update(chunk);
+        size += chunk.length;
+        received += chunk.length;
+      });
       try {
-        const url = await storage.upload(stream, deletion.blobKey, { contentType });
+        const url = await storage.upload(file.stream, deletion.blobKey, { contentType });
         return { filename, contentType, url, size, sha256: hash.digest("hex"), deletion };
       } catch (error) {
         running.delete(deletion.deletionId);
@@ -168,11 +164,11 @@ async function insert(
 }
 
 /** The path, when it exists (404) and the name is free in it (409). */
-async function claim(q: Queryable, filename: string, fullPath: string): Promise<VirtualPath> {
-  const path = await findPathByName(q, fullPath);
-  if (!path) throw pathMissing();
-  if (await documentNameTaken(q, filename, path.pathId)) throw nameTaken();
-  return path;
+async function claim(q: Queryable, filename: string, fullPath: string) {
+  const place = await findPlace(q, filename, fullPath);
+  if (!place) throw pathMissing();
+  if (place.takenBy !== null) throw nameTaken();
+  return place;
 }
 
 const pathMissing = () => new AppError("not_found", "Provided path doesn't exist.");

@@ -42,7 +42,7 @@ export async function send(
     const chunks = body instanceof Readable ? addAbortSignal(signal, body) : [Buffer.from(body)];
     let bytes = 0;
     for await (const chunk of mayHaveBody && raw.method !== "HEAD" ? chunks : []) {
-      const more = response.write(chunk);
+      const more = response.write(chunk, () => recycle(body, chunk));
       bytes += chunk.length;
       logFields.bytes = bytes;
       if (!more) await once(response, "drain", { signal });
@@ -59,6 +59,11 @@ export async function send(
   } finally {
     if (body instanceof Readable) body.destroy();
   }
+}
+
+/** Gives a chunk that was sent back to a source that can fill it again. */
+function recycle(source: Reply["body"], chunk: Buffer): void {
+  (source as { recycle?(chunk: Buffer): void }).recycle?.(chunk);
 }
 
 /**

@@ -1,6 +1,9 @@
 /** Characters (learn.microsoft.com, "Naming and referencing containers, blobs"). */
 const MAX_KEY_LENGTH = 1024;
 
+/** The keys of the server's own blobs, with the UUID apart; others are of other programs. */
+export const OWN_KEY = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\//;
+
 /** For what is no key, nor a URL of this store; it is not repeated. */
 export class InvalidBlobKey extends Error {
   override readonly name = "InvalidBlobKey";

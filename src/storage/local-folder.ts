@@ -1,11 +1,12 @@
-import type { Stats } from "node:fs";
+import { existsSync, type Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
-import { toKey, toPath } from "./local-names.ts";
+import { FileStream } from "./file-stream.ts";
+import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, OWN_KEY, sorted } from "./keys.ts";
+import { toKey, toPath, toPaths } from "./local-names.ts";
 import { UnfinishedFiles } from "./local-unfinished.ts";
 import {
   BlobExists,
@@ -14,7 +15,6 @@ import {
   type ByteRange,
   type Storage,
 } from "./storage.ts";
-import { consume } from "./streaming.ts";
 
 /** Holds files until they are whole. No path of a key begins so. */
 const UNFINISHED = ".unfinished";
@@ -30,6 +30,8 @@ export class LocalFolderStorage implements Storage {
   readonly description: string;
   readonly #folder: string;
   readonly #unfinished: UnfinishedFiles;
+  #lastSync = Promise.resolve();
+  #nextSync: Promise<void> | undefined;
 
   private constructor(folder: string) {
     this.description = `folder ${folder}`;
@@ -48,21 +50,25 @@ export class LocalFolderStorage implements Storage {
   }
 
   async upload(stream: Readable, key: string): Promise<string> {
-    return consume(stream, async () => {
-      const target = this.#path(checkKey(key));
-      const unfinished = await this.#unfinished.newFile();
-      try {
-        await fs.writeFile(unfinished, stream, { flag: "wx", mode: 0o600, flush: true });
-        await this.#publish(unfinished, target);
-      } finally {
-        await fs.rm(unfinished, { force: true });
-      }
-      return this.url(key);
-    });
+    let unfinished: string | undefined;
+    // It may fail before it is read, which tells of it then.
+    stream.on("error", () => {});
+    try {
+      const target = join(this.#folder, toPaths(checkKey(key))[0]);
+      unfinished = await this.#unfinished.newFile();
+      await fs.writeFile(unfinished, stream, { flag: "wx", mode: 0o600, flush: true });
+      await this.#publish(unfinished, target);
+      return pathToFileURL(target).href;
+    } catch (error) {
+      stream.destroy();
+      if (unfinished !== undefined) await fs.rm(unfinished, { force: true });
+      throw error;
+    }
   }
 
   url(keyOrUrl: string): string {
-    return pathToFileURL(this.#path(keyOrUrl)).href;
+    const paths = this.#paths(keyOrUrl);
+    return pathToFileURL(paths.find((path) => existsSync(path)) ?? String(paths[0])).href;
   }
 
   async download(keyOrUrl: string): Promise<Buffer> {
@@ -70,32 +76,37 @@ export class LocalFolderStorage implements Storage {
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
-    await this.properties(keyOrUrl); // throws BlobNotFound
-    const file = await fs.open(this.#path(keyOrUrl)).catch(ignoreAbsent);
-    if (!file) throw new BlobNotFound("No blob has this key");
-    return file.createReadStream({ ...range });
+    const { path, size } = await this.#get(keyOrUrl);
+    const file = await fs.open(path).catch(ignoreAbsent);
+    if (!file) throw notFound();
+    const { start = 0, end = size } = range ?? {};
+    return new FileStream(file, start, Math.min(end + 1, size));
   }
 
   async delete(keyOrUrl: string): Promise<void> {
-    if (await this.exists(keyOrUrl)) await fs.rm(this.#path(keyOrUrl), { force: true });
-    await this.#removeEmptyFolders(dirname(this.#path(keyOrUrl)));
+    const found = await this.#find(keyOrUrl);
+    if (found) await fs.rm(found.path, { force: true });
+    // What is gone already may not be so on the disk.
+    const path = found?.path ?? this.#paths(keyOrUrl).at(-1) ?? "";
+    await this.#removeEmptyFolders(dirname(path));
   }
 
   async deleteDir(prefix: string): Promise<void> {
-    const path = this.#path(prefix.replace(/\/$/, ""));
+    const folder = this.#keyOf(prefix.replace(/\/$/, ""));
+    const path = join(this.#folder, toPath(folder));
     const found = await fs.stat(path).catch(ignoreAbsent);
     if (found?.isDirectory()) await fs.rm(path, { recursive: true });
+    // Those that need no folder.
+    for await (const key of this.keys(`${folder}/`)) await this.delete(key);
     await this.#removeEmptyFolders(dirname(path));
   }
 
   async exists(keyOrUrl: string): Promise<boolean> {
-    return (await this.#stat(keyOrUrl)) !== undefined;
+    return (await this.#find(keyOrUrl)) !== undefined;
   }
 
   async properties(keyOrUrl: string): Promise<BlobProperties> {
-    const found = await this.#stat(keyOrUrl);
-    if (!found) throw new BlobNotFound("No blob has this key");
-    const { size, mtime, mtimeMs, ino } = found;
+    const { size, mtime, mtimeMs, ino } = await this.#get(keyOrUrl);
     const etag = `"${mtimeMs}-${size}-${ino}"`;
     return { size, contentType: undefined, lastModified: mtime, etag };
   }
@@ -107,8 +118,8 @@ export class LocalFolderStorage implements Storage {
   async *keys(prefix: string): AsyncGenerator<string> {
     const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
     if (!isKey(`${start}x`)) return;
-    const folder = start.slice(0, Math.max(0, start.lastIndexOf("/")));
-    for await (const path of walk(join(this.#folder, toPath(folder)))) {
+    const end = OWN_KEY.test(start) ? 0 : Math.max(0, start.lastIndexOf("/"));
+    for await (const path of walk(join(this.#folder, toPath(start.slice(0, end))))) {
       const key = toKey(relative(this.#folder, path));
       if (key?.startsWith(start)) yield key;
     }
@@ -135,8 +146,8 @@ export class LocalFolderStorage implements Storage {
     return this.#unfinished.close();
   }
 
-  #path(keyOrUrl: string): string {
-    return join(this.#folder, toPath(this.#keyOf(keyOrUrl)));
+  #paths(keyOrUrl: string): string[] {
+    return toPaths(this.#keyOf(keyOrUrl)).map((path) => join(this.#folder, path));
   }
 
   #keyOf(keyOrUrl: string): string {
@@ -149,21 +160,31 @@ export class LocalFolderStorage implements Storage {
   }
 
   /** Undefined for what is missing or a folder. */
-  async #stat(keyOrUrl: string): Promise<Stats | undefined> {
-    const found = await fs.stat(this.#path(keyOrUrl)).catch(ignoreAbsent);
-    return found?.isFile() ? found : undefined;
+  async #find(keyOrUrl: string): Promise<(Stats & { path: string }) | undefined> {
+    for (const path of this.#paths(keyOrUrl)) {
+      const found = await fs.stat(path).catch(ignoreAbsent);
+      if (found?.isFile()) return Object.assign(found, { path });
+    }
+    return undefined;
+  }
+
+  async #get(keyOrUrl: string) {
+    const found = await this.#find(keyOrUrl);
+    if (!found) throw notFound();
+    return found;
   }
 
   /** Moves a finished file to `target`. rename(2) overwrites: an empty file claims the name. */
   async #publish(unfinished: string, target: string): Promise<void> {
-    await fs.mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    const folder = dirname(target);
+    if (folder !== this.#folder) await fs.mkdir(folder, { recursive: true, mode: 0o700 });
     await fs.writeFile(target, "", { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
       throw codeOf(error) === "EEXIST" ? new BlobExists("A blob with this key exists") : error;
     });
     try {
       await fs.rename(unfinished, target);
       for (let path = target; path !== this.#folder; path = dirname(path))
-        await syncFolder(dirname(path));
+        await this.#sync(dirname(path));
     } catch (error) {
       await fs.rm(target, { force: true });
       throw error;
@@ -173,7 +194,7 @@ export class LocalFolderStorage implements Storage {
   /** `folder` and those above it, as far as they are empty, each when its own deletions last. */
   async #removeEmptyFolders(folder: string): Promise<void> {
     for (let path = folder; ; path = dirname(path)) {
-      await syncFolder(path).catch(ignoreAbsent);
+      await this.#sync(path).catch(ignoreAbsent);
       if (path === this.#folder) return;
       try {
         await fs.rmdir(path);
@@ -182,7 +203,21 @@ export class LocalFolderStorage implements Storage {
       }
     }
   }
+
+  /** Of those that wait for the storage's own folder while it is synced, one syncs it for all. */
+  #sync(folder: string): Promise<void> {
+    if (folder !== this.#folder) return syncFolder(folder);
+    this.#nextSync ??= this.#lastSync.then(() => {
+      const sync = syncFolder(folder);
+      this.#nextSync = undefined;
+      this.#lastSync = sync.catch(() => {});
+      return sync;
+    });
+    return this.#nextSync;
+  }
 }
+
+const notFound = () => new BlobNotFound("No blob has this key");
 
 function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;

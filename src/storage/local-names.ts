@@ -1,8 +1,10 @@
-import { isKey } from "./keys.ts";
+import { isKey, OWN_KEY } from "./keys.ts";
 
 const NAME_BYTES = 255;
 /** Ends a folder's name whose segment goes on below it. Percent-encoding never makes it. */
 const CONTINUED = "%+";
+/** Stands for the slash of a server's own key. Percent-encoding never makes it either. */
+const JOINED = "%~";
 
 function escaped(text: string): string {
   return text.replace(
@@ -33,11 +35,22 @@ export function toPath(key: string): string {
   return key.split("/").flatMap(toNames).join("/");
 }
 
+/**
+ * Where a blob may be, the place of new ones first. An own key's needs no folder, if its name is
+ * short enough: one folder is synced for it. Earlier versions kept all at `toPath`.
+ */
+export function toPaths(key: string): [string, ...string[]] {
+  const path = toPath(key);
+  const joined = path.replace(OWN_KEY, `$1${JOINED}`);
+  const isName = !joined.includes("/") && Buffer.byteLength(joined) <= NAME_BYTES;
+  return joined !== path && isName ? [joined, path] : [path];
+}
+
 /** The key whose path this is; undefined for a file that is no blob. */
 export function toKey(path: string): string | undefined {
   try {
-    const key = decodeURIComponent(path.replaceAll(`${CONTINUED}/`, ""));
-    return isKey(key) && toPath(key) === path ? key : undefined;
+    const key = decodeURIComponent(path.replace(JOINED, "/").replaceAll(`${CONTINUED}/`, ""));
+    return isKey(key) && toPaths(key).includes(path) ? key : undefined;
   } catch {
     return undefined;
   }

@@ -148,11 +148,6 @@ const QUICK: Change[] = [
       {},
     ],
   },
-  {
-    title: "a download",
-    admin: true,
-    prepare: async (app) => [`GET /api/v1/docs/${await document(app, "user")}/download`, {}],
-  },
 ];
 
 /** All that a refused change must leave as it was, a row of the caller's own aside. */
@@ -306,6 +301,22 @@ apiSuite("authority is read where it is used", ({ test }) => {
       assert.deepEqual(await everything(app, caller), before);
     });
   }
+
+  test("a download of a user who is deleted before its audit row: 401", async (app, t) => {
+    const { database } = app.app;
+    const caller = await app.person({ roleId: 99 });
+    const target = `/api/v1/docs/${await document(app, "user")}/download`;
+    await trailSealed(app);
+    const run = database.run.bind(database);
+    const mock = t.mock.method(database, "run", async (...statement: Parameters<typeof run>) => {
+      if (!/INTO Logs/.test(statement[0])) return run(...statement);
+      mock.mock.restore();
+      await deleteUser(database, caller.id);
+      return run(...statement);
+    });
+    const { status, body } = await app.call("GET", target, { as: caller });
+    assert.deepEqual([status, body.detail], [401, BAD_TOKEN]);
+  });
 
   for (const [what, method, target, json] of [
     ["takes the role back", "PATCH", "", { role_id: 99 }],

@@ -94,6 +94,7 @@ apiSuite("metrics", ({ test, testAlone }) => {
     assert.equal(valueIn(inQueue, "nassaq_outbox_oldest_age_seconds"), 0);
     if (app.app.broker.depths)
       assert.equal(valueIn(inQueue, "nassaq_queue_messages", { queue: app.queue }), 2);
+    delete app.app.broker.enqueue;
     app.app.broker.publish = () => Promise.reject(new Error("no queue"));
     await upload(app, "c.txt", "c");
     app.clock.offset = 90_000;

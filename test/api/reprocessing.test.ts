@@ -68,11 +68,13 @@ const queued = (stage: string): Stage => ({
   done: null,
 });
 
-/** Nothing is published: messages stay where they are looked at. */
-const BROKER_DOWN = (app: TestApp, t: Parameters<Parameters<Suite["test"]>[1]>[1]) =>
-  t.mock.method(app.app.broker, "publish", async () => {
+/** Nothing is published: messages stay in the outbox, where they are looked at. */
+const BROKER_DOWN = (app: TestApp, t: Parameters<Parameters<Suite["test"]>[1]>[1]) => {
+  delete app.app.broker.enqueue;
+  return t.mock.method(app.app.broker, "publish", async () => {
     throw unavailable("The broker");
   });
+};
 
 apiSuite("reprocessing", (suite) => {
   scenarios(suite, rows);

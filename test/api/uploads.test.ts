@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ForeignKeyViolation, OutcomeUnknown, UniqueViolation } from "../../src/data/database.ts";
 import { revokeSessions } from "../../src/data/sessions.ts";
@@ -633,18 +634,28 @@ function failures({ test, testAlone }: Suite): void {
     {},
     async (app, t) => {
       const before = await holdings(app);
-      t.mock.method(
-        app.app.database,
-        "transaction",
-        () => Promise.reject(new Error("no such column: secret")),
-        { times: 1 },
-      );
+      commitEnds(app, t, () => Promise.reject(new Error("no such column: secret")));
       await app.as("user");
       const answer = await upload(app, [file("uncommitted")]);
       assert.deepEqual([answer.status, answer.body], [500, { detail: "Internal Server Error" }]);
       await settlesTo(app, before);
     },
   );
+}
+
+/** How the next commit that must be durable ends; the note of an upload, before it, need not be. */
+function commitEnds(
+  app: TestApp,
+  t: TestContext,
+  end: (commit: () => Promise<unknown>) => Promise<never>,
+): void {
+  const { database } = app.app;
+  const transaction = database.transaction.bind(database);
+  const { mock } = t.mock.method(database, "transaction", ((work, options) => {
+    if (options?.durable === false) return transaction(work, options);
+    mock.restore();
+    return end(() => transaction(work));
+  }) as typeof transaction);
 }
 
 function commits({ test, testAlone }: Suite): void {
@@ -657,7 +668,7 @@ function commits({ test, testAlone }: Suite): void {
       await outboxEmpty(app);
       await trailSealed(app);
       const before = await holdings(app);
-      t.mock.method(app.app.database, "transaction", () => Promise.reject(error), { times: 1 });
+      commitEnds(app, t, () => Promise.reject(error));
       const answer = await upload(app, [file("raced.txt")]);
       assert.deepEqual([answer.status, answer.body.detail], [status, detail]);
       await settlesTo(app, before);
@@ -667,17 +678,10 @@ function commits({ test, testAlone }: Suite): void {
   test("a commit whose answer is lost may have happened: the blob stays", async (app, t) => {
     await app.as("user");
     await trailSealed(app);
-    const { database } = app.app;
-    const commit = database.transaction.bind(database);
-    t.mock.method(
-      database,
-      "transaction",
-      async (work: Parameters<typeof commit>[0]) => {
-        await commit(work);
-        throw unavailable("The database", new OutcomeUnknown("the commit was not confirmed"));
-      },
-      { times: 1 },
-    );
+    commitEnds(app, t, async (commit) => {
+      await commit();
+      throw unavailable("The database", new OutcomeUnknown("the commit was not confirmed"));
+    });
     assert.equal((await upload(app, [file("lost-answer.txt", "its bytes")])).status, 503);
     const { body } = await app.call("GET", "/api/v1/docs/me?q=lost-answer", user);
     assert.equal(body.total, 1);
@@ -691,7 +695,7 @@ function commits({ test, testAlone }: Suite): void {
     async (app, t) => {
       const before = await holdings(app);
       const lost = unavailable("The database", new OutcomeUnknown("the commit was not confirmed"));
-      t.mock.method(app.app.database, "transaction", () => Promise.reject(lost), { times: 1 });
+      commitEnds(app, t, () => Promise.reject(lost));
       await app.as("user");
       assert.equal((await upload(app, [file("uncommitted.txt")])).status, 503);
       const { rows, blobs } = await holdings(app);
@@ -704,7 +708,7 @@ function commits({ test, testAlone }: Suite): void {
   testAlone("a commit that surely did not happen takes its blob with it", {}, async (app, t) => {
     const before = await holdings(app);
     const full = unavailable("The database", new Error("database or disk is full"));
-    t.mock.method(app.app.database, "transaction", () => Promise.reject(full), { times: 1 });
+    commitEnds(app, t, () => Promise.reject(full));
     await app.as("user");
     assert.equal((await upload(app, [file("uncommitted.txt")])).status, 503);
     assert.deepEqual(await holdings(app), before);
@@ -845,6 +849,7 @@ function messages({ testAlone }: Suite): void {
     "with the broker down uploads go on, and the backlog drains when it is back",
     {},
     async (app, t) => {
+      delete app.app.broker.enqueue;
       const down = t.mock.method(app.app.broker, "publish", () =>
         Promise.reject(new Error("no broker")),
       );

@@ -83,7 +83,7 @@ async function copy(t: TestContext): Promise<Copy> {
       );
       await database.close();
       assert.ok(row);
-      return { key: row.key, path: join(folder, "blobs", row.key) };
+      return { key: row.key, path: join(folder, "blobs", row.key.replace("/", "%~")) };
     },
   };
 }

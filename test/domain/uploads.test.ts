@@ -17,7 +17,7 @@ const MEGABYTE = 1024 * 1024;
 const fileOf = (stream: Readable, name = "a.txt") => ({ name, contentType: "text/plain", stream });
 
 const queueThat = (notify: () => void) =>
-  createOcrQueue({ backend: "ocr_api", name: "ocr_queue", notify });
+  createOcrQueue({ backend: "ocr_api", name: "ocr_queue", broker: {}, notify });
 
 /** A server process on a database, with a clock of its own and blobs in memory. */
 function processOn(database: Database, { free = 2 * MEGABYTE } = {}) {

@@ -137,7 +137,7 @@ function compareMessages(ledger: Ledger, { documents, outbox, queue }: Snapshot)
     else if (
       message.doc_id !== row.id ||
       message.user_id !== row.userId ||
-      !decodeURIComponent(message.file_path).endsWith(`/${row.key}`) ||
+      !decodeURIComponent(message.file_path).replace("%~", "/").endsWith(`/${row.key}`) ||
       (url !== undefined && message.file_path !== url)
     )
       findings.push(`wrong message: ${JSON.stringify(message)}`);

@@ -111,7 +111,8 @@ async function readFolder(root: string, servers: number) {
     if (isHidden && folders.length > servers) strays.push(`${folders.length} folders in ${where}`);
     for (const entry of entries) {
       const path = join(folder, entry.name);
-      const key = relative(root, path);
+      // The slash of a key, where the file needs no folder.
+      const key = relative(root, path).replace("%~", "/");
       if (entry.isDirectory()) await visit(path);
       else if (isHidden) strays.push(`temporary file ${key}`);
       else {

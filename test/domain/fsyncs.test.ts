@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync, StatementSync } from "node:sqlite";
+import { type TestContext, test } from "node:test";
+import { startTestApp, trailSealed } from "../support/app.ts";
+
+/** Names what is synced from now on: `file`, or the first tables that a durable commit writes. */
+async function watchSyncs(t: TestContext, folder: string): Promise<string[]> {
+  const synced: string[] = [];
+  const probe = await open(folder);
+  const prototype: FileHandle = Object.getPrototypeOf(probe);
+  await probe.close();
+  const { sync } = prototype;
+  t.mock.method(prototype, "sync", async function (this: FileHandle) {
+    synced.push((await this.stat()).isFile() ? "file" : "folder");
+    await sync.call(this);
+  });
+
+  let isDurable = true;
+  let written: string[] | undefined;
+  const statement = (sql: string) => {
+    const setting = /^PRAGMA synchronous = (\w+)/.exec(sql)?.[1];
+    if (setting) isDurable = setting === "FULL";
+    const table = /^\s*(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)/.exec(sql)?.[1];
+    if (/^BEGIN/.test(sql)) written = [];
+    else if (table && written) written.push(table);
+    else if (table) synced.push(`commit of ${table}`);
+    if (!/^(COMMIT|ROLLBACK)/.test(sql)) return;
+    if (isDurable && sql === "COMMIT") synced.push(`commit of ${written?.join()}`);
+    written = undefined;
+  };
+  const { exec } = DatabaseSync.prototype;
+  t.mock.method(DatabaseSync.prototype, "exec", function (this: DatabaseSync, sql: string) {
+    statement(sql);
+    return exec.call(this, sql);
+  });
+  for (const name of ["run", "all", "get"] as const) {
+    const original = StatementSync.prototype[name] as (...args: unknown[]) => never;
+    t.mock.method(
+      StatementSync.prototype,
+      name,
+      function (this: StatementSync, ...args: unknown[]) {
+        statement(this.sourceSQL);
+        return original.apply(this, args);
+      },
+    );
+  }
+  return synced;
+}
+
+test("an upload waits for three fsyncs, a download for one", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "nassaq-fsyncs-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const app = await startTestApp({ folder });
+  t.after(() => app.close());
+  await app.as("user");
+  await trailSealed(app);
+  const all = await watchSyncs(t, folder);
+  // The server seals its audit trail when it likes.
+  const taken = () => all.splice(0).filter((what) => !/Audit_Heads/.test(what));
+
+  const multipart = [{ name: "file", filename: "a.txt", data: Buffer.from("text") }];
+  const upload = await app.call("POST", "/api/v1/docs/upload", { as: "user", multipart });
+  assert.equal(upload.status, 201);
+  assert.deepEqual(taken(), [
+    "file",
+    "folder",
+    "commit of Deletions,Documents,Processing_Status,Broker_Messages,Logs",
+  ]);
+  const target = `/api/v1/docs/${upload.body.doc_id}/download`;
+  assert.equal((await app.call("GET", target, { as: "user" })).status, 200);
+  assert.deepEqual(taken(), ["commit of Logs"]);
+});
