@@ -13,6 +13,7 @@ import {
   UniqueViolation,
   type Value,
 } from "./database.ts";
+import { listEmbedded } from "./lists.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
 import { type Dialect, queryable, runInTransaction, type Values } from "./statements.ts";
 
@@ -103,6 +104,7 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     ...statements,
     description: `SQLite (${file})`,
     transaction,
+    list: listEmbedded(statements),
     migrate: () => migrate("sqlite", transaction),
     pendingMigrations: () => pendingMigrations("sqlite", statements),
     ping,

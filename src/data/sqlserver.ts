@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import sql from "mssql";
 import { unavailable } from "../errors.ts";
 import { type Database, DatabaseUnreachable, OutcomeUnknown, type Queryable } from "./database.ts";
+import { listOnServer } from "./lists.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
 import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connection.ts";
 import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
@@ -79,6 +80,7 @@ export async function openSqlServer(
     ...statements,
     description,
     transaction: (work) => repeating(true, () => transact(new Transaction(pool), work)),
+    list: listOnServer(statements),
     migrate: () =>
       migrate("sqlserver", (work) =>
         repeating(true, () => {
