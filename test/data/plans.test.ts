@@ -62,3 +62,46 @@ describe("A list", () => {
       }
     });
 });
+
+describe("A walk", () => {
+  it("pages over ranges and gaps, by any part of a name as it is now", async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), "nassaq-walk-"));
+    const file = join(folder, "nassaq.db");
+    const database = openSqlite({ file });
+    t.after(async () => {
+      await database.close();
+      await rm(folder, { recursive: true });
+    });
+    await database.migrate();
+    await database.run(
+      `INSERT INTO Users (user_id, username, full_name, email, password_hash, is_active)
+       VALUES (1, 'u', 'U', 'u@example.com', 'x', 1)`,
+    );
+    const ids = [1, 2, 4_999, 5_000, 5_001, 9_000, 300_000, 300_001];
+    for (const id of ids)
+      await database.run(
+        `INSERT INTO Documents (doc_id, filename, path_id, uploaded_by_user_id, mongo_doc_id)
+         VALUES (@id, @name, (SELECT MIN(path_id) FROM Virtual_Paths), 1, 'pending')`,
+        { id, name: `Report_50% ${id}.pdf` },
+      );
+    const found = async (q: string, skip = 0, limit = 100) => {
+      const { rows, total, isExact } = await listDocuments(database, { q }, { skip, limit });
+      assert.ok(isExact);
+      return { ids: rows.map(({ docId }) => docId), total };
+    };
+    const newest = ids.toReversed();
+    for (const q of ["r", "0%", "report_50%", "PDF", "_50% "]) {
+      assert.deepEqual(await found(q), { ids: newest, total: 8 }, q);
+      assert.deepEqual(await found(q, 1, 3), { ids: newest.slice(1, 4), total: 8 }, q);
+      assert.deepEqual(await found(q, 9), { ids: [], total: 8 }, q);
+    }
+    assert.deepEqual(await found("report%50"), { ids: [], total: 0 });
+    await database.run("UPDATE Documents SET filename = 'عقد.pdf' WHERE doc_id = 9000");
+    await database.run("DELETE FROM Documents WHERE doc_id = 5000");
+    assert.deepEqual(await found("عقد"), { ids: [9_000], total: 1 });
+    assert.deepEqual(await found("report"), {
+      ids: newest.filter((id) => id !== 9_000 && id !== 5_000),
+      total: 6,
+    });
+  });
+});
