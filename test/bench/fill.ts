@@ -1,11 +1,8 @@
 import { DatabaseSync } from "node:sqlite";
 
-/** Who owns half of the documents, the rest but a thousand, and a thousand. */
-export const OWNERS = { half: 1, most: 2, few: 3 } as const;
-
 /**
  * Fills a migrated, empty database file with so many documents, their stages and audit rows, in
- * one transaction. One document in ten has failed, one in 5,000 is queued.
+ * one transaction. User 3 owns a thousand, users 1 and 2 share the rest. One document in ten has failed, one in 5,000 is queued.
  */
 export function fill(file: string, documents: number): void {
   const database = new DatabaseSync(file);
