@@ -1,5 +1,5 @@
-import { escapeLike, type Queryable, type Window } from "./database.ts";
-import { count, filters } from "./filters.ts";
+import { type Database, escapeLike, type Queryable, type Window } from "./database.ts";
+import { filters } from "./filters.ts";
 
 /** A row of `Logs`. */
 export interface AuditRow {
@@ -25,9 +25,10 @@ export interface AuditHead {
   headMac: string;
 }
 
-const SELECT_ROW = `SELECT l.log_id AS logId, l.log_timestamp AS loggedAt,
+const COLUMNS = `l.log_id AS logId, l.log_timestamp AS loggedAt,
   l.action_type AS action, l.user_id AS userId, l.entity_id AS entityId, l.details AS details,
-  l.row_mac AS rowMac, l.chain_sequence AS sequence, l.chain_mac AS chainMac FROM Logs l`;
+  l.row_mac AS rowMac, l.chain_sequence AS sequence, l.chain_mac AS chainMac`;
+const SELECT_ROW = `SELECT ${COLUMNS} FROM Logs l`;
 const SELECT_HEAD = `SELECT epoch AS epoch, wrapped_key AS wrappedKey, length AS length,
   last_mac AS lastMac, head_mac AS headMac FROM Audit_Heads`;
 const FIRST = { skip: 0, limit: 1 };
@@ -51,26 +52,28 @@ interface AuditFilter {
   until?: Date | undefined;
 }
 
-function auditFilters(filter: AuditFilter) {
+/** Newest first: by id, because DATETIME columns round to 3.33 ms. */
+export function listAuditRows(database: Database, filter: AuditFilter, window: Window) {
   const { where, params } = filters(filter, {
-    action: "l.action_type = @action",
+    action: "l.action_type = CAST(@action AS VARCHAR(50))",
     userId: "(l.user_id = @userId OR l.user_id IS NULL AND l.details LIKE @actor ESCAPE '\\')",
     since: "l.log_timestamp >= @since",
     until: "l.log_timestamp < @until",
   });
   const actor = `${escapeLike(`{"actor_id":${filter.userId},`)}%`;
-  return { where, params: { ...params, actor } };
-}
-
-/** Newest first: by id, because DATETIME columns round to 3.33 ms. */
-export function listAuditRows(q: Queryable, filter: AuditFilter, window: Window) {
-  const { where, params } = auditFilters(filter);
-  return q.page<AuditRow>(`${SELECT_ROW} ${where} ORDER BY l.log_id DESC`, params, window);
-}
-
-export function countAuditRows(q: Queryable, filter: AuditFilter) {
-  const { where, params } = auditFilters(filter);
-  return count(q, `FROM Logs l ${where}`, params);
+  const { userId, since, until } = filter;
+  const from = "Logs l";
+  const list = {
+    columns: COLUMNS,
+    from,
+    joins: "",
+    where,
+    key: "l.log_id",
+    table: "Logs",
+    id: "log_id",
+    isIndexed: userId === undefined && since === undefined && until === undefined,
+  };
+  return database.list<AuditRow>(list, { ...params, actor }, window);
 }
 
 /** Rows of the epoch that are not sealed, after the row `after`, oldest first. */

@@ -9,6 +9,32 @@ export interface Window {
 }
 
 /**
+ * Rows by an integer, newest first: `SELECT columns FROM from joins where`, of which `joins` only
+ * serve the columns. `key` names the integer in `from`, whose range is that of the `table`'s `id`.
+ */
+export interface List {
+  columns: string;
+  from: string;
+  joins: string;
+  /** With its WHERE, or empty. */
+  where: string;
+  key: string;
+  table: string;
+  id: string;
+  /** Whether an index finds what `where` says, in the order of the list. */
+  isIndexed: boolean;
+  /** What `where` looks for as a part of a name; an engine may find keys in that index first. */
+  part?: { text: string; index: string } | undefined;
+}
+
+/** `total` is exact up to 10,000, and beyond that a lower bound unless `isExact`. */
+export interface Listed<Row> {
+  rows: Row[];
+  total: number;
+  isExact: boolean;
+}
+
+/**
  * Runs statements in the SQL that both engines share, with named `@parameters`. BIT columns come
  * back as booleans, DATETIME and DATETIME2 as `Date`, numbers as numbers. Every method throws
  * `UniqueViolation` or `ForeignKeyViolation` when a constraint says no, and `unavailable` when the
@@ -41,6 +67,8 @@ export interface Database extends Queryable {
     work: (tx: Queryable) => Promise<Result>,
     options?: { durable?: boolean },
   ): Promise<Result>;
+  /** A window of a list. However long the list, nothing else waits for all of it. */
+  list<Row>(list: List, params: Params, window: Window): Promise<Listed<Row>>;
   /** Brings the schema up to date, one process at a time; names what ran. */
   migrate(): Promise<string[]>;
   pendingMigrations(): Promise<string[]>;

@@ -1,5 +1,5 @@
-import { escapeLike, type Queryable, sameText, type Window } from "./database.ts";
-import { count, filters, inList } from "./filters.ts";
+import { type Database, escapeLike, type Queryable, sameText, type Window } from "./database.ts";
+import { filters, inList } from "./filters.ts";
 
 export const OCR_STAGE = "OCR";
 
@@ -38,19 +38,18 @@ export interface Document extends StageState {
   mongoDocId: string;
 }
 
-const FROM_DOCUMENTS = `FROM Documents d
-  JOIN Virtual_Paths p ON p.path_id = d.path_id
-  LEFT JOIN Processing_Status s ON s.status_id =
-    (SELECT MAX(x.status_id) FROM Processing_Status x
-     WHERE x.doc_id = d.doc_id AND x.stage_name = '${OCR_STAGE}')`;
+const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
 const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
   s.error_message AS errorMessage, s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
-const SELECT_DOCUMENT = `SELECT d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
+const COLUMNS = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
   d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
   d.file_size AS fileSize, d.content_type AS contentType, d.description AS description,
   d.sha256 AS sha256, d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId,
-  COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}
-  ${FROM_DOCUMENTS}`;
+  COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}`;
+const JOINS = `LEFT JOIN Virtual_Paths p ON p.path_id = d.path_id
+  LEFT JOIN Processing_Status s ON s.status_id =
+    (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})`;
+const SELECT_DOCUMENT = `SELECT ${COLUMNS} FROM Documents d ${JOINS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
@@ -77,28 +76,57 @@ export interface DocumentFilter {
   q?: string | undefined;
 }
 
-function documentFilters({ userId, status, path, q }: DocumentFilter) {
-  const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
-  return filters(
-    { userId, status, path, pattern },
-    {
-      userId: "d.uploaded_by_user_id = @userId",
-      status: "COALESCE(s.status, 'Queued') = @status",
-      path: "p.full_path = @path",
-      pattern: "d.filename LIKE @pattern ESCAPE '\\'",
-    },
-  );
-}
+const JOIN_DOCUMENT = "JOIN Documents d ON d.doc_id = f.doc_id";
+/** The newest row of the stage counts. */
+const HAS_STATUS = `f.stage_name = '${OCR_STAGE}' AND f.status = CAST(@status AS VARCHAR(20))
+  AND NOT EXISTS (SELECT 1 FROM Processing_Status x
+    WHERE x.doc_id = f.doc_id AND ${OF_STAGE} AND x.status_id > f.status_id)`;
+const EXISTS_STATUS = `EXISTS (SELECT 1 FROM Processing_Status f
+  WHERE f.doc_id = d.doc_id AND ${HAS_STATUS})`;
+/** Also without a row, as documents of the reference system may be. */
+const IS_QUEUED = `COALESCE((SELECT f.status FROM Processing_Status f WHERE f.status_id =
+  (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})
+  ), 'Queued') = @status`;
 
 /** Newest first: by id, because DATETIME columns round to 3.33 ms. */
-export function listDocuments(q: Queryable, filter: DocumentFilter, window: Window) {
-  const { where, params } = documentFilters(filter);
-  return q.page<Document>(`${SELECT_DOCUMENT} ${where} ORDER BY d.doc_id DESC`, params, window);
+export function listDocuments(database: Database, filter: DocumentFilter, window: Window) {
+  const { userId, status, path, q } = filter;
+  const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
+  const isQueued = status === "Queued";
+  const named = [status, userId, path, q].filter((value) => value !== undefined).length;
+  // Alone, a status finds its documents by its own index.
+  const byStatus = named === 1 && status !== undefined && !isQueued;
+  const { where, params } = filters(
+    { userId, path, pattern, status },
+    {
+      userId: "d.uploaded_by_user_id = @userId",
+      path: "d.path_id = (SELECT v.path_id FROM Virtual_Paths v WHERE v.full_path = @path)",
+      pattern: "d.filename LIKE @pattern ESCAPE '\\'",
+      status: byStatus ? HAS_STATUS : isQueued ? IS_QUEUED : EXISTS_STATUS,
+    },
+  );
+  const list = {
+    columns: COLUMNS,
+    from: byStatus ? "Processing_Status f" : "Documents d",
+    joins: byStatus ? `${JOIN_DOCUMENT} ${JOINS}` : JOINS,
+    where,
+    key: byStatus ? "f.doc_id" : "d.doc_id",
+    table: "Documents",
+    id: "doc_id",
+    isIndexed: named < 2 && q === undefined && !isQueued,
+    part: q === undefined ? undefined : { text: q, index: "Document_Names" },
+  };
+  return database.list<Document>(list, params, window);
 }
 
-export function countDocuments(q: Queryable, filter: DocumentFilter) {
-  const { where, params } = documentFilters(filter);
-  return count(q, `${FROM_DOCUMENTS} ${where}`, params);
+/** Whether the path, or the user, has a document. */
+export async function hasDocuments(
+  q: Queryable,
+  column: "path_id" | "uploaded_by_user_id",
+  id: number,
+) {
+  const sql = `SELECT d.doc_id FROM Documents d WHERE d.${column} = @id ORDER BY d.doc_id`;
+  return (await q.page(sql, { id }, { skip: 0, limit: 1 })).length > 0;
 }
 
 /** A path of this name, compared as in `findPathByName`, and its document of that name, if any. */
@@ -122,30 +150,6 @@ export function listStages(q: Queryable, docId: number) {
   return q.all<Stage>(
     `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
-    { docId },
-  );
-}
-
-/** What a worker measured. Confidences are from 0 to 1, costs in USD. */
-export interface OcrResult {
-  page_count: number;
-  word_count: number;
-  avg_confidence: number;
-  primary_language: string;
-  category: string | null;
-  classification_confidence: number | null;
-  cost_usd_ocr: number;
-  cost_usd_classification: number | null;
-  processed_at: Date;
-}
-
-/** The newest one: a worker inserts a row each time. */
-export function findOcrResult(q: Queryable, docId: number) {
-  return q.first<OcrResult>(
-    `SELECT page_count, word_count, avg_confidence, primary_language, category,
-       classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
-     FROM Ocr_Results WHERE result_id =
-       (SELECT MAX(x.result_id) FROM Ocr_Results x WHERE x.doc_id = @docId)`,
     { docId },
   );
 }

@@ -1,5 +1,29 @@
 import type { Queryable } from "./database.ts";
-import { OCR_STAGE, type OcrResult } from "./documents.ts";
+import { OCR_STAGE } from "./documents.ts";
+
+/** What a worker measured. Confidences are from 0 to 1, costs in USD. */
+export interface OcrResult {
+  page_count: number;
+  word_count: number;
+  avg_confidence: number;
+  primary_language: string;
+  category: string | null;
+  classification_confidence: number | null;
+  cost_usd_ocr: number;
+  cost_usd_classification: number | null;
+  processed_at: Date;
+}
+
+/** The newest one: a worker inserts a row each time. */
+export function findOcrResult(q: Queryable, docId: number) {
+  return q.first<OcrResult>(
+    `SELECT page_count, word_count, avg_confidence, primary_language, category,
+       classification_confidence, cost_usd_ocr, cost_usd_classification, processed_at
+     FROM Ocr_Results WHERE result_id =
+       (SELECT MAX(x.result_id) FROM Ocr_Results x WHERE x.doc_id = @docId)`,
+    { docId },
+  );
+}
 
 type Measured = Pick<
   OcrResult,

@@ -11,6 +11,7 @@ import {
   type Params,
   UniqueViolation,
 } from "./database.ts";
+import { listEmbedded } from "./lists.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
 import { compile } from "./sqlite-statement.ts";
 import { createWriters } from "./sqlite-writers.ts";
@@ -87,6 +88,7 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     ...statements,
     description: `SQLite (${file})`,
     transaction,
+    list: listEmbedded(statements),
     migrate: () => migrate("sqlite", transaction),
     pendingMigrations: () => pendingMigrations("sqlite", statements),
     ping,

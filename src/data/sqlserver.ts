@@ -9,6 +9,7 @@ import {
   type Queryable,
   type Value,
 } from "./database.ts";
+import { listOnServer } from "./lists.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
 import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connection.ts";
 import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
@@ -86,6 +87,7 @@ export async function openSqlServer(
     ...statements,
     description,
     transaction: (work) => repeating(true, () => transact(new Transaction(pool), work)),
+    list: listOnServer(statements),
     migrate: () =>
       migrate("sqlserver", (work) =>
         repeating(true, () => {

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { type Queryable, UniqueViolation } from "../data/database.ts";
-import { countDocuments, keepBlobKeys } from "../data/documents.ts";
+import { hasDocuments, keepBlobKeys } from "../data/documents.ts";
 import {
   deletePath,
   findPath,
@@ -97,7 +97,7 @@ export function createPaths({ database, authority, audit, now }: Core) {
         if (fullPath === ROOT) throw refused("The root path cannot be deleted.");
         if ((await listPathsBelow(tx, fullPath)).length > 0)
           throw refused("Cannot delete this path: deeper paths exist below it.");
-        if ((await countDocuments(tx, { path: fullPath })) > 0)
+        if (await hasDocuments(tx, "path_id", pathId))
           throw refused("Cannot delete this path: documents are stored in it.");
         if (!(await deletePath(tx, pathId))) throw notFound();
         await audit.record(tx, "path_delete", caller, pathId, { full_path: fullPath });

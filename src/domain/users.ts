@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { type Queryable, UniqueViolation } from "../data/database.ts";
-import { countDocuments } from "../data/documents.ts";
+import { hasDocuments } from "../data/documents.ts";
 import { findRole } from "../data/roles.ts";
 import {
   countUsers,
@@ -105,7 +105,7 @@ export function createUsers({ database, authority, audit }: Core, sessions: Sess
         await takeTurn(tx, caller);
         const user = await getUser(tx, userId);
         await refuseLastAdmin(tx, user);
-        if ((await countDocuments(tx, { userId })) > 0)
+        if (await hasDocuments(tx, "uploaded_by_user_id", userId))
           throw refused("Cannot delete this user: documents that they uploaded still exist.");
         await deleteUser(tx, userId);
         const { email, username } = user;

@@ -1,14 +1,12 @@
 import * as v from "valibot";
 import type { Database, Window } from "../data/database.ts";
 import {
-  countDocuments,
   type DocumentFilter,
-  findOcrResult,
   listDocuments,
   listStages,
-  type OcrResult,
   PROCESSING_STATUSES,
 } from "../data/documents.ts";
+import { findOcrResult, type OcrResult } from "../data/processing.ts";
 import type { Caller } from "../domain/authority.ts";
 import type { Documents } from "../domain/documents.ts";
 import { ROOT, virtualPath } from "../domain/paths.ts";
@@ -21,7 +19,7 @@ import type { Request } from "../http/request.ts";
 import { validate } from "../http/validate.ts";
 import { listItem, stageFields } from "./document-fields.ts";
 import { download } from "./downloads.ts";
-import { docIdOf, forced, id, paging } from "./inputs.ts";
+import { docIdOf, forced, id, listReply, paging } from "./inputs.ts";
 
 const mineQuery = v.object({
   ...paging(100),
@@ -60,8 +58,7 @@ interface Parts {
 
 export function createDocumentRoutes({ database, documents, uploads, maxUploadBytes }: Parts) {
   async function page({ skip, limit, ...filter }: DocumentFilter & Window) {
-    const items = await listDocuments(database, filter, { skip, limit });
-    return json({ total: await countDocuments(database, filter), items: items.map(listItem) });
+    return json(listReply(await listDocuments(database, filter, { skip, limit }), listItem));
   }
 
   return {

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Listed } from "../data/database.ts";
 import { readParams } from "../http/body.ts";
 import type { Request } from "../http/request.ts";
 
@@ -37,4 +38,9 @@ export const forced = v.object({ force: v.optional(flag, "false") });
 /** `skip` and `limit` of a list: 20 items unless told. */
 export function paging(maxLimit: number) {
   return { skip: integer(0, Number.MAX_SAFE_INTEGER, 0), limit: integer(1, maxLimit, 20) };
+}
+
+/** The body of a list; a total that is only a lower bound says so. */
+export function listReply<Row>({ rows, total, isExact }: Listed<Row>, item: (row: Row) => object) {
+  return { total, ...(!isExact && { total_is_exact: false }), items: rows.map(item) };
 }

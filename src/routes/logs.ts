@@ -1,10 +1,10 @@
 import * as v from "valibot";
-import { type AuditRow, countAuditRows, listAuditRows } from "../data/audit.ts";
+import { type AuditRow, listAuditRows } from "../data/audit.ts";
 import type { Database } from "../data/database.ts";
 import { readQuery } from "../http/body.ts";
 import { json, type Reply } from "../http/replies.ts";
 import type { Request } from "../http/request.ts";
-import { id, paging } from "./inputs.ts";
+import { id, listReply, paging } from "./inputs.ts";
 
 /** RFC 3339 §5.6, without leap seconds. */
 const INSTANT =
@@ -59,9 +59,7 @@ export function createLogRoutes({ database }: { database: Database }) {
       const query = readQuery(request, listQuery);
       const { skip, limit, action_type: action, user_id: userId, ...span } = query;
       const filter = { action, userId, ...span };
-      const items = await listAuditRows(database, filter, { skip, limit });
-      const total = await countAuditRows(database, filter);
-      return json({ total, items: items.map(logItem) });
+      return json(listReply(await listAuditRows(database, filter, { skip, limit }), logItem));
     },
   };
 }

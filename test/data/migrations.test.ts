@@ -27,6 +27,7 @@ const ALL = [
   "0004-audit-chain",
   "0005-ocr-progress",
   "0006-begun-deletions",
+  "0007-list-indexes",
 ];
 
 async function temporaryFile(t: TestContext): Promise<string> {
@@ -209,6 +210,7 @@ describe("A database of the reference system", () => {
       "0004-audit-chain",
       "0005-ocr-progress",
       "0006-begun-deletions",
+      "0007-list-indexes",
     ]);
     assert.deepEqual(await snapshot(database, tables), before);
     assert.ok((await database.columns("Deletions")).has("sha256"));
@@ -268,6 +270,10 @@ describe("Migrations", () => {
       "0004-audit-chain": {
         sqlite: "1d6bc15db5d9561980d32449e242f744aba994051bdfebd87d0b332af3731601",
         sqlserver: "9c09ca71de54bed8ea541b8e62e6b4fe1a45ace06166df66295a32092bcab697",
+      },
+      "0007-list-indexes": {
+        sqlite: "860721d081b1ca9aced4fa578e7f9e9ac6173cc7b793713495e04c0d75f0203f",
+        sqlserver: "a574e2f22859a0d7b0127bb1e78c0807b8ebe3422aa6ed96a932ff0302934c07",
       },
       "0006-begun-deletions": {
         sqlite: "0b9d86615e25308aa50a28029b1ee1c3f97bceaabb6cb2fb7edfde2854c53f28",

@@ -5,6 +5,7 @@ import { ocrResults } from "./0003-ocr-results.ts";
 import { auditChain } from "./0004-audit-chain.ts";
 import { ocrProgress } from "./0005-ocr-progress.ts";
 import { begunDeletions } from "./0006-begun-deletions.ts";
+import { listIndexes } from "./0007-list-indexes.ts";
 import { createTable, type Migration } from "./migration.ts";
 
 /** In the order in which they run. */
@@ -16,6 +17,7 @@ export const migrations: readonly Migration[] = [
   auditChain,
   ocrProgress,
   begunDeletions,
+  listIndexes,
 ];
 
 /** The record of what has run, made first. */

@@ -79,6 +79,22 @@ export function createIndex(name: string, on: string): Steps {
   return { sqlite: step, sqlserver: step };
 }
 
+/** Takes away an index of an earlier migration, where it still is. */
+export function dropIndex(name: string, table: string): Steps {
+  const exists = `SELECT 1 AS found FROM sys.indexes i WHERE i.name = N'${name}'`;
+  return {
+    sqlite: { sql: `DROP INDEX IF EXISTS ${name}` },
+    sqlserver: {
+      sql: `DROP INDEX ${name} ON ${table}`,
+      unless: `SELECT 1 AS absent WHERE NOT EXISTS (${exists})`,
+    },
+  };
+}
+
+export function onlySqlite(sql: string): Steps {
+  return { sqlite: { sql }, sqlserver: { sql: "SELECT 1 AS one" } };
+}
+
 /** A role, unless one of that number or name exists. */
 export function seedRole(id: number, name: string, description: string): Steps {
   const values = `${id}, N'${name}', N'${description}'`;

@@ -83,6 +83,9 @@ function translate(text: string): string {
       "OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
       "LIMIT @page_limit OFFSET @page_skip",
     )
+    .replace(/\(SELECT TOP \((\d+)\) (.*)\) x$/s, "(SELECT $2 LIMIT $1) x")
+    .replace(/^(DROP INDEX \w+) ON \w+$/, "$1")
+    .replace("sys.indexes i", "(SELECT name FROM sqlite_master WHERE type = 'index') i")
     .replace(
       /OBJECT_ID\(N'(\w+)', N'U'\) IS NOT NULL/g,
       "EXISTS (SELECT 1 FROM sqlite_master WHERE name = '$1')",
