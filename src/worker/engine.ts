@@ -3,15 +3,17 @@
  * no file but its programs, writes none, calls no network, and lives no longer than its parent.
  */
 import { Worker } from "node:worker_threads";
-import type { Order, Report } from "./engine-process.ts";
-import type { Extraction } from "./extraction.ts";
+import type { Extraction, Order, Report } from "./extraction.ts";
+import { checkText, spell, tooMuch, Unreadable } from "./limits.ts";
 import { countWords, languageOf, tidy } from "./text.ts";
-import { checkText, spell, tooMuch, Unreadable } from "./unreadable.ts";
 
 /** In the midst of a page only another thread sees that the parent is gone. */
 const WATCH = `setInterval(() => {
   if (process.ppid !== ${process.ppid}) process.kill(process.pid, "SIGKILL");
 }, 500)`;
+
+const NO_TEXT =
+  "No text was found in the document. If it is a scan, send it sharper or in more contrast.";
 
 const report = (message: Report) => process.send?.(message);
 
@@ -51,15 +53,17 @@ async function extract({ size, limits }: Order): Promise<Extraction> {
       // Lets the report leave before the next page keeps this thread.
       await new Promise(setImmediate);
     }
-    if (wordCount === 0) {
-      throw new Unreadable(
-        "No text was found in the document. If it is a scan, send it sharper or in more contrast.",
-      );
-    }
+    if (wordCount === 0) throw new Unreadable(NO_TEXT);
     const text = texts.join("\n\n");
-    const confidence = Math.round((sure / wordCount) * 10_000) / 10_000;
-    const seconds = (performance.now() - started) / 1_000;
-    return { text, pageCount, wordCount, confidence, language: languageOf(text), seconds };
+    const ocr = {
+      page_count: pageCount,
+      word_count: wordCount,
+      // The mean of the pages, weighted by their words.
+      avg_confidence: Math.round((sure / wordCount) * 10_000) / 10_000,
+      primary_language: languageOf(text),
+      elapsed_seconds: (performance.now() - started) / 1_000,
+    };
+    return { extracted_text: text, ocr };
   } finally {
     close?.();
   }

@@ -1,7 +1,6 @@
 import { constants, setPriority } from "node:os";
 import type { ConsumingBroker } from "../broker/broker.ts";
 import { type Config, ConfigError } from "../config.ts";
-import { createBlobFinder } from "../domain/blobs.ts";
 import type { Logger } from "../log.ts";
 import { openParts } from "../parts.ts";
 import { exitUnstarted, openProgram, stopOnSignals } from "../program.ts";
@@ -23,8 +22,7 @@ async function work(config: Config, log: Logger, onStop: OnStop): Promise<void> 
   const parts = await openParts(config, log, onStop);
   const extractor = createExtractor({ log });
   onStop("engines", () => extractor.close());
-  const findBlob = createBlobFinder(parts.storage);
-  const job = createJob({ ...parts, findBlob, extractor, log, now: () => new Date() });
+  const job = createJob({ ...parts, extractor, log });
   const broker = parts.broker as ConsumingBroker;
   const options = { prefetch: PREFETCH, onGivenUp: job.giveUp };
   const consumer = await broker.consume(queue, job.handle, options);

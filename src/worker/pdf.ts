@@ -1,10 +1,10 @@
 import { PDFiumModule } from "@hyzyla/pdfium";
 import type { Limits } from "./limits.ts";
+import { checkPixels, Unreadable } from "./limits.ts";
 import { type Page, recognize } from "./ocr.ts";
 import { type Glyph, readLines } from "./pdf-lines.ts";
 import type { Reading } from "./reading.ts";
 import { countLetters } from "./text.ts";
-import { checkPixels, Unreadable } from "./unreadable.ts";
 
 /** At which pages are drawn: what Tesseract was trained for. */
 const DOTS_PER_INCH = 300;

@@ -1,9 +1,9 @@
 import { imageSize } from "image-size";
 import type { Limits } from "./limits.ts";
+import { checkPixels, checkText, Unreadable } from "./limits.ts";
 import { type Page, recognize } from "./ocr.ts";
 import { openPdf } from "./pdf.ts";
 import { readPlainText } from "./text.ts";
-import { checkPixels, checkText, Unreadable } from "./unreadable.ts";
 
 /** The pages of a document, each read when it is asked for. All may throw `Unreadable`. */
 export interface Reading {

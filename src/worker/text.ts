@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { Unreadable } from "./unreadable.ts";
+import { Unreadable } from "./limits.ts";
 
 /** How many bytes tell whether a text without a mark is UTF-16. */
 const SAMPLE = 4096;

@@ -6,7 +6,7 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Unreadable } from "../../src/worker/extraction.ts";
+import { Unreadable } from "../../src/worker/limits.ts";
 import { until } from "../support/wait.ts";
 import { slowPdf } from "./hostile-files.ts";
 import { pdfOfPages } from "./pdf-files.ts";
@@ -26,7 +26,7 @@ function isGone(pid: number): boolean {
 const statusOf = (pid: number | undefined) => readFileSync(`/proc/${pid}/status`, "utf8");
 
 async function assertReads({ read }: Reader): Promise<void> {
-  assert.match((await read(sample("notes.txt"))).text, /new building in May/);
+  assert.match((await read(sample("notes.txt"))).extracted_text, /new building in May/);
 }
 
 test("an engine process that dies is an error, and the next document has a new one", async (context) => {
@@ -182,7 +182,8 @@ test("a closed extractor reads nothing, and one reads one document at a time", a
 test("an engine process is replaced after fifty documents", async (context) => {
   const { read, processes, extractor } = createReader(context);
   const pdf = pdfOfPages([["Once more"]]);
-  for (let count = 0; count < 51; count += 1) assert.equal((await read(pdf)).text, "Once more");
+  for (let count = 0; count < 51; count += 1)
+    assert.equal((await read(pdf)).extracted_text, "Once more");
   assert.equal(processes.length, 2);
   for (let count = 0; count < 49; count += 1) await read(pdf);
   const refused = assert.rejects(read(pdf), /is closed/);

@@ -24,8 +24,7 @@ function* pieces(bytes: Buffer): Generator<Buffer> {
 }
 
 export function sourceOf(bytes: Buffer, open = () => Readable.from(pieces(bytes))): Source {
-  const size = bytes.length;
-  return { filename: "any", contentType: null, size, open: async () => open() };
+  return { size: bytes.length, open: async () => open() };
 }
 
 export interface Reader {
