@@ -1,19 +1,12 @@
 import { isIPv6 } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import {
-  type Collection,
-  type Filter,
-  MongoClient,
-  MongoError,
-  type MongoServerError,
-} from "mongodb";
+import { type Collection, type Filter, MongoClient, MongoError, MongoServerError } from "mongodb";
 import type { Window } from "../data/database.ts";
 import { AppError, unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { ContentStore, ExtractedText, Hit, SearchTerm } from "./content-store.ts";
 import {
   foldedBefore,
-  isRefusal,
   matching,
   NEVER_FOLDED,
   NOT_FOUND,
@@ -31,13 +24,17 @@ const ANSWER_TIMEOUT_MS = 10_000;
 const MAX_COUNT = 10_000;
 /** Replaced texts are looked for so far back; at first all are. */
 const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
-/** An index of this name has other options (mongodb.com, error codes). */
+/** Error codes (mongodb.com): an index of this name has other options. */
 const INDEX_CONFLICTS: unknown[] = [85, 86];
+/** Too slow, shutting down, not the primary, interrupted, overloaded. */
+const PASSING: unknown[] = [50, 91, 189, 262, 10107, 11600, 11602, 13435, 13436, 16500];
 
 const NO_SEARCH =
   "The text store of this server has no full-text index, so documents can't be searched.";
 
 type Found = Pick<ExtractedText, "doc_id" | "extracted_text"> & { score?: number };
+/** The newest text of a document. */
+const NEWEST = { sort: { _id: -1 } } as const;
 
 /** The connection string, a secret; any character in user and password survives. */
 export function mongoConnectionString(settings: {
@@ -49,8 +46,7 @@ export function mongoConnectionString(settings: {
   tlsInsecure: boolean;
 }): string {
   const { port, tls, tlsInsecure } = settings;
-  const user = encodeURIComponent(settings.user);
-  const password = encodeURIComponent(settings.password);
+  const [user, password] = [settings.user, settings.password].map(encodeURIComponent);
   const host = isIPv6(settings.host) ? `[${settings.host}]` : settings.host;
   return (
     `mongodb://${user}:${password}@${host}:${port}/?tls=${tls}&tlsInsecure=${tlsInsecure}` +
@@ -106,9 +102,9 @@ export class MongoContentStore implements ContentStore {
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
     const stored = await this.#call(() =>
       this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
+        ...NEWEST,
         upsert: true,
         returnDocument: "after",
-        sort: { _id: -1 },
         projection: { _id: 1 },
       }),
     );
@@ -118,9 +114,9 @@ export class MongoContentStore implements ContentStore {
   }
 
   async get(docId: number): Promise<ExtractedText | undefined> {
-    const options = { sort: { _id: -1 }, projection: { _id: 0, nassaq: 0 } } as const;
+    const options = { ...NEWEST, projection: { _id: 0, nassaq: 0 } };
     const stored = await this.#call(() => this.#texts.findOne({ doc_id: docId }, options));
-    if (stored === null) return undefined;
+    if (!stored) return undefined;
     const classification = stored.classification?.category ? stored.classification : null;
     return { ...stored, classification, processed_at: new Date(stored.processed_at) };
   }
@@ -143,8 +139,8 @@ export class MongoContentStore implements ContentStore {
         .limit(window.limit);
       const hits: Hit[] = [];
       // One after the other: a page of long texts would take a gigabyte.
-      for await (const { doc_id, extracted_text, score = 0 } of found) {
-        hits.push({ docId: doc_id, score, snippet: snippetOf(textIn(extracted_text), terms) });
+      for await (const { doc_id: docId, extracted_text, score = 0 } of found) {
+        hits.push({ docId, score, snippet: snippetOf(textIn(extracted_text), terms) });
         await nextTurn();
       }
       // Not those whose newer text a worker has inserted meanwhile.
@@ -177,7 +173,7 @@ export class MongoContentStore implements ContentStore {
     await this.#call(async () => {
       // Folded words may double a document's size.
       if (!(await this.#canSearch())) return;
-      const text = await this.#texts.findOne({ doc_id: docId }, { sort: { _id: -1 } });
+      const text = await this.#texts.findOne({ doc_id: docId }, NEWEST);
       if (!text) return;
       const { _id, processed_at } = text;
       const nassaq = searchFields(text, ownerId);
@@ -223,18 +219,18 @@ export class MongoContentStore implements ContentStore {
   }
 
   /** Asks the server once; again when it could not be asked. */
-  async #canSearch(): Promise<boolean> {
+  #canSearch(): Promise<boolean> {
     this.#canBeSearched ??= this.#texts.createIndexes(SEARCH_INDEXES).then(
       () => true,
       (error: unknown) => {
-        if (!isRefusal(error)) throw error;
-        this.#log.warn("MongoDB has no text index; searches are refused", { error });
-        return false;
+        if (error instanceof MongoServerError && !PASSING.includes(error.code)) {
+          this.#log.warn("MongoDB has no text index; searches are refused", { error });
+          return false;
+        }
+        this.#canBeSearched = undefined;
+        throw error;
       },
     );
-    return this.#canBeSearched.catch((error: unknown) => {
-      this.#canBeSearched = undefined;
-      throw error;
-    });
+    return this.#canBeSearched;
   }
 }
