@@ -16,7 +16,7 @@ import { fileType } from "../domain/filenames.ts";
 import { AppError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Extractor } from "./extraction.ts";
+import type { Extract } from "./extraction.ts";
 import { Unreadable } from "./limits.ts";
 
 /** Between two writes of how far a document is. */
@@ -29,7 +29,7 @@ export interface JobParts {
   database: Database;
   storage: Storage;
   content: ContentStore;
-  extractor: Pick<Extractor, "extract">;
+  extract: Extract;
   log: Logger;
 }
 
@@ -112,7 +112,7 @@ export function createJob(parts: JobParts) {
 
 /** Reads a document, until `signal` is aborted or somebody else has the document. */
 async function read(
-  { database, storage, extractor }: JobParts,
+  { database, storage, extract }: JobParts,
   document: Document,
   message: Message,
   signal: AbortSignal,
@@ -141,7 +141,7 @@ async function read(
     const onPage = (...state: [number, number]) => {
       pages = state;
     };
-    const extraction = await extractor.extract(source, onPage, ending.signal);
+    const extraction = await extract(source, onPage, ending.signal);
     return {
       doc_id: docId,
       filename,

