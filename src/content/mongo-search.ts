@@ -1,4 +1,4 @@
-import type { Document, Filter } from "mongodb";
+import type { Document, Filter, IndexDescription } from "mongodb";
 import type { ExtractedText, SearchTerm } from "./content-store.ts";
 import { fold } from "./fold.ts";
 import { needleOf } from "./search-terms.ts";
@@ -19,12 +19,9 @@ export type StoredText = ExtractedText & {
 };
 
 /** One text index a collection. No word has a language, whatever other fields a document has. */
-export const SEARCH_INDEXES = [
-  {
-    key: { "nassaq.folded": "text" },
-    default_language: "none",
-    language_override: "nassaq_language",
-  } as const,
+const NO_LANGUAGE = { default_language: "none", language_override: "nassaq_language" };
+export const SEARCH_INDEXES: IndexDescription[] = [
+  { key: { "nassaq.folded": "text" }, ...NO_LANGUAGE },
   { key: { "nassaq.owner_id": 1 } },
   { key: { processed_at: 1 } },
 ];

@@ -20,7 +20,7 @@ import { snippetOf } from "./snippet.ts";
 /** To find and reach a server, or to close. */
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 10_000;
-/** More hits are not counted. */
+/** Of hits. */
 const MAX_COUNT = 10_000;
 /** Replaced texts are looked for so far back; at first all are. */
 const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
@@ -45,12 +45,11 @@ export function mongoConnectionString(settings: {
   tls: boolean;
   tlsInsecure: boolean;
 }): string {
-  const { port, tls, tlsInsecure } = settings;
-  const [user, password] = [settings.user, settings.password].map(encodeURIComponent);
-  const host = isIPv6(settings.host) ? `[${settings.host}]` : settings.host;
+  const { host, port, tls, tlsInsecure } = settings;
+  const user = [settings.user, settings.password].map(encodeURIComponent).join(":");
   return (
-    `mongodb://${user}:${password}@${host}:${port}/?tls=${tls}&tlsInsecure=${tlsInsecure}` +
-    "&authMechanism=SCRAM-SHA-256&retrywrites=false&maxIdleTimeMS=120000"
+    `mongodb://${user}@${isIPv6(host) ? `[${host}]` : host}:${port}/?tls=${tls}` +
+    `&tlsInsecure=${tlsInsecure}&authMechanism=SCRAM-SHA-256&retrywrites=false&maxIdleTimeMS=120000`
   );
 }
 
@@ -100,16 +99,13 @@ export class MongoContentStore implements ContentStore {
   }
 
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
-    const stored = await this.#call(() =>
-      this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
-        ...NEWEST,
-        upsert: true,
-        returnDocument: "after",
-        projection: { _id: 1 },
-      }),
-    );
+    const { doc_id } = text;
+    const upsert = { ...NEWEST, upsert: true, returnDocument: "after" } as const;
+    const options = { ...upsert, projection: { _id: 1 } };
+    const put = () => this.#texts.findOneAndReplace({ doc_id }, text, options);
+    const stored = await this.#call(put);
     // What fails here is done by the chore that asks for unindexed texts.
-    if (ownerId !== undefined) await this.index(text.doc_id, ownerId).catch(() => {});
+    if (ownerId !== undefined) await this.index(doc_id, ownerId).catch(() => {});
     return String(stored?._id);
   }
 
@@ -132,11 +128,9 @@ export class MongoContentStore implements ContentStore {
       const { filter, score } = matching(terms, ownerId);
       const count = await this.#texts.countDocuments(filter, { limit: MAX_COUNT + 1 });
       const found = this.#texts
-        .find(filter)
+        .find(filter, window)
         .project<Found>({ _id: 0, doc_id: 1, extracted_text: 1, ...score })
-        .sort({ ...score, doc_id: -1 })
-        .skip(window.skip)
-        .limit(window.limit);
+        .sort({ ...score, doc_id: -1 });
       const hits: Hit[] = [];
       // One after the other: a page of long texts would take a gigabyte.
       for await (const { doc_id: docId, extracted_text, score = 0 } of found) {
@@ -145,9 +139,9 @@ export class MongoContentStore implements ContentStore {
       }
       // Not those whose newer text a worker has inserted meanwhile.
       const doc_id = { $in: hits.map(({ docId }) => docId) };
-      const stale = new Set(await this.#listDocIds({ ...NEVER_FOLDED, doc_id }, MAX_COUNT));
-      const total = Math.min(count, MAX_COUNT) - stale.size;
-      const fresh = hits.filter(({ docId }) => !stale.has(docId));
+      const stale = await this.#listDocIds({ ...NEVER_FOLDED, doc_id }, MAX_COUNT);
+      const fresh = hits.filter(({ docId }) => !stale.includes(docId));
+      const total = Math.min(count, MAX_COUNT) - (hits.length - fresh.length);
       return { total, isExact: count <= MAX_COUNT, hits: fresh };
     });
   }
@@ -164,22 +158,21 @@ export class MongoContentStore implements ContentStore {
   }
 
   async #listDocIds(filter: Filter<StoredText>, limit: number): Promise<number[]> {
-    const found = this.#texts.find(filter).project<Found>({ _id: 0, doc_id: 1 }).limit(limit);
+    const found = this.#texts.find(filter, { limit }).project<Found>({ _id: 0, doc_id: 1 });
     return (await found.toArray()).map(({ doc_id }) => doc_id);
   }
 
   /** The newest text as it is now: when it is replaced meanwhile it stays unindexed. */
-  async index(docId: number, ownerId: number | undefined): Promise<void> {
+  async index(doc_id: number, ownerId: number | undefined): Promise<void> {
     await this.#call(async () => {
       // Folded words may double a document's size.
       if (!(await this.#canSearch())) return;
-      const text = await this.#texts.findOne({ doc_id: docId }, NEWEST);
+      const text = await this.#texts.findOne({ doc_id }, NEWEST);
       if (!text) return;
       const { _id, processed_at } = text;
       const nassaq = searchFields(text, ownerId);
       await this.#texts.updateOne({ _id, processed_at }, { $set: { nassaq } });
-      const older = { doc_id: docId, _id: { $lt: _id } };
-      await this.#texts.updateMany(older, { $set: { nassaq: NOT_FOUND } });
+      await this.#texts.updateMany({ doc_id, _id: { $lt: _id } }, { $set: { nassaq: NOT_FOUND } });
     });
   }
 
@@ -206,12 +199,11 @@ export class MongoContentStore implements ContentStore {
 
   /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeDocIdIndex(): Promise<void> {
-    const make = () => this.#texts.createIndex({ doc_id: 1 });
     try {
-      await make().catch(async (error: MongoServerError) => {
+      await this.#texts.createIndex({ doc_id: 1 }).catch(async (error: MongoServerError) => {
         if (!INDEX_CONFLICTS.includes(error.code)) throw error;
         await this.#texts.dropIndex("doc_id_1");
-        await make();
+        await this.#texts.createIndex({ doc_id: 1 });
       });
     } catch (error) {
       if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
