@@ -56,8 +56,8 @@ export function createJob(parts: JobParts) {
     const document = await findDocument(database, docId);
     // A worker that died after a deletion may have left a text.
     if (!document) await content.delete(docId);
-    const isStarted = document && (await startProcessing(database, docId, new Date()));
-    return isStarted ? document : undefined;
+    else if (await startProcessing(database, docId, new Date())) return document;
+    return undefined;
   }
 
   /** Whether it was this run that finished the document. */
@@ -124,14 +124,14 @@ async function read(
   const ending = new AbortController();
   const stop = () => ending.abort(signal.reason);
   let pages: [done: number, total: number] | undefined;
-  let writing: Promise<void> | undefined;
-  async function write(done: number, total: number): Promise<void> {
-    const rows = await noteProgress(database, docId, done, total).catch(() => undefined);
-    if (rows === 0) ending.abort(new Overtaken());
-  }
+  let writing: Promise<unknown> | undefined;
   // The latest state, not each one. A write that fails is left out: the next tells more.
   const timer = setInterval(() => {
-    if (pages) writing = write(...pages);
+    if (!pages) return;
+    writing = noteProgress(database, docId, ...pages).then(
+      (rows) => rows === 0 && ending.abort(new Overtaken()),
+      () => {},
+    );
     pages = undefined;
   }, PROGRESS_MS);
   signal.addEventListener("abort", stop);

@@ -71,13 +71,10 @@ function listRuns(line: readonly Glyph[]): Glyph[] {
   return runs;
 }
 
-const BRACKETS = "()[]{}«»";
-
 /** Many programs write brackets as they look in a line from the right: turned round. */
 function turnBrackets(text: string): string {
-  const brackets = text.replace(/[^()[\]{}«»]/g, "");
-  if (!/^[)\]}»].*[([{«]$/.test(brackets)) return text;
-  return text.replace(/[()[\]{}«»]/g, (one) => BRACKETS.charAt(BRACKETS.indexOf(one) ^ 1));
+  if (!/^[^([{«]*[)\]}»].*[([{«][^)\]}»]*$/s.test(text)) return text;
+  return text.replace(/[()[\]{}«»]/g, (one) => ")(][}{»«".charAt("()[]{}«»".indexOf(one)));
 }
 
 /**
@@ -98,10 +95,8 @@ function readLine(line: readonly Glyph[]): string {
     const place = (run: Glyph) => (isFromRight ? -1 : 1) * (run.left + run.right);
     runs.sort((a, b) => place(a) - place(b));
     const foreign = isFromRight ? FROM_LEFT : FROM_RIGHT;
-    for (const { 0: kinds, index } of listKinds().matchAll(foreign)) {
-      const turned = runs.slice(index, index + kinds.length).reverse();
-      for (const [at, run] of turned.entries()) runs[index + at] = run;
-    }
+    for (const { 0: kinds, index } of listKinds().matchAll(foreign))
+      runs.splice(index, kinds.length, ...runs.slice(index, index + kinds.length).reverse());
   }
   return isFromRight ? turnBrackets(textOf(runs)) : textOf(runs);
 }

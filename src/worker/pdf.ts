@@ -1,6 +1,5 @@
 import { PDFiumModule } from "@hyzyla/pdfium";
-import type { Limits } from "./limits.ts";
-import { checkPixels, Unreadable } from "./limits.ts";
+import { checkPixels, type Limits, Unreadable } from "./limits.ts";
 import type { Page } from "./ocr.ts";
 import { type Glyph, readLines } from "./pdf-lines.ts";
 import type { Reading } from "./reading.ts";
@@ -55,11 +54,9 @@ export function openPdf(bytes: Buffer, limits: Limits): Reading {
       const name = `Page ${index + 1}`;
       const page = pdfium._FPDF_LoadPage(document, index);
       if (page === 0) throw new Unreadable(`${name} of the PDF is damaged. Save it as a new PDF.`);
-      try {
-        return await readPage(page, name, limits);
-      } finally {
-        pdfium._FPDF_ClosePage(page);
-      }
+      const read = await readPage(page, name, limits);
+      pdfium._FPDF_ClosePage(page);
+      return read;
     },
   };
 }

@@ -1,6 +1,5 @@
 import { imageSize } from "image-size";
-import type { Limits } from "./limits.ts";
-import { checkPixels, checkText, Unreadable } from "./limits.ts";
+import { checkPixels, checkText, type Limits, Unreadable } from "./limits.ts";
 import type { Page } from "./ocr.ts";
 import { readPlainText } from "./text.ts";
 
