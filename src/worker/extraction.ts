@@ -4,12 +4,20 @@ import { readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { addAbortSignal, type Readable, type Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import type { ExtractedText } from "../content/content-store.ts";
 import { engineFolders } from "./engines.ts";
 import { LIMITS, type Limits, spell, tooMuch, Unreadable } from "./limits.ts";
 
 /** What a document says. `elapsed_seconds` is from its last byte's arrival to its text. */
-export type Extraction = Pick<ExtractedText, "extracted_text" | "ocr">;
+export interface Extraction {
+  extracted_text: string;
+  ocr: {
+    page_count: number;
+    word_count: number;
+    avg_confidence: number;
+    primary_language: string;
+    elapsed_seconds: number;
+  };
+}
 
 /** A document. `open` starts its bytes, exactly `size` of them. */
 export interface Source {
