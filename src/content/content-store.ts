@@ -37,6 +37,13 @@ export interface Hit {
   snippet: Snippet;
 }
 
+/** `total` is a lower bound unless `isExact`. */
+export interface Hits {
+  total: number;
+  isExact: boolean;
+  hits: Hit[];
+}
+
 /** One text a document. Unreachable: the `unavailable` AppError. */
 export interface ContentStore {
   /** For the `ready` line, without secrets. */
@@ -63,11 +70,4 @@ export interface ContentStore {
   /** One round trip; throws when the store does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
-}
-
-/** `total` is a lower bound unless `isExact`. */
-export interface Hits {
-  total: number;
-  isExact: boolean;
-  hits: Hit[];
 }

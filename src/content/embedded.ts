@@ -5,14 +5,13 @@ import { fold } from "./fold.ts";
 import { needleOf } from "./search-terms.ts";
 import { snippetOf } from "./snippet.ts";
 
-/** `ocr` and `classification` are JSON. */
-type Row = Omit<ExtractedText, "ocr" | "classification"> & { ocr: string; classification: string };
 type Words = Pick<ExtractedText, "filename" | "extracted_text">;
 
-/** So many of the newest hits are counted and listed. */
+/** So many of the newest hits are counted and listed, looked for in pieces. */
 const MAX_HITS = 10_000;
+const PIECE = 2_500;
 /** So many of the newest are ranked, by so many UTF-16 units of each; the others follow. */
-const RANKED_HITS = 100;
+const RANKED_HITS = 50;
 const RANKED_LENGTH = 20_000;
 /** Of a text, for its snippet. */
 const SHOWN_LENGTH = 200_000;
@@ -21,6 +20,7 @@ const USUAL_LENGTH = 3_000;
 
 /** In `owner_id` of texts that no search may find. Of those that wait for an owner it is NULL. */
 const NOBODY = 0;
+const [LAST_OWNER, LAST_DOC] = [2 ** 31 - 1, 2 ** 32 - 1];
 /** An owner's entries are one range, so that the engine reads nobody else's. */
 const ROWID = "owner_id << 32 | doc_id";
 /**
@@ -43,15 +43,11 @@ const SEARCH = [
   `CREATE VIRTUAL TABLE Extracted_Text_Index USING fts5(filename, folded,
      content = '', contentless_delete = 1, tokenize = 'ascii', prefix = '2 3')`,
 ];
-const FORGET = `DELETE FROM Extracted_Text_Index WHERE rowid =
-  (SELECT ${ROWID} FROM Extracted_Texts WHERE doc_id = @doc_id)`;
-/** One JSON array: ten thousand rows would take ten times as long. */
-const find = (range: string) =>
-  `SELECT json_group_array(rowid & 4294967295) AS doc_ids FROM (
-     SELECT rowid FROM Extracted_Text_Index WHERE Extracted_Text_Index MATCH @query ${range}
-     ORDER BY rowid DESC LIMIT ${MAX_HITS + 1})`;
-const FIND_ALL = find("");
-const FIND_OWN = find("AND rowid BETWEEN @owner_id << 32 AND @owner_id << 32 | 4294967295");
+/** In one JSON array: rows would take ten times as long. */
+const FIND = `SELECT json_group_array(rowid & ${LAST_DOC}) AS doc_ids, MIN(rowid) >> 32 AS owner_id
+  FROM (SELECT rowid FROM Extracted_Text_Index WHERE Extracted_Text_Index MATCH @query
+    AND rowid BETWEEN @first_owner << 32 AND (@owner << 32 | @doc_id)
+    ORDER BY rowid DESC LIMIT @limit)`;
 
 /** Extracted texts in a table of the embedded database, beside their FTS5 index. */
 export class EmbeddedContentStore implements ContentStore {
@@ -62,48 +58,45 @@ export class EmbeddedContentStore implements ContentStore {
     this.#database = database;
   }
 
-  async connect(): Promise<void> {
-    await this.#database.transaction(async (tx) => {
+  connect(): Promise<void> {
+    return this.#database.transaction(async (tx) => {
       await tx.run(TABLE);
       const columns = await tx.columns("Extracted_Texts");
       if (!columns.has("owner_id")) for (const statement of SEARCH) await tx.run(statement);
     });
   }
 
-  put(text: ExtractedText, ownerId?: number): Promise<string> {
-    return this.#database.transaction(async (tx) => {
-      await tx.run(FORGET, { doc_id: text.doc_id });
+  async put(text: ExtractedText, ownerId?: number): Promise<string> {
+    const content_id = String(text.doc_id);
+    const { ocr, classification } = text;
+    const json = { ocr: JSON.stringify(ocr), classification: JSON.stringify(classification) };
+    await this.#database.transaction(async (tx) => {
+      await forget(tx, text.doc_id);
       await tx.run(
         `INSERT OR REPLACE INTO Extracted_Texts (doc_id, content_id, filename, file_type,
            blob_path, extracted_text, ocr, classification, processed_at)
          VALUES (@doc_id, @content_id, @filename, @file_type,
            @blob_path, @extracted_text, @ocr, @classification, @processed_at)`,
-        {
-          ...text,
-          content_id: String(text.doc_id),
-          ocr: JSON.stringify(text.ocr),
-          classification: JSON.stringify(text.classification),
-        },
+        { ...text, ...json, content_id },
       );
       if (ownerId !== undefined) await addToIndex(tx, text.doc_id, ownerId);
-      return String(text.doc_id);
     });
+    return content_id;
   }
 
   async get(docId: number): Promise<ExtractedText | undefined> {
-    const row = await this.#database.first<Row>(
+    const row = await this.#database.first<ExtractedText & { ocr: string; classification: string }>(
       `SELECT doc_id, filename, file_type, blob_path, extracted_text, ocr, classification,
          processed_at FROM Extracted_Texts WHERE doc_id = @doc_id`,
       { doc_id: docId },
     );
-    return (
-      row && { ...row, ocr: JSON.parse(row.ocr), classification: JSON.parse(row.classification) }
-    );
+    if (!row) return undefined;
+    return { ...row, ocr: JSON.parse(row.ocr), classification: JSON.parse(row.classification) };
   }
 
   delete(docId: number): Promise<void> {
     return this.#database.transaction(async (tx) => {
-      await tx.run(FORGET, { doc_id: docId });
+      await forget(tx, docId);
       await tx.run("DELETE FROM Extracted_Texts WHERE doc_id = @doc_id", { doc_id: docId });
     });
   }
@@ -135,13 +128,21 @@ export class EmbeddedContentStore implements ContentStore {
   async #listMatches(terms: readonly SearchTerm[], ownerId?: number): Promise<number[]> {
     const query = terms
       .map(({ words, isPrefix }) => `"${words.join(" ")}"${isPrefix ? " *" : ""}`)
+      .concat(ownerId === undefined ? [] : `"${ownerWord(ownerId)}"`)
       .join(" AND ");
-    const [statement, params] =
-      ownerId === undefined
-        ? [FIND_ALL, { query }]
-        : [FIND_OWN, { query: `"${ownerWord(ownerId)}" AND ${query}`, owner_id: ownerId }];
-    const row = await this.#database.first<{ doc_ids: string }>(statement, params);
-    return JSON.parse(row?.doc_ids ?? "[]");
+    // A longer prefix has no index: the engine would gather all its words for each piece.
+    const limit = /[^" ]{4}" \*/.test(query) ? MAX_HITS + 1 : PIECE;
+    const docIds: number[] = [];
+    let last = { owner: ownerId ?? LAST_OWNER, doc_id: LAST_DOC };
+    for (;;) {
+      const params = { query, limit, first_owner: ownerId ?? 0, ...last };
+      const row = await this.#database.first<{ doc_ids: string; owner_id: number }>(FIND, params);
+      const piece: number[] = JSON.parse(row?.doc_ids ?? "[]");
+      docIds.push(...piece);
+      if (!row || piece.length < limit || docIds.length > MAX_HITS) return docIds;
+      last = { owner: row.owner_id, doc_id: (piece.at(-1) ?? 1) - 1 };
+      await nextTurn();
+    }
   }
 
   async #read(docId: number, length: number) {
@@ -164,7 +165,7 @@ export class EmbeddedContentStore implements ContentStore {
 
   index(docId: number, ownerId: number = NOBODY): Promise<void> {
     return this.#database.transaction(async (tx) => {
-      await tx.run(FORGET, { doc_id: docId });
+      await forget(tx, docId);
       await addToIndex(tx, docId, ownerId);
     });
   }
@@ -174,6 +175,11 @@ export class EmbeddedContentStore implements ContentStore {
   }
 
   async close(): Promise<void> {}
+}
+
+function forget(tx: Queryable, docId: number): Promise<number> {
+  const entry = `SELECT ${ROWID} FROM Extracted_Texts WHERE doc_id = @doc_id`;
+  return tx.run(`DELETE FROM Extracted_Text_Index WHERE rowid = (${entry})`, { doc_id: docId });
 }
 
 async function addToIndex(tx: Queryable, docId: number, ownerId: number): Promise<void> {

@@ -31,7 +31,10 @@ const MARKS =
 const DIGIT = /^[\u0660-\u0669\u06f0-\u06f9]$/;
 
 const SPACE = 32;
-/** What texts had so far: by unit, what is one unit before and after; all else by character. */
+/** Units on their way to the result; there is room for what one more letter folds to. */
+const piece = new Uint16Array(4_096 + 64);
+const pieceBytes = Buffer.from(piece.buffer);
+/** What texts had so far: what is one unit before and after; all else by character. */
 const UNITS = new Uint16Array(0x10000);
 const others = new Map<string, string>();
 
@@ -42,33 +45,34 @@ const others = new Map<string, string>();
  * where the word before it ends.
  */
 export function fold(text: string, offsets?: number[]): string {
-  let units = new Uint16Array(text.length + 64);
+  let result = " ";
   let length = 0;
-  const add = (unit: number, at: number) => {
-    if (unit === SPACE && units[length - 1] === SPACE) return;
-    if (length === units.length) {
-      const larger = new Uint16Array(length * 2);
-      larger.set(units);
-      units = larger;
+  let last = SPACE;
+  offsets?.push(0);
+  for (let at = 0; at <= text.length; at++) {
+    if (length >= 4_096) {
+      result += pieceBytes.toString("utf16le", 0, length * 2);
+      length = 0;
     }
-    units[length++] = unit;
-    offsets?.push(at);
-  };
-  add(SPACE, 0);
-  for (let at = 0; at < text.length; at++) {
-    const unit = UNITS[text.charCodeAt(at)] as number;
-    if (unit !== 0) add(unit, at);
-    else {
-      const character = String.fromCodePoint(text.codePointAt(at) as number);
-      const folded = learn(character);
-      const next = at + character.length;
-      for (const part of folded.split(""))
-        add(part.charCodeAt(0), part === " " && folded !== " " ? next : at);
-      at = next - 1;
+    const unit = at < text.length ? (UNITS[text.charCodeAt(at)] as number) : SPACE;
+    if (unit !== 0) {
+      if (unit === SPACE && last === SPACE) continue;
+      offsets?.push(at);
+      piece[length++] = last = unit;
+      continue;
     }
+    const character = String.fromCodePoint(text.codePointAt(at) as number);
+    const folded = learn(character);
+    const end = at + character.length;
+    for (let index = 0; index < folded.length; index++) {
+      const unit = folded.charCodeAt(index);
+      if (unit === SPACE && last === SPACE) continue;
+      offsets?.push(unit === SPACE && folded !== " " ? end : at);
+      piece[length++] = last = unit;
+    }
+    at = end - 1;
   }
-  add(SPACE, text.length);
-  return Buffer.from(units.buffer, 0, length * 2).toString("utf16le");
+  return result + pieceBytes.toString("utf16le", 0, length * 2);
 }
 
 function learn(character: string): string {

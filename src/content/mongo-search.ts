@@ -1,4 +1,4 @@
-import { type Document, type Filter, MongoServerError } from "mongodb";
+import type { Document, Filter, IndexDescription } from "mongodb";
 import type { ExtractedText, SearchTerm } from "./content-store.ts";
 import { fold } from "./fold.ts";
 import { needleOf } from "./search-terms.ts";
@@ -9,8 +9,6 @@ const MAX_FOLDED_LENGTH = 1_000_000;
 const MAX_TEXT_BYTES = 15_000_000;
 /** In `owner_id`, of what no search may find. */
 const NOBODY = 0;
-/** Too slow, shutting down, not the primary, interrupted, overloaded. */
-const PASSING: unknown[] = [50, 91, 189, 262, 10107, 11600, 11602, 13435, 13436, 16500];
 
 /**
  * In a field of our own, which workers leave alone: the owner, file name and text folded, each on a
@@ -21,20 +19,12 @@ export type StoredText = ExtractedText & {
 };
 
 /** One text index a collection. No word has a language, whatever other fields a document has. */
-export const SEARCH_INDEXES = [
-  {
-    key: { "nassaq.folded": "text" },
-    default_language: "none",
-    language_override: "nassaq_language",
-  } as const,
+const NO_LANGUAGE = { default_language: "none", language_override: "nassaq_language" };
+export const SEARCH_INDEXES: IndexDescription[] = [
+  { key: { "nassaq.folded": "text" }, ...NO_LANGUAGE },
   { key: { "nassaq.owner_id": 1 } },
   { key: { processed_at: 1 } },
 ];
-
-/** Whether the server won't ever have such an index. Else it can't be asked just now. */
-export function isRefusal(error: unknown): boolean {
-  return error instanceof MongoServerError && !PASSING.includes(error.code);
-}
 
 /** Text of a field that a worker wrote half or otherwise. */
 export const textIn = (field: unknown) => (typeof field === "string" ? field : "");
@@ -47,12 +37,10 @@ export function searchFields(text: StoredText, ownerId: number | undefined) {
   const original = textIn(text.extracted_text);
   // For the file name at least.
   const room = Math.max(1_000, (MAX_TEXT_BYTES - Buffer.byteLength(original)) / 3);
-  const folded = `${fold(textIn(text.filename))}\n${fold(original)}`;
-  return {
-    owner_id: ownerId,
-    folded: folded.slice(0, Math.min(MAX_FOLDED_LENGTH, room)),
-    processed_at: text.processed_at,
-  };
+  const length = Math.min(MAX_FOLDED_LENGTH, room);
+  const folded = `${fold(textIn(text.filename))}\n${fold(original.slice(0, length))}`;
+  const { processed_at } = text;
+  return { owner_id: ownerId, folded: folded.slice(0, length), processed_at };
 }
 
 /** MongoDB tells a missing field from null. */

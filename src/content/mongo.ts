@@ -1,19 +1,12 @@
 import { isIPv6 } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import {
-  type Collection,
-  type Filter,
-  MongoClient,
-  MongoError,
-  type MongoServerError,
-} from "mongodb";
+import { type Collection, type Filter, MongoClient, MongoError, MongoServerError } from "mongodb";
 import type { Window } from "../data/database.ts";
 import { AppError, unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { ContentStore, ExtractedText, Hit, SearchTerm } from "./content-store.ts";
 import {
   foldedBefore,
-  isRefusal,
   matching,
   NEVER_FOLDED,
   NOT_FOUND,
@@ -27,17 +20,21 @@ import { snippetOf } from "./snippet.ts";
 /** To find and reach a server, or to close. */
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 10_000;
-/** More hits are not counted. */
+/** Of hits. */
 const MAX_COUNT = 10_000;
 /** Replaced texts are looked for so far back; at first all are. */
 const LOOK_BACK_MS = 24 * 60 * 60 * 1000;
-/** An index of this name has other options (mongodb.com, error codes). */
+/** Error codes (mongodb.com): an index of this name has other options. */
 const INDEX_CONFLICTS: unknown[] = [85, 86];
+/** Too slow, shutting down, not the primary, interrupted, overloaded. */
+const PASSING: unknown[] = [50, 91, 189, 262, 10107, 11600, 11602, 13435, 13436, 16500];
 
 const NO_SEARCH =
   "The text store of this server has no full-text index, so documents can't be searched.";
 
 type Found = Pick<ExtractedText, "doc_id" | "extracted_text"> & { score?: number };
+/** The newest text of a document. */
+const NEWEST = { sort: { _id: -1 } } as const;
 
 /** The connection string, a secret; any character in user and password survives. */
 export function mongoConnectionString(settings: {
@@ -48,13 +45,11 @@ export function mongoConnectionString(settings: {
   tls: boolean;
   tlsInsecure: boolean;
 }): string {
-  const { port, tls, tlsInsecure } = settings;
-  const user = encodeURIComponent(settings.user);
-  const password = encodeURIComponent(settings.password);
-  const host = isIPv6(settings.host) ? `[${settings.host}]` : settings.host;
+  const { host, port, tls, tlsInsecure } = settings;
+  const user = [settings.user, settings.password].map(encodeURIComponent).join(":");
   return (
-    `mongodb://${user}:${password}@${host}:${port}/?tls=${tls}&tlsInsecure=${tlsInsecure}` +
-    "&authMechanism=SCRAM-SHA-256&retrywrites=false&maxIdleTimeMS=120000"
+    `mongodb://${user}@${isIPv6(host) ? `[${host}]` : host}:${port}/?tls=${tls}` +
+    `&tlsInsecure=${tlsInsecure}&authMechanism=SCRAM-SHA-256&retrywrites=false&maxIdleTimeMS=120000`
   );
 }
 
@@ -104,23 +99,20 @@ export class MongoContentStore implements ContentStore {
   }
 
   async put(text: ExtractedText, ownerId?: number): Promise<string> {
-    const stored = await this.#call(() =>
-      this.#texts.findOneAndReplace({ doc_id: text.doc_id }, text, {
-        upsert: true,
-        returnDocument: "after",
-        sort: { _id: -1 },
-        projection: { _id: 1 },
-      }),
-    );
+    const { doc_id } = text;
+    const upsert = { ...NEWEST, upsert: true, returnDocument: "after" } as const;
+    const options = { ...upsert, projection: { _id: 1 } };
+    const put = () => this.#texts.findOneAndReplace({ doc_id }, text, options);
+    const stored = await this.#call(put);
     // What fails here is done by the chore that asks for unindexed texts.
-    if (ownerId !== undefined) await this.index(text.doc_id, ownerId).catch(() => {});
+    if (ownerId !== undefined) await this.index(doc_id, ownerId).catch(() => {});
     return String(stored?._id);
   }
 
   async get(docId: number): Promise<ExtractedText | undefined> {
-    const options = { sort: { _id: -1 }, projection: { _id: 0, nassaq: 0 } } as const;
+    const options = { ...NEWEST, projection: { _id: 0, nassaq: 0 } };
     const stored = await this.#call(() => this.#texts.findOne({ doc_id: docId }, options));
-    if (stored === null) return undefined;
+    if (!stored) return undefined;
     const classification = stored.classification?.category ? stored.classification : null;
     return { ...stored, classification, processed_at: new Date(stored.processed_at) };
   }
@@ -136,22 +128,20 @@ export class MongoContentStore implements ContentStore {
       const { filter, score } = matching(terms, ownerId);
       const count = await this.#texts.countDocuments(filter, { limit: MAX_COUNT + 1 });
       const found = this.#texts
-        .find(filter)
+        .find(filter, window)
         .project<Found>({ _id: 0, doc_id: 1, extracted_text: 1, ...score })
-        .sort({ ...score, doc_id: -1 })
-        .skip(window.skip)
-        .limit(window.limit);
+        .sort({ ...score, doc_id: -1 });
       const hits: Hit[] = [];
       // One after the other: a page of long texts would take a gigabyte.
-      for await (const { doc_id, extracted_text, score = 0 } of found) {
-        hits.push({ docId: doc_id, score, snippet: snippetOf(textIn(extracted_text), terms) });
+      for await (const { doc_id: docId, extracted_text, score = 0 } of found) {
+        hits.push({ docId, score, snippet: snippetOf(textIn(extracted_text), terms) });
         await nextTurn();
       }
       // Not those whose newer text a worker has inserted meanwhile.
       const doc_id = { $in: hits.map(({ docId }) => docId) };
-      const stale = new Set(await this.#listDocIds({ ...NEVER_FOLDED, doc_id }, MAX_COUNT));
-      const total = Math.min(count, MAX_COUNT) - stale.size;
-      const fresh = hits.filter(({ docId }) => !stale.has(docId));
+      const stale = await this.#listDocIds({ ...NEVER_FOLDED, doc_id }, MAX_COUNT);
+      const fresh = hits.filter(({ docId }) => !stale.includes(docId));
+      const total = Math.min(count, MAX_COUNT) - (hits.length - fresh.length);
       return { total, isExact: count <= MAX_COUNT, hits: fresh };
     });
   }
@@ -168,22 +158,21 @@ export class MongoContentStore implements ContentStore {
   }
 
   async #listDocIds(filter: Filter<StoredText>, limit: number): Promise<number[]> {
-    const found = this.#texts.find(filter).project<Found>({ _id: 0, doc_id: 1 }).limit(limit);
+    const found = this.#texts.find(filter, { limit }).project<Found>({ _id: 0, doc_id: 1 });
     return (await found.toArray()).map(({ doc_id }) => doc_id);
   }
 
   /** The newest text as it is now: when it is replaced meanwhile it stays unindexed. */
-  async index(docId: number, ownerId: number | undefined): Promise<void> {
+  async index(doc_id: number, ownerId: number | undefined): Promise<void> {
     await this.#call(async () => {
       // Folded words may double a document's size.
       if (!(await this.#canSearch())) return;
-      const text = await this.#texts.findOne({ doc_id: docId }, { sort: { _id: -1 } });
+      const text = await this.#texts.findOne({ doc_id }, NEWEST);
       if (!text) return;
       const { _id, processed_at } = text;
       const nassaq = searchFields(text, ownerId);
       await this.#texts.updateOne({ _id, processed_at }, { $set: { nassaq } });
-      const older = { doc_id: docId, _id: { $lt: _id } };
-      await this.#texts.updateMany(older, { $set: { nassaq: NOT_FOUND } });
+      await this.#texts.updateMany({ doc_id, _id: { $lt: _id } }, { $set: { nassaq: NOT_FOUND } });
     });
   }
 
@@ -210,12 +199,11 @@ export class MongoContentStore implements ContentStore {
 
   /** Plain, not unique as in older versions: workers insert a second text. Works without. */
   async #makeDocIdIndex(): Promise<void> {
-    const make = () => this.#texts.createIndex({ doc_id: 1 });
     try {
-      await make().catch(async (error: MongoServerError) => {
+      await this.#texts.createIndex({ doc_id: 1 }).catch(async (error: MongoServerError) => {
         if (!INDEX_CONFLICTS.includes(error.code)) throw error;
         await this.#texts.dropIndex("doc_id_1");
-        await make();
+        await this.#texts.createIndex({ doc_id: 1 });
       });
     } catch (error) {
       if (!this.#closed) this.#log.warn("The index on doc_id could not be made", { error });
@@ -223,18 +211,18 @@ export class MongoContentStore implements ContentStore {
   }
 
   /** Asks the server once; again when it could not be asked. */
-  async #canSearch(): Promise<boolean> {
+  #canSearch(): Promise<boolean> {
     this.#canBeSearched ??= this.#texts.createIndexes(SEARCH_INDEXES).then(
       () => true,
       (error: unknown) => {
-        if (!isRefusal(error)) throw error;
-        this.#log.warn("MongoDB has no text index; searches are refused", { error });
-        return false;
+        if (error instanceof MongoServerError && !PASSING.includes(error.code)) {
+          this.#log.warn("MongoDB has no text index; searches are refused", { error });
+          return false;
+        }
+        this.#canBeSearched = undefined;
+        throw error;
       },
     );
-    return this.#canBeSearched.catch((error: unknown) => {
-      this.#canBeSearched = undefined;
-      throw error;
-    });
+    return this.#canBeSearched;
   }
 }

@@ -7,7 +7,7 @@ const MAX_TERMS = 12;
 const MAX_PREFIXES = 2;
 
 /** As keyboards and word processors write them, in both scripts. */
-const QUOTES = /[“”„«»]/g;
+const QUOTES = /["“”„«»]/;
 /** At the end of a word or a phrase. One letter begins too much. */
 const PREFIX = /[\p{L}\p{N}\p{M}]{2}\*+$/u;
 
@@ -17,25 +17,19 @@ const PREFIX = /[\p{L}\p{N}\p{M}]{2}\*+$/u;
  * fault. None when it has no letter and no digit.
  */
 export function parseSearch(q: string): SearchTerm[] {
-  const terms: SearchTerm[] = [];
-  let isInside = false;
+  const parts = q.split(QUOTES);
+  const runs = parts.flatMap((part, at) => (at % 2 ? [part.trim()] : part.split(/\s+/)));
   let prefixes = 0;
-  for (const part of q.replace(QUOTES, '"').split('"')) {
-    const runs = isInside ? [part.trim()] : part.split(/\s+/);
-    isInside = !isInside;
-    for (const run of runs) {
-      const words = fold(run).trim().split(" ");
-      const isPrefix = PREFIX.test(run) && ++prefixes <= MAX_PREFIXES;
-      if (words[0] !== "") terms.push({ words, isPrefix });
-    }
-  }
-  return terms.slice(0, MAX_TERMS);
+  return runs
+    .map((run) => ({
+      words: fold(run).trim().split(" "),
+      isPrefix: PREFIX.test(run) && ++prefixes <= MAX_PREFIXES,
+    }))
+    .filter(({ words }) => words[0] !== "")
+    .slice(0, MAX_TERMS);
 }
 
-/**
- * What a folded text has where it has the term: words have spaces around them, what a prefix
- * begins goes on.
- */
+/** What a folded text has where it has the term: a space before each word, and after the last. */
 export function needleOf({ words, isPrefix }: SearchTerm): string {
   return ` ${words.join(" ")}${isPrefix ? "" : " "}`;
 }

@@ -14,11 +14,17 @@ const CLUSTER_LENGTH = SNIPPET_LENGTH - LEAD_LENGTH - CUT_MOVES;
 /** More hits of one term are not looked at. */
 const MAX_HITS = 1_000;
 
+/** What a cut leaves of a word, or of a character of a longer word. */
+const HEAD = /^(?:\S*\s|[\udc00-\udfff])/;
+const TAIL = /(?:\s\S*|[\ud800-\udbff])$/;
+
 interface Span {
   start: number;
   end: number;
   term: SearchTerm;
 }
+
+const termsOf = (hits: Span[]) => new Set(hits.map(({ term }) => term)).size;
 
 /**
  * At most 200 UTF-16 units of `text` where most terms stand together, white space as single
@@ -32,8 +38,7 @@ export function snippetOf(text: string, terms: readonly SearchTerm[]): Snippet {
     const beginning = text.slice(0, length).toWellFormed();
     searched = beginning.replace(/[\s\p{Cc}]+/gu, " ").trim();
     hits = findHits(searched, terms);
-    const found = new Set(hits.map(({ term }) => term));
-    if (found.size === terms.length || text.length <= length) break;
+    if (termsOf(hits) === terms.length || text.length <= length) break;
   }
   let start = Math.max(0, bestPlace(hits) - LEAD_LENGTH);
   let end = Math.min(start + SNIPPET_LENGTH, searched.length);
@@ -52,10 +57,6 @@ export function snippetOf(text: string, terms: readonly SearchTerm[]): Snippet {
   }
   return { text: searched.slice(start, end), marks };
 }
-
-/** What a cut leaves of a word, or of a character of a longer word. */
-const HEAD = /^(?:\S*\s|[\udc00-\udfff])/;
-const TAIL = /(?:\s\S*|[\ud800-\udbff])$/;
 
 /** Sorted by where they start, longer ones first. */
 function findHits(text: string, terms: readonly SearchTerm[]): Span[] {
@@ -76,18 +77,13 @@ function findHits(text: string, terms: readonly SearchTerm[]): Span[] {
 
 /** Where the hits begin that have most terms close together; the first such. */
 function bestPlace(hits: Span[]): number {
-  let place = 0;
-  let most = -1;
-  const terms = new Set(hits.map(({ term }) => term)).size;
+  let [place, most] = [0, -1];
+  const all = termsOf(hits);
   for (const [index, { start }] of hits.entries()) {
-    const found = new Set<SearchTerm>();
-    for (const { end, term } of hits.slice(index, index + CLUSTER_LENGTH))
-      if (end <= start + CLUSTER_LENGTH) found.add(term);
-    if (found.size > most) {
-      most = found.size;
-      place = start;
-    }
-    if (most === terms) break;
+    const next = hits.slice(index, index + CLUSTER_LENGTH);
+    const found = termsOf(next.filter(({ end }) => end <= start + CLUSTER_LENGTH));
+    if (found > most) [place, most] = [start, found];
+    if (most === all) break;
   }
   return place;
 }

@@ -1,159 +1,150 @@
-import type { Readable } from "node:stream";
-import type { Logger } from "../log.ts";
-import { type Answer, type EngineProcess, startEngine } from "./engine-process.ts";
-import { LIMITS, type Limits } from "./limits.ts";
-import { spell, tooMuch, Unreadable } from "./unreadable.ts";
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { dirname, extname, join } from "node:path";
+import { addAbortSignal, type Readable, type Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { engineFolders } from "./engines.ts";
+import { LIMITS, type Limits, spell, tooMuch, Unreadable } from "./limits.ts";
 
-export { Unreadable };
-
-/** What a document says. `seconds` is the time from its last byte's arrival to its text. */
+/** What a document says. `elapsed_seconds` is from its last byte's arrival to its text. */
 export interface Extraction {
-  text: string;
-  pageCount: number;
-  wordCount: number;
-  /** From 0 to 1: the mean of the pages, weighted by their words. */
-  confidence: number;
-  language: "ar" | "en" | "und";
-  seconds: number;
+  extracted_text: string;
+  ocr: {
+    page_count: number;
+    word_count: number;
+    avg_confidence: number;
+    primary_language: string;
+    elapsed_seconds: number;
+  };
 }
 
 /** A document. `open` starts its bytes, exactly `size` of them. */
 export interface Source {
-  filename: string;
-  contentType: string | null;
   size: number;
   open(): Promise<Readable>;
 }
 
-/** Hears of pages done of all, first of none. */
-type OnPage = (done: number, total: number) => void;
-
-/** Reads one document at a time. */
-export interface Extractor {
-  /**
-   * Throws `Unreadable`; what `open` or its stream throws; an Error when the engine died for no
-   * known reason; the signal's reason.
-   */
-  extract(source: Source, onPage: OnPage, signal: AbortSignal): Promise<Extraction>;
-  /** Ends the engine process, and with it what is being read. */
-  close(): Promise<void>;
+/** The engine process's argument, in JSON. The document comes by the standard input. */
+export interface Order {
+  size: number;
+  limits: Limits;
 }
 
-/** WebAssembly memory never shrinks, and pieces of it get lost. */
-const DOCUMENTS_A_PROCESS = 50;
+/** What the engine process says: it has the document, then pages done, and how it ends. */
+export type Report =
+  | { kind: "received" }
+  | { kind: "page"; done: number; total: number }
+  | { kind: "done"; extraction: Extraction }
+  | { kind: "unreadable"; message: string };
+
+export type Extract = typeof extract;
+
+/** The engine beside this file, as source or compiled. */
+const PROGRAM = fileURLToPath(new URL(`./engine${extname(import.meta.url)}`, import.meta.url));
 /** Between two looks at the time and the memory that a document takes. */
 const WATCH_MS = 250;
+/** How many characters of what the process wrote in its death go into the error. */
+const LAST_WORDS = 2_000;
 
-/** Reads documents in a process that it starts when one comes, and anew after a fault. */
-export function createExtractor(options: { log: Logger; limits?: Partial<Limits> }): Extractor {
-  const limits = { ...LIMITS, ...options.limits };
-  let engine: EngineProcess | undefined;
-  let documents = 0;
-  let isBusy = false;
-  let isClosed = false;
-
-  async function end(reason: unknown): Promise<void> {
-    engine?.kill(reason);
-    await engine?.ended.catch(() => {});
-  }
-
-  async function getEngine(): Promise<EngineProcess> {
-    // Half of the memory may be what other documents left.
-    const isFull = engine && engine.memory() > limits.memoryBytes / 2;
-    if (isFull || documents >= DOCUMENTS_A_PROCESS) await end(new Error("It is worn"));
-    if (isClosed) throw new Error("The extractor is closed");
-    if (!engine) {
-      documents = 0;
-      engine = startEngine();
-      engine.ended.catch(() => {
-        engine = undefined;
-      });
-    }
-    documents += 1;
-    return engine;
-  }
-
-  return {
-    async extract(source, onPage, signal) {
-      signal.throwIfAborted();
-      if (isBusy) throw new Error("The extractor reads another document");
-      if (source.size === 0) throw new Unreadable("The file is empty. Send it again.");
-      if (source.size > limits.fileBytes)
-        throw tooMuch(`The file is too large (at most ${spell(limits.fileBytes / 1e6)} MB)`);
-      isBusy = true;
-      const stop = () => engine?.kill(signal.reason);
-      signal.addEventListener("abort", stop);
-      let answer: Answer;
-      try {
-        const current = await getEngine();
-        signal.throwIfAborted();
-        answer = await readWith(current, source, limits, onPage);
-      } catch (error) {
-        await end(error);
-        if (!signal.aborted) options.log.warn("The engine process was ended", { error });
-        throw error;
-      } finally {
-        signal.removeEventListener("abort", stop);
-        isBusy = false;
-      }
-      if (answer.kind === "unreadable") throw new Unreadable(answer.message);
-      return answer.extraction;
-    },
-    async close() {
-      isClosed = true;
-      await end(new Error("The extractor is closed"));
-    },
+/**
+ * Reads a document in a process of its own. `onPage` hears of pages done of all, first of none.
+ * Throws `Unreadable`; what `open` or its stream throws; an Error when the engine died for no known
+ * reason; the signal's reason.
+ */
+export async function extract(
+  source: Source,
+  onPage: (done: number, total: number) => void,
+  signal: AbortSignal,
+  limits: Limits = LIMITS,
+): Promise<Extraction> {
+  signal.throwIfAborted();
+  if (source.size === 0) throw new Unreadable("The file is empty. Send it again.");
+  if (source.size > limits.fileBytes)
+    throw tooMuch(`The file is too large (at most ${spell(limits.fileBytes / 1e6)} MB)`);
+  const child = startEngine({ size: source.size, limits });
+  const over = new AbortController();
+  let reason: unknown;
+  const kill = (why: unknown) => {
+    reason ??= why;
+    child.kill("SIGKILL");
   };
-}
-
-/** Throws when the engine process should be ended, or has: by itself or for the limits. */
-async function readWith(engine: EngineProcess, source: Source, limits: Limits, onPage: OnPage) {
-  // The time is the document's once all its bytes are there.
+  const stop = () => kill(signal.reason);
+  signal.addEventListener("abort", stop);
+  let extraction: Extraction | undefined;
+  let lastWords = "";
   let started = Infinity;
   let pageStarted = Infinity;
+  child.on("message", (report: Report) => {
+    pageStarted = performance.now();
+    if (report.kind === "received") started = pageStarted;
+    else if (report.kind === "page") onPage(report.done, report.total);
+    else if (report.kind === "done") extraction = report.extraction;
+    else reason ??= new Unreadable(report.message);
+  });
+  child.stderr?.on("data", (said: Buffer) => {
+    lastWords = `${lastWords}${said}`.slice(-LAST_WORDS);
+  });
   const watch = setInterval(() => {
-    const seconds = (since: number) => (performance.now() - since) / 1_000;
-    const refuse = (what: string) => engine.kill(tooMuch(what));
-    if (engine.memory() > limits.memoryBytes)
-      refuse(`The document takes more memory than ${spell(limits.memoryBytes / 1e6)} MB to read`);
-    if (seconds(pageStarted) > limits.pageSeconds)
-      refuse(`A page takes longer than ${spell(limits.pageSeconds)} seconds to read`);
-    if (seconds(started) > limits.documentSeconds)
-      refuse(`The document takes longer than ${spell(limits.documentSeconds)} seconds to read`);
+    const isOver = (since: number, seconds: number) => performance.now() - since > seconds * 1_000;
+    const refuse = (what: string, most: number, unit: string) =>
+      kill(tooMuch(`${what} ${spell(most)} ${unit} to read`));
+    if (memoryOf(child.pid) > limits.memoryBytes)
+      refuse("The document takes more memory than", limits.memoryBytes / 1e6, "MB");
+    if (isOver(pageStarted, limits.pageSeconds))
+      refuse("A page takes longer than", limits.pageSeconds, "seconds");
+    if (isOver(started, limits.documentSeconds))
+      refuse("The document takes longer than", limits.documentSeconds, "seconds");
   }, WATCH_MS);
-
-  async function read(): Promise<Answer> {
-    await engine.ready;
-    const answer = new Promise<Answer>((resolve) => {
-      engine.order({ size: source.size, limits }, (report) => {
-        if (report.kind === "done" || report.kind === "unreadable") resolve(report);
-        if (report.kind !== "page") return;
-        pageStarted = performance.now();
-        onPage(report.done, report.total);
-      });
-    });
-    await send(source, engine);
-    started = pageStarted = performance.now();
-    return answer;
-  }
   try {
-    return await Promise.race([read(), engine.ended]);
+    send(source, child.stdin as Writable, over.signal).catch(kill);
+    const [code, signalName] = await once(child, "close");
+    if (extraction) return extraction;
+    const how = signalName ?? `code ${code}`;
+    throw reason ?? new Error(`The engine ended with ${how}: ${lastWords}`);
   } finally {
+    over.abort();
     clearInterval(watch);
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Starts a process that has no file but the programs, no child process, no environment. */
+function startEngine(order: Order) {
+  const folders = [dirname(PROGRAM), ...engineFolders()];
+  const reads = folders.map((folder) => `--allow-fs-read=${join(folder, "*")}`);
+  // Its watchman is a thread. The warning is of threads that foreign code starts.
+  const threads = ["--allow-worker", "--disable-warning=PERM0006"];
+  return fork(PROGRAM, [JSON.stringify(order)], {
+    cwd: dirname(PROGRAM),
+    env: {},
+    execArgv: ["--permission", ...reads, ...threads, "--max-old-space-size=512"],
+    stdio: ["pipe", "ignore", "pipe", "ipc"],
+  });
+}
+
+/** Resident memory of a process in bytes; 0 where there is no `/proc`. */
+function memoryOf(pid: number | undefined): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
   }
 }
 
 /** Holds no more of the document than a chunk: the pipe to the engine sets the pace. */
-async function send(source: Source, engine: EngineProcess): Promise<void> {
-  const stream = await source.open();
-  engine.ended.catch((reason) => stream.destroy(reason));
+async function send({ size, open }: Source, input: Writable, over: AbortSignal): Promise<void> {
+  // The engine's end is heard of by its exit.
+  input.on("error", () => {});
+  const stream = addAbortSignal(over, await open());
   let sent = 0;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     sent += chunk.length;
-    if (sent > source.size) break;
-    if (!engine.input.write(chunk))
-      await new Promise((resolve) => engine.input.once("drain", resolve));
+    if (sent > size) break;
+    if (!input.write(chunk)) await new Promise((resolve) => input.once("drain", resolve));
   }
-  if (sent !== source.size)
-    throw new Error(`The stored file has not the ${source.size} bytes that it should have`);
+  if (sent !== size)
+    throw new Error(`The stored file has not the ${size} bytes that it should have`);
+  input.end();
 }

@@ -11,12 +11,13 @@ import {
   startProcessing,
   updateTextId,
 } from "../data/processing.ts";
-import type { FindBlob } from "../domain/blobs.ts";
+import { createBlobFinder } from "../domain/blobs.ts";
 import { fileType } from "../domain/filenames.ts";
 import { AppError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import { type Extraction, type Extractor, Unreadable } from "./extraction.ts";
+import type { Extract } from "./extraction.ts";
+import { Unreadable } from "./limits.ts";
 
 /** Between two writes of how far a document is. */
 const PROGRESS_MS = 300;
@@ -28,21 +29,17 @@ export interface JobParts {
   database: Database;
   storage: Storage;
   content: ContentStore;
-  findBlob: FindBlob;
-  extractor: Extractor;
+  extract: Extract;
   log: Logger;
-  now: () => Date;
 }
 
-/** What every worker of the platform is sent. `file_path` is the URL or the key of the blob. */
+/** Of what workers are sent. `file_path` is the URL or the key of the blob. */
 const MESSAGE = v.pipe(
   v.string(),
   v.parseJson(),
   v.object({
     doc_id: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     file_path: v.string(),
-    filename: v.string(),
-    user_id: v.pipe(v.number(), v.safeInteger()),
   }),
 );
 type Message = v.InferOutput<typeof MESSAGE>;
@@ -52,25 +49,25 @@ class Overtaken extends Error {}
 
 /** What happens to one message of the OCR queue. Doing it twice gives one result. */
 export function createJob(parts: JobParts) {
-  const { database, content, log, now } = parts;
+  const { database, content, log } = parts;
 
   /** Undefined when there is nothing to do: the document is gone, or done. */
   async function begin(docId: number): Promise<Document | undefined> {
     const document = await findDocument(database, docId);
     // A worker that died after a deletion may have left a text.
     if (!document) await content.delete(docId);
-    const isStarted = document && (await startProcessing(database, docId, now()));
-    return isStarted ? document : undefined;
+    else if (await startProcessing(database, docId, new Date())) return document;
+    return undefined;
   }
 
   /** Whether it was this run that finished the document. */
   async function finish(textId: string, { doc_id: docId, ocr }: ExtractedText): Promise<boolean> {
     const { isThere, isFinished } = await database.transaction(async (tx) => {
-      const at = now();
+      const now = new Date();
       // First, as who queues a document again locks it first.
-      const isThere = await updateTextId(tx, docId, textId, at);
-      const isFinished = isThere && (await finishProcessing(tx, docId, at));
-      if (isFinished) await insertOcrResult(tx, docId, ocr, at);
+      const isThere = await updateTextId(tx, docId, textId, now);
+      const isFinished = isThere && (await finishProcessing(tx, docId, now));
+      if (isFinished) await insertOcrResult(tx, docId, ocr, now);
       return { isThere, isFinished };
     });
     if (!isThere) await content.delete(docId);
@@ -78,7 +75,7 @@ export function createJob(parts: JobParts) {
   }
 
   async function fail(docId: number, message: string): Promise<void> {
-    if (await failProcessing(database, docId, { message, now: now() }))
+    if (await failProcessing(database, docId, { message, now: new Date() }))
       log.info("a document failed", { doc_id: docId, reason: message });
   }
 
@@ -115,30 +112,49 @@ export function createJob(parts: JobParts) {
 
 /** Reads a document, until `signal` is aborted or somebody else has the document. */
 async function read(
-  { database, storage, findBlob, extractor, now }: JobParts,
+  { database, storage, extract }: JobParts,
   document: Document,
   message: Message,
   signal: AbortSignal,
 ): Promise<ExtractedText> {
-  const { docId, filename, contentType } = document;
-  const key = document.blobKey ?? message.file_path;
-  const blob = await findBlob(key);
+  const { docId, filename, blobKey } = document;
+  const key = blobKey ?? message.file_path;
+  const blob = await createBlobFinder(storage)(key);
   if (!blob) throw new Unreadable("The file is missing from the storage. Upload it again.");
-  const open = () => storage.downloadStream(key);
-  const source = { filename, contentType, size: blob.size, open };
-  const overtaken = new AbortController();
-  const progress = createProgress(async (...pages) => {
-    if ((await noteProgress(database, docId, ...pages)) === 0) overtaken.abort(new Overtaken());
-  });
-  const stop = () => overtaken.abort(signal.reason);
+  const ending = new AbortController();
+  const stop = () => ending.abort(signal.reason);
+  let pages: [done: number, total: number] | undefined;
+  let writing: Promise<unknown> | undefined;
+  // The latest state, not each one. A write that fails is left out: the next tells more.
+  const timer = setInterval(() => {
+    if (!pages) return;
+    writing = noteProgress(database, docId, ...pages).then(
+      (rows) => rows === 0 && ending.abort(new Overtaken()),
+      () => {},
+    );
+    pages = undefined;
+  }, PROGRESS_MS);
   signal.addEventListener("abort", stop);
   try {
     signal.throwIfAborted();
-    const extraction = await extractor.extract(source, progress.set, overtaken.signal);
-    return toText(document, key, extraction, now());
+    const source = { size: blob.size, open: () => storage.downloadStream(key) };
+    const onPage = (...state: [number, number]) => {
+      pages = state;
+    };
+    const extraction = await extract(source, onPage, ending.signal);
+    return {
+      doc_id: docId,
+      filename,
+      file_type: fileType(filename) ?? "",
+      blob_path: key,
+      ...extraction,
+      classification: null,
+      processed_at: new Date(),
+    };
   } finally {
     signal.removeEventListener("abort", stop);
-    await progress.end();
+    clearInterval(timer);
+    await writing;
   }
 }
 
@@ -158,43 +174,5 @@ function patiently(signal: AbortSignal, log: Logger) {
         await pause(wait, signal);
       }
     }
-  };
-}
-
-/** Writes the latest state, not each one. A write that fails is left out: the next tells more. */
-function createProgress(write: (done: number, total: number) => Promise<unknown>) {
-  let latest: [done: number, total: number] | undefined;
-  let writing: Promise<unknown> | undefined;
-  const timer = setInterval(() => {
-    if (latest) writing = write(...latest).catch(() => {});
-    latest = undefined;
-  }, PROGRESS_MS);
-  return {
-    set(done: number, total: number): void {
-      latest = [done, total];
-    },
-    async end(): Promise<void> {
-      clearInterval(timer);
-      await writing;
-    },
-  };
-}
-
-function toText(document: Document, key: string, extraction: Extraction, now: Date): ExtractedText {
-  return {
-    doc_id: document.docId,
-    filename: document.filename,
-    file_type: fileType(document.filename) ?? "",
-    blob_path: key,
-    extracted_text: extraction.text,
-    ocr: {
-      page_count: extraction.pageCount,
-      word_count: extraction.wordCount,
-      avg_confidence: extraction.confidence,
-      primary_language: extraction.language,
-      elapsed_seconds: extraction.seconds,
-    },
-    classification: null,
-    processed_at: now,
   };
 }

@@ -1,16 +1,15 @@
 import { constants, setPriority } from "node:os";
 import type { ConsumingBroker } from "../broker/broker.ts";
 import { type Config, ConfigError } from "../config.ts";
-import { createBlobFinder } from "../domain/blobs.ts";
 import type { Logger } from "../log.ts";
 import { openParts } from "../parts.ts";
 import { exitUnstarted, openProgram, stopOnSignals } from "../program.ts";
 import { createClosers, type OnStop } from "../stopping.ts";
 import { enginesInstalled } from "./engines.ts";
-import { createExtractor } from "./extraction.ts";
+import { extract } from "./extraction.ts";
 import { createJob } from "./job.ts";
 
-/** One: the engines have one process, and a second message would wait in vain for it. */
+/** One: a document's engine process takes a core and up to a gigabyte. */
 const PREFETCH = 1;
 
 /** Takes the messages of the OCR queue until the parts are closed. */
@@ -21,10 +20,7 @@ async function work(config: Config, log: Logger, onStop: OnStop): Promise<void> 
   if (!enginesInstalled())
     throw new Error("the OCR engines are not installed. Run `npm ci --include=optional`.");
   const parts = await openParts(config, log, onStop);
-  const extractor = createExtractor({ log });
-  onStop("engines", () => extractor.close());
-  const findBlob = createBlobFinder(parts.storage);
-  const job = createJob({ ...parts, findBlob, extractor, log, now: () => new Date() });
+  const job = createJob({ ...parts, extract, log });
   const broker = parts.broker as ConsumingBroker;
   const options = { prefetch: PREFETCH, onGivenUp: job.giveUp };
   const consumer = await broker.consume(queue, job.handle, options);

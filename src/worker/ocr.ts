@@ -22,13 +22,10 @@ interface Tesseract {
   SetImageFile(orientation: number, angle: number): number;
   Recognize(monitor: null): number;
   GetUTF8Text(): string;
-  /** A line of twelve columns a word, and others. */
   GetTSVText(page: number): string;
   MeanTextConf(): number;
   Clear(): void;
 }
-
-const AUTOMATIC_LAYOUT = "3";
 
 /**
  * Most English words have a confidence of 92 to 96 of 100. Arabic that was read as English, or as
@@ -42,7 +39,6 @@ const createCore = require("tesseract.js-core/tesseract-core-simd-lstm.js") as (
   options: object,
 ) => Promise<Core>;
 const quiet = () => {};
-/** Tesseract, compiled to WebAssembly. */
 const core = await createCore({ TesseractProgress: quiet, print: quiet, printErr: quiet });
 for (const language of ["ara", "eng"]) {
   const file = `@tesseract.js-data/${language}/4.0.0_best_int/${language}.traineddata.gz`;
@@ -53,7 +49,8 @@ for (const language of ["ara", "eng"]) {
 const [both, arabic] = ["eng+ara", "ara"].map((languages) => {
   const tesseract = new core.TessBaseAPI();
   if (tesseract.Init(null, languages, 1) !== 0) throw new Error("Tesseract can't start");
-  tesseract.SetVariable("tessedit_pageseg_mode", AUTOMATIC_LAYOUT);
+  // It finds columns and blocks by itself.
+  tesseract.SetVariable("tessedit_pageseg_mode", "3");
   return tesseract;
 }) as [Tesseract, Tesseract];
 
@@ -72,20 +69,15 @@ function isArabicAlone(table: string): boolean {
     .map((row) => ({ text: row[11] ?? "", block: row[2], isSure: Number(row[10]) >= SURE }));
   const foreign = words.filter(({ text }) => !isArabic(text) && /[\p{L}\p{N}]/u.test(text));
   if (foreign.some(({ isSure, text }) => isSure && /\p{L}/u.test(text))) return false;
-  return (
-    words.some(({ block }) => block !== words[0]?.block) || foreign.some((word) => !word.isSure)
-  );
+  const hasColumns = words.some(({ block }) => block !== words[0]?.block);
+  return hasColumns || foreign.some(({ isSure }) => !isSure);
 }
 
 /**
  * Reads an image, turned by the orientation of EXIF. `dotsPerInch` 0: as the image says, or a
  * guess. undefined: no image that is read.
  */
-export function recognize(
-  image: Uint8Array,
-  orientation: number,
-  dotsPerInch: number,
-): Page | undefined {
+export function recognize(image: Uint8Array, orientation: number, dotsPerInch: number) {
   core.FS.writeFile("/input", image);
   const read = (tesseract: Tesseract) => {
     tesseract.SetVariable("user_defined_dpi", String(dotsPerInch));
@@ -93,7 +85,7 @@ export function recognize(
   };
   if (!read(both)) return undefined;
   const chosen = isArabicAlone(both.GetTSVText(0)) && read(arabic) ? arabic : both;
-  const page = { text: chosen.GetUTF8Text(), confidence: chosen.MeanTextConf() / 100 };
+  const page: Page = { text: chosen.GetUTF8Text(), confidence: chosen.MeanTextConf() / 100 };
   for (const tesseract of [both, arabic]) tesseract.Clear();
   return page;
 }

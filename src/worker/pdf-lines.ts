@@ -29,8 +29,9 @@ const unite = (a: Glyph, b: Glyph): Glyph => ({
   top: Math.max(a.top, b.top),
 });
 
-/** Whether two lines are pieces of one: at the same height, and no column's gap between them. */
+/** Whether a line with Arabic has both: at the same height, and no column's gap between them. */
 function isOneLine(one: readonly Glyph[], other: readonly Glyph[]): boolean {
+  if (one.length === 0 || other.length === 0 || !isArabic([...one, ...other])) return false;
   const [a, b] = [one.reduce(unite), other.reduce(unite)];
   const height = Math.min(a.top - a.bottom, b.top - b.bottom);
   const overlap = Math.min(a.top, b.top) - Math.max(a.bottom, b.bottom);
@@ -39,31 +40,26 @@ function isOneLine(one: readonly Glyph[], other: readonly Glyph[]): boolean {
 }
 
 /**
- * Letters that are one glyph, a ligature or a letter and its marks, come backwards. PDFium cuts
- * the glyph's box into equal parts for them.
+ * Whether two letters are one glyph, a ligature or a letter and its marks: they come backwards.
+ * PDFium cuts the glyph's box into equal parts for them.
  */
-function joinLigatures(line: readonly Glyph[]): Glyph[] {
-  const joined: Glyph[] = [];
+function isOneGlyph(last: Glyph, glyph: Glyph): boolean {
   const touch = (a: number, b: number) => Math.abs(a - b) < 0.01;
-  for (const glyph of line) {
-    const last = joined.at(-1);
-    const isOne =
-      last?.bottom === glyph.bottom &&
-      last.top === glyph.top &&
-      kindOf(glyph.letter) === "R" &&
-      (touch(last.right, glyph.left) ||
-        (/^\p{M}/u.test(last.letter) && touch(last.left, glyph.right)));
-    if (isOne) joined[joined.length - 1] = unite(glyph, last);
-    else joined.push(glyph);
-  }
-  return joined;
+  return (
+    last.bottom === glyph.bottom &&
+    last.top === glyph.top &&
+    kindOf(glyph.letter) === "R" &&
+    ARABIC.test(last.letter + glyph.letter) &&
+    (touch(last.right, glyph.left) ||
+      (/^\p{M}/u.test(last.letter) && touch(last.left, glyph.right)))
+  );
 }
 
 /** Words and numbers, each in reading order in itself, and single spaces and signs. */
 function listRuns(line: readonly Glyph[]): Glyph[] {
   const runs: Glyph[] = [];
   let before = "";
-  for (const glyph of joinLigatures(line)) {
+  for (const glyph of line) {
     const kind = kindOf(glyph.letter);
     const run = runs.at(-1);
     const step = run ? glyph.left - run.left : 0;
@@ -75,13 +71,10 @@ function listRuns(line: readonly Glyph[]): Glyph[] {
   return runs;
 }
 
-const BRACKETS = "()[]{}«»";
-
 /** Many programs write brackets as they look in a line from the right: turned round. */
 function turnBrackets(text: string): string {
-  const brackets = text.replace(/[^()[\]{}«»]/g, "");
-  if (!/^[)\]}»].*[([{«]$/.test(brackets)) return text;
-  return text.replace(/[()[\]{}«»]/g, (one) => BRACKETS.charAt(BRACKETS.indexOf(one) ^ 1));
+  if (!/^[^([{«]*[)\]}»].*[([{«][^)\]}»]*$/s.test(text)) return text;
+  return text.replace(/[()[\]{}«»]/g, (one) => ")(][}{»«".charAt("()[]{}«»".indexOf(one)));
 }
 
 /**
@@ -102,10 +95,8 @@ function readLine(line: readonly Glyph[]): string {
     const place = (run: Glyph) => (isFromRight ? -1 : 1) * (run.left + run.right);
     runs.sort((a, b) => place(a) - place(b));
     const foreign = isFromRight ? FROM_LEFT : FROM_RIGHT;
-    for (const { 0: kinds, index } of listKinds().matchAll(foreign)) {
-      const turned = runs.slice(index, index + kinds.length).reverse();
-      for (const [at, run] of turned.entries()) runs[index + at] = run;
-    }
+    for (const { 0: kinds, index } of listKinds().matchAll(foreign))
+      runs.splice(index, kinds.length, ...runs.slice(index, index + kinds.length).reverse());
   }
   return isFromRight ? turnBrackets(textOf(runs)) : textOf(runs);
 }
@@ -115,20 +106,19 @@ function readLine(line: readonly Glyph[]): string {
  * what a reader sees as one line may come as several, its words and numbers mixed up.
  */
 export function readLines(glyphs: readonly Glyph[]): string {
-  const lines: Glyph[][] = [];
-  let line: Glyph[] = [];
-  const endLine = () => {
-    const before = lines.at(-1) ?? [];
-    const hasArabic = before.length > 0 && (isArabic(before) || isArabic(line));
-    if (hasArabic && line.length > 0 && isOneLine(before, line)) {
-      for (const glyph of line) before.push(glyph);
-    } else lines.push(line);
-    line = [];
-  };
+  const pieces: Glyph[][] = [[]];
   for (const glyph of glyphs) {
-    if (glyph.letter === "\n") endLine();
-    else if (glyph.letter !== "\r") line.push(glyph);
+    const piece = pieces.at(-1) ?? [];
+    const last = piece.at(-1);
+    if (glyph.letter === "\n") pieces.push([]);
+    else if (last && isOneGlyph(last, glyph)) piece[piece.length - 1] = unite(glyph, last);
+    else if (glyph.letter !== "\r") piece.push(glyph);
   }
-  endLine();
-  return lines.map((each) => (isArabic(each) ? readLine(each) : textOf(each))).join("\n");
+  const lines: Glyph[][] = [];
+  for (const piece of pieces) {
+    const line = lines.at(-1) ?? [];
+    if (isOneLine(line, piece)) for (const glyph of piece) line.push(glyph);
+    else lines.push(piece);
+  }
+  return lines.map((line) => (isArabic(line) ? readLine(line) : textOf(line))).join("\n");
 }

@@ -1,10 +1,9 @@
 import { PDFiumModule } from "@hyzyla/pdfium";
-import type { Limits } from "./limits.ts";
-import { type Page, recognize } from "./ocr.ts";
+import { checkPixels, type Limits, Unreadable } from "./limits.ts";
+import type { Page } from "./ocr.ts";
 import { type Glyph, readLines } from "./pdf-lines.ts";
 import type { Reading } from "./reading.ts";
 import { countLetters } from "./text.ts";
-import { checkPixels, Unreadable } from "./unreadable.ts";
 
 /** At which pages are drawn: what Tesseract was trained for. */
 const DOTS_PER_INCH = 300;
@@ -38,40 +37,32 @@ function allocate(size: number): number {
   return address;
 }
 
-/** Throws `Unreadable`. */
+/** Throws `Unreadable`. The document is open until the process ends. */
 export function openPdf(bytes: Buffer, limits: Limits): Reading {
   const address = allocate(bytes.length);
   pdfium.HEAPU8.set(bytes, address);
   const document = pdfium._FPDF_LoadMemDocument(address, bytes.length, 0);
-  if (document === 0) {
-    free(address);
+  if (document === 0)
     throw new Unreadable(
       ERRORS_OF_LOCKED.includes(pdfium._FPDF_GetLastError())
         ? "The PDF is encrypted and needs a password. Send a copy without one."
         : "The PDF is damaged. Save or print it as a new PDF and send that.",
     );
-  }
   return {
     pageCount: pdfium._FPDF_GetPageCount(document),
-    readPage(index) {
+    async readPage(index) {
       const name = `Page ${index + 1}`;
       const page = pdfium._FPDF_LoadPage(document, index);
       if (page === 0) throw new Unreadable(`${name} of the PDF is damaged. Save it as a new PDF.`);
-      try {
-        return readPage(page, name, limits);
-      } finally {
-        pdfium._FPDF_ClosePage(page);
-      }
-    },
-    close() {
-      pdfium._FPDF_CloseDocument(document);
-      free(address);
+      const read = await readPage(page, name, limits);
+      pdfium._FPDF_ClosePage(page);
+      return read;
     },
   };
 }
 
 /** The text layer, or what OCR sees where there is none, or only a few letters over an image. */
-function readPage(page: number, name: string, limits: Limits): Page {
+async function readPage(page: number, name: string, limits: Limits): Promise<Page> {
   // A point is a 72nd of an inch.
   const toPixels = (points: number) => Math.ceil((points / 72) * DOTS_PER_INCH);
   const width = toPixels(pdfium._FPDF_GetPageWidth(page));
@@ -80,6 +71,7 @@ function readPage(page: number, name: string, limits: Limits): Page {
   const layer = { text: readLayer(page), confidence: 1 };
   const letters = countLetters(layer.text);
   if (letters >= FEW_LETTERS || (letters > 0 && !hasImage(page))) return layer;
+  const { recognize } = await import("./ocr.ts");
   const seen = recognize(draw(page, width, height), 1, DOTS_PER_INCH);
   return seen && countLetters(seen.text) > letters ? seen : layer;
 }

@@ -1,23 +1,20 @@
 import { imageSize } from "image-size";
-import type { Limits } from "./limits.ts";
-import { type Page, recognize } from "./ocr.ts";
-import { openPdf } from "./pdf.ts";
+import { checkPixels, checkText, type Limits, Unreadable } from "./limits.ts";
+import type { Page } from "./ocr.ts";
 import { readPlainText } from "./text.ts";
-import { checkPixels, checkText, Unreadable } from "./unreadable.ts";
 
 /** The pages of a document, each read when it is asked for. All may throw `Unreadable`. */
 export interface Reading {
   pageCount: number;
   /** The first is 0. */
-  readPage(index: number): Page;
-  close?(): void;
+  readPage(index: number): Page | Promise<Page>;
 }
 
 /**
  * Opens a document of any kind that is read, by its first bytes: its name may lie, and text is what
  * is nothing else. Changes the bytes of a TIFF.
  */
-export function openDocument(bytes: Buffer, limits: Limits): Reading {
+export async function openDocument(bytes: Buffer, limits: Limits): Promise<Reading> {
   const head = bytes.toString("latin1", 0, 1024);
   const starts = (...signatures: string[]) => signatures.some((each) => head.startsWith(each));
   if (starts("II*\0", "MM\0*")) return openTiff(bytes, limits);
@@ -27,13 +24,13 @@ export function openDocument(bytes: Buffer, limits: Limits): Reading {
   if (isWebp || isBmp || starts("\x89PNG\r\n\x1a\n", "\xff\xd8\xff"))
     return { pageCount: 1, readPage: () => readImage("The image", bytes, limits) };
   // ISO 32000 readers look for the header in the first 1,024 bytes.
-  if (head.includes("%PDF-")) return openPdf(bytes, limits);
+  if (head.includes("%PDF-")) return (await import("./pdf.ts")).openPdf(bytes, limits);
   // No encoding that is read has more than two bytes for a byte of UTF-8.
   checkText(bytes.length / 2, limits);
   return { pageCount: 1, readPage: () => ({ text: readPlainText(bytes), confidence: 1 }) };
 }
 
-function readImage(name: string, bytes: Buffer, limits: Limits): Page {
+async function readImage(name: string, bytes: Buffer, limits: Limits): Promise<Page> {
   let size: ReturnType<typeof imageSize> | undefined;
   try {
     size = imageSize(bytes);
@@ -41,6 +38,8 @@ function readImage(name: string, bytes: Buffer, limits: Limits): Page {
     // Damaged, as is said below.
   }
   if (size) checkPixels(name, size.width, size.height, limits);
+  // An engine is loaded when there is something for it.
+  const { recognize } = await import("./ocr.ts");
   const page = size && recognize(bytes, size.orientation ?? 1, 0);
   if (page) return page;
   throw new Unreadable(

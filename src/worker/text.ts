@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { Unreadable } from "./unreadable.ts";
+import { Unreadable } from "./limits.ts";
 
 /** How many bytes tell whether a text without a mark is UTF-16. */
 const SAMPLE = 4096;
@@ -15,8 +15,8 @@ function utf16Of(bytes: Buffer): "utf-16le" | "utf-16be" | undefined {
   const isHigh = (byte: number) => byte === 0 || byte === 6;
   const share = (side: number) =>
     sample.filter((byte, at) => at % 2 === side && isHigh(byte)).length / sample.length;
-  const [even, odd] = [share(0), share(1)];
   if (bytes.length % 2 === 1) return undefined;
+  const [even, odd] = [share(0), share(1)];
   if (odd > 0.35 && even < 0.05) return "utf-16le";
   return even > 0.35 && odd < 0.05 ? "utf-16be" : undefined;
 }

@@ -2,15 +2,13 @@
 import type { ChildProcess } from "node:child_process";
 import { subscribe } from "node:diagnostics_channel";
 import { buffer } from "node:stream/consumers";
-import { createLogger } from "../../src/log.ts";
-import { createExtractor } from "../../src/worker/extraction.ts";
+import { extract } from "../../src/worker/extraction.ts";
 import { sourceOf } from "./reader.ts";
 
 let engine: ChildProcess | undefined;
 subscribe("child_process", (message) => {
   engine = (message as { process: ChildProcess }).process;
 });
-const log = createLogger({ level: "error", readable: true, write: () => {} });
 const bytes = await buffer(process.stdin);
 const tell = () => process.stdout.write(`${engine?.pid}\n`);
-await createExtractor({ log }).extract(sourceOf(bytes), tell, new AbortController().signal);
+await extract(sourceOf(bytes), tell, new AbortController().signal);

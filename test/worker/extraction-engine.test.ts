@@ -6,7 +6,8 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Unreadable } from "../../src/worker/extraction.ts";
+import { extract } from "../../src/worker/extraction.ts";
+import { Unreadable } from "../../src/worker/limits.ts";
 import { until } from "../support/wait.ts";
 import { slowPdf } from "./hostile-files.ts";
 import { pdfOfPages } from "./pdf-files.ts";
@@ -26,7 +27,7 @@ function isGone(pid: number): boolean {
 const statusOf = (pid: number | undefined) => readFileSync(`/proc/${pid}/status`, "utf8");
 
 async function assertReads({ read }: Reader): Promise<void> {
-  assert.match((await read(sample("notes.txt"))).text, /new building in May/);
+  assert.match((await read(sample("notes.txt"))).extracted_text, /new building in May/);
 }
 
 test("an engine process that dies is an error, and the next document has a new one", async (context) => {
@@ -37,12 +38,7 @@ test("an engine process that dies is an error, and the next document has a new o
     return /^The engine ended with SIGKILL/.test(error.message);
   });
   await assertReads(reader);
-  const idle = reader.processes.at(-1);
-  assert.ok(idle);
-  idle.kill("SIGKILL");
-  await once(idle, "close");
-  await assertReads(reader);
-  assert.equal(reader.processes.length, 3);
+  assert.equal(reader.processes.length, 2);
 });
 
 test("a signal ends the reading with its reason", async (context) => {
@@ -50,21 +46,21 @@ test("a signal ends the reading with its reason", async (context) => {
   const reason = new Error("Enough");
   const controller = new AbortController();
   const abort = () => controller.abort(reason);
-  await assert.rejects(reader.extractor.extract(sourceOf(SLOW), abort, controller.signal), reason);
+  await assert.rejects(extract(sourceOf(SLOW), abort, controller.signal), reason);
   assert.ok(isGone(reader.processes[0]?.pid ?? 0));
   await assert.rejects(
-    reader.extractor.extract(sourceOf(SLOW), () => {}, controller.signal),
+    extract(sourceOf(SLOW), () => {}, controller.signal),
     reason,
   );
   const loading = new AbortController();
-  const early = reader.extractor.extract(sourceOf(SLOW), () => {}, loading.signal);
+  const early = extract(sourceOf(SLOW), () => {}, loading.signal);
   loading.abort(reason);
   await assert.rejects(early, reason);
   const stuck = sourceOf(SLOW, () => new Readable({ read() {} }));
   const waiting = new AbortController();
   const opened = { ...stuck, open: () => stuck.open().finally(() => waiting.abort(reason)) };
   await assert.rejects(
-    reader.extractor.extract(opened, () => {}, waiting.signal),
+    extract(opened, () => {}, waiting.signal),
     reason,
   );
   const asking = new AbortController();
@@ -74,7 +70,7 @@ test("a signal ends the reading with its reason", async (context) => {
   };
   const asked = { ...sourceOf(SLOW), open: never };
   await assert.rejects(
-    reader.extractor.extract(asked, () => {}, asking.signal),
+    extract(asked, () => {}, asking.signal),
     reason,
   );
   await assertReads(reader);
@@ -83,12 +79,11 @@ test("a signal ends the reading with its reason", async (context) => {
 test("a source that fails, ends early or goes on is an error of its own", async (context) => {
   const reader = createReader(context);
   const { signal } = new AbortController();
-  const extract = (source: ReturnType<typeof sourceOf>) =>
-    reader.extractor.extract(source, () => {}, signal);
+  const read = (source: ReturnType<typeof sourceOf>) => extract(source, () => {}, signal);
   const lost = new Error("The storage is gone");
   const bytes = Buffer.alloc(500_000, "a ");
   await assert.rejects(
-    extract({ ...sourceOf(bytes), open: () => Promise.reject(lost) }),
+    read({ ...sourceOf(bytes), open: () => Promise.reject(lost) }),
     lost,
     "before the first byte",
   );
@@ -96,10 +91,10 @@ test("a source that fails, ends early or goes on is an error of its own", async 
     yield bytes.subarray(0, 250_000);
     throw lost;
   }
-  await assert.rejects(extract(sourceOf(bytes, () => Readable.from(half()))), lost);
+  await assert.rejects(read(sourceOf(bytes, () => Readable.from(half()))), lost);
   for (const length of [499_999, 500_001]) {
     const other = () => Readable.from([Buffer.alloc(length, "a ")]);
-    await assert.rejects(extract(sourceOf(bytes, other)), /has not the 500000 bytes/);
+    await assert.rejects(read(sourceOf(bytes, other)), /has not the 500000 bytes/);
   }
   await assertReads(reader);
 });
@@ -117,10 +112,10 @@ test("no more of a document is fetched than the engine takes", async (context) =
       },
     });
   const source = { ...sourceOf(piece, stream), size: 500 * piece.length };
-  const [engine] = reader.processes;
+  const reading = extract(source, () => {}, new AbortController().signal);
+  const engine = reader.processes.at(-1);
   assert.ok(engine);
   engine.kill("SIGSTOP");
-  const reading = reader.extractor.extract(source, () => {}, new AbortController().signal);
   const refused = assert.rejects(reading, /too much text/);
   await until(() => fetched > 0, "the first piece of the document");
   await sleep(500);
@@ -135,11 +130,11 @@ test("the engine process reads and writes no file of others, and starts no proce
   await assertReads(reader);
   const [engine] = reader.processes;
   assert.ok(engine);
-  const flags = engine.spawnargs.slice(1, -1);
+  const flags = engine.spawnargs.slice(1, -2);
   const foreign = fileURLToPath(new URL("../../package.json", import.meta.url));
   const attempts = [
     `fs.readFileSync(${JSON.stringify(foreign)})`,
-    `fs.writeFileSync(${JSON.stringify(engine.spawnargs.at(-1))} + ".new", "")`,
+    `fs.writeFileSync(${JSON.stringify(engine.spawnargs.at(-2))} + ".new", "")`,
     'child_process.execSync("true")',
   ];
   for (const attempt of attempts) {
@@ -170,22 +165,14 @@ test("the engine process has no environment, and ends with its parent in the mid
   await until(() => isGone(pid), "the end of an engine process without a parent", 60_000);
 });
 
-test("a closed extractor reads nothing, and one reads one document at a time", async (context) => {
-  const reader = createReader(context);
-  const first = reader.read(SLOW);
-  await assert.rejects(reader.read(sample("notes.txt")), /reads another document/);
-  await Promise.all([assert.rejects(first, /is closed/), reader.extractor.close()]);
-  assert.ok(isGone(reader.processes[0]?.pid ?? 0));
-  await assert.rejects(reader.read(sample("notes.txt")), /is closed/);
-});
-
-test("an engine process is replaced after fifty documents", async (context) => {
-  const { read, processes, extractor } = createReader(context);
-  const pdf = pdfOfPages([["Once more"]]);
-  for (let count = 0; count < 51; count += 1) assert.equal((await read(pdf)).text, "Once more");
-  assert.equal(processes.length, 2);
-  for (let count = 0; count < 49; count += 1) await read(pdf);
-  const refused = assert.rejects(read(pdf), /is closed/);
-  await Promise.all([refused, extractor.close()]);
-  assert.equal(processes.length, 2, "none is started for an extractor that is closed meanwhile");
+test("documents that are read at once have a process each", async (context) => {
+  const { read, processes } = createReader(context);
+  const words = ["one", "two", "three"];
+  const texts = await Promise.all(words.map((word) => read(pdfOfPages([[word]]))));
+  assert.deepEqual(
+    texts.map((each) => each.extracted_text),
+    words,
+  );
+  assert.equal(processes.length, 3);
+  assert.ok(processes.every(({ pid }) => isGone(pid ?? 0)));
 });

@@ -3,14 +3,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import type { TestContext } from "node:test";
-import { createLogger } from "../../src/log.ts";
-import {
-  createExtractor,
-  type Extraction,
-  type Extractor,
-  type Source,
-} from "../../src/worker/extraction.ts";
-import type { Limits } from "../../src/worker/limits.ts";
+import { type Extraction, extract, type Source } from "../../src/worker/extraction.ts";
+import { LIMITS, type Limits } from "../../src/worker/limits.ts";
 
 export const sample = (name: string): Buffer =>
   readFileSync(new URL(`../samples/${name}`, import.meta.url));
@@ -24,31 +18,28 @@ function* pieces(bytes: Buffer): Generator<Buffer> {
 }
 
 export function sourceOf(bytes: Buffer, open = () => Readable.from(pieces(bytes))): Source {
-  const size = bytes.length;
-  return { filename: "any", contentType: null, size, open: async () => open() };
+  return { size: bytes.length, open: async () => open() };
 }
 
 export interface Reader {
-  extractor: Extractor;
   read(bytes: Buffer, onPage?: (done: number, total: number) => void): Promise<Extraction>;
   /** The engine processes so far. */
   processes: ChildProcess[];
 }
 
-/** An extractor that is closed when the test ends. */
+/** Reads under limits of its own, in processes that the test can see. */
 export function createReader(context: TestContext, limits: Partial<Limits> = {}): Reader {
-  const log = createLogger({ level: "error", readable: true, write: () => {} });
-  const extractor = createExtractor({ log, limits });
   const processes: ChildProcess[] = [];
   const onProcess = (message: unknown) => {
     processes.push((message as { process: ChildProcess }).process);
   };
   subscribe("child_process", onProcess);
-  context.after(async () => {
+  context.after(() => {
     unsubscribe("child_process", onProcess);
-    await extractor.close();
+    for (const process of processes) process.kill("SIGKILL");
   });
+  const { signal } = new AbortController();
   const read: Reader["read"] = (bytes, onPage = () => {}) =>
-    extractor.extract(sourceOf(bytes), onPage, new AbortController().signal);
-  return { extractor, read, processes };
+    extract(sourceOf(bytes), onPage, signal, { ...LIMITS, ...limits });
+  return { read, processes };
 }

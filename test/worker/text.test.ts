@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Unreadable } from "../../src/worker/limits.ts";
 import { countWords, languageOf, readPlainText, tidy } from "../../src/worker/text.ts";
-import { Unreadable } from "../../src/worker/unreadable.ts";
 
 const ARABIC = "محضر اجتماع، ينتقل الأرشيف إلى المبنى الجديد في مايو.\n";
 const ENGLISH = "The archive moves to the new building in May.\n";
