@@ -35,9 +35,10 @@ export class AzureServiceBusBroker implements Broker {
       body: message.body,
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
-    const refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
-    this.#refusal = status === 201 ? undefined : refusal;
-    if (this.#refusal) throw refusal;
+    this.#refusal = undefined;
+    if (status === 201) return;
+    this.#refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
+    throw this.#refusal;
   }
 
   /** Any answer will do: a key that may only send may ask nothing else. */
