@@ -92,7 +92,7 @@ async function openStorage(config: Config, log: Logger, readOnly = false): Promi
     return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS), readOnly });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
-    return await AzureBlobStorage.open({ connectionString: BLOB_CONNECTION_STR, container, log });
+    return new AzureBlobStorage({ connectionString: BLOB_CONNECTION_STR, container, log });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
     throw new ConfigError("BLOB_CONNECTION_STR is not one that the Azure SDK takes.");

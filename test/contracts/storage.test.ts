@@ -56,7 +56,7 @@ async function openFolder(): Promise<Subject> {
 async function openAzurite(): Promise<Subject> {
   const azurite = await startAzurite();
   const { connectionString } = azurite;
-  const storage = await AzureBlobStorage.open({
+  const storage = new AzureBlobStorage({
     connectionString,
     container: "contract",
     log: silent,

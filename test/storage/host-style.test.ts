@@ -48,7 +48,7 @@ test("a worker finds every blob by the URL of its upload, at the endpoint of com
   const azurite = await startAzurite({ host: hostname });
   const log = createLogger({ level: "error", readable: false, write: () => {} });
   const here = connectionString.replace(":10000", `:${azurite.port}`);
-  const storage = await AzureBlobStorage.open({ connectionString: here, container, log });
+  const storage = new AzureBlobStorage({ connectionString: here, container, log });
   try {
     const worker = BlobServiceClient.fromConnectionString(azurite.connectionString);
     for (const [index, filename] of NAMES.entries()) {
