@@ -13,7 +13,8 @@ export interface PartHeaders {
 const MAX_HEADER_BYTES = 16 * 1024;
 const END_OF_HEADERS = Buffer.from("\r\n\r\n");
 const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)$/;
-const MAX_TYPE_LENGTH = 100;
+/** What the column of the type holds. */
+const PRINTABLE = /^[\x20-\x7e]{1,100}$/;
 
 /** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
 export class MultipartParser {
@@ -22,7 +23,7 @@ export class MultipartParser {
   /** Not handed on yet. The line break of the first delimiter may be missing. */
   #rest: Buffer = Buffer.from("\r\n");
 
-  constructor(chunks: AsyncGenerator<Buffer>, boundary: string) {
+  constructor(chunks: AsyncIterator<Buffer>, boundary: string) {
     this.#chunks = chunks;
     this.#delimiter = Buffer.from(`\r\n--${boundary}`);
   }
@@ -39,20 +40,13 @@ export class MultipartParser {
       return undefined;
     }
     const tooLong = () => malformed("A part of the form has too long headers");
-    const block = await readUtf8(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
-    const headers = parsePartHeaders(block);
-    if (!headers) throw malformed("A part of the form has malformed headers");
+    const block = await readUtf8(this.content(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
     this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
-    return headers;
+    return parsePartHeaders(block);
   }
 
-  /** What this part holds, up to the next delimiter. */
-  content(): AsyncGenerator<Buffer> {
-    return this.#until(this.#delimiter);
-  }
-
-  /** All that comes before `pattern`, with which the rest then begins. */
-  async *#until(pattern: Buffer): AsyncGenerator<Buffer> {
+  /** What is left of this part before `pattern`, its end, with which the rest then begins. */
+  async *content(pattern = this.#delimiter): AsyncGenerator<Buffer> {
     for (;;) {
       const found = this.#rest.indexOf(pattern);
       const end = found < 0 ? this.#partialMatch(pattern) : found;
@@ -83,32 +77,30 @@ function malformed(msg: string): AppError {
   return invalid("multipart_invalid", ["body"], msg);
 }
 
-/** What a part says of itself (RFC 7578 §4), or undefined when that is malformed. */
-function parsePartHeaders(block = ""): PartHeaders | undefined {
+/** What a part says of itself (RFC 7578 §4). */
+function parsePartHeaders(block = ""): PartHeaders {
   // The delimiter may be padded (RFC 2046 §5.1.1).
   const [padding, ...lines] = block.split("\r\n");
-  if (padding?.trim() !== "") return undefined;
+  let isGood = padding?.trim() === "";
   const headers = new Map<string, string>();
   for (const line of lines) {
     const [, field = "", value = ""] = HEADER_LINE.exec(line) ?? [];
     const name = field.toLowerCase();
     // Other fields have no meaning (RFC 7578 §4.8).
-    if (name === "" || (name.startsWith("content-") && headers.has(name))) return undefined;
+    isGood &&= name !== "" && !(name.startsWith("content-") && headers.has(name));
     headers.set(name, value.trim());
   }
-  if (!/^(7bit|8bit|binary)$/i.test(headers.get("content-transfer-encoding") ?? "binary"))
-    return undefined;
+  isGood &&= /^(7bit|8bit|binary)$/i.test(headers.get("content-transfer-encoding") ?? "binary");
   const disposition = parseParameterised(headers.get("content-disposition") ?? "");
-  const name = disposition?.parameters.get("name");
-  if (disposition?.value !== "form-data" || name === undefined) return undefined;
-  const plain = disposition.parameters.get("filename");
+  const parameter = (key: string) => disposition?.parameters.get(key);
+  const name = unescapeName(parameter("name"));
+  if (!isGood || disposition?.value !== "form-data" || name === undefined)
+    throw malformed("A part of the form has malformed headers");
   const type = headers.get("content-type") ?? "";
-  const isPrintable = type.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(type);
   return {
-    name: unescapeName(name),
-    filename:
-      extendedName(disposition.parameters.get("filename*")) ?? (plain && unescapeName(plain)),
-    contentType: isPrintable && parseMediaType(type) ? type : "application/octet-stream",
+    name,
+    filename: extendedName(parameter("filename*")) ?? unescapeName(parameter("filename")),
+    contentType: PRINTABLE.test(type) && parseMediaType(type) ? type : "application/octet-stream",
   };
 }
 
@@ -123,6 +115,6 @@ function extendedName(value = ""): string | undefined {
 }
 
 /** Undoes browsers' escapes (HTML standard, §4.10.21.7). */
-function unescapeName(text: string): string {
-  return text.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
+function unescapeName(text: string | undefined): string | undefined {
+  return text?.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
 }

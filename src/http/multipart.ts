@@ -55,11 +55,13 @@ export async function readMultipart<Fields, Result>(
   const stop = () => failure.abort(request.signal.reason);
   request.signal.addEventListener("abort", stop);
   if (request.signal.aborted) stop();
-  const body = atMost(readBody(request, signal), maxBytes, tooLarge);
-  const parser = new MultipartParser(body, boundary);
+  const parser = new MultipartParser(
+    atMost(readBody(request, signal), maxBytes, tooLarge),
+    boundary,
+  );
   const texts: Record<string, string> = Object.create(null);
   let fields: Fields | undefined;
-  /** Reads the rest of the form before the file's end is told. */
+  /** The file, whose end is told after the rest of the form was read. */
   async function* fileAndRest() {
     yield* atMost(parser.content(), options.maxFileBytes, tooLarge);
     if (await readUpToFile(parser, texts, options))
@@ -69,22 +71,10 @@ export async function readMultipart<Fields, Result>(
   try {
     const headers = await readUpToFile(parser, texts, options);
     if (!headers) throw invalid("missing", ["body", options.fileField], "A file is required");
-    const { filename: name = "", contentType } = headers;
-    const chunks = fileAndRest();
-    const stream = new Readable({
-      read() {
-        chunks.next().then(
-          ({ value }) => stream.push(value ?? null),
-          (error) => {
-            failure.abort(error);
-            stream.destroy(signal.reason);
-          },
-        );
-      },
-    });
-    // A consumer that refused the file at once does not listen.
-    stream.on("error", () => {});
+    const stream = Readable.from(fileAndRest(), { objectMode: false });
+    stream.on("error", (error) => failure.abort(error));
     signal.addEventListener("abort", () => stream.destroy(signal.reason));
+    const { filename: name = "", contentType } = headers;
     const file = await options.onFile({ name, contentType, stream }, { ...texts });
     if (!stream.readableEnded) throw new Error("The file was not read to its end");
     return { fields: fields as Fields, file };
