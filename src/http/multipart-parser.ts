@@ -3,11 +3,13 @@ import { parseMediaType, parseParameterised } from "./headers.ts";
 import { readUtf8 } from "./incoming.ts";
 import { invalid } from "./validate.ts";
 
-export interface PartHeaders {
+export interface Part {
   name: string;
   /** Undefined when the part is no file. */
   filename: string | undefined;
   contentType: string;
+  /** What nobody reads of it is skipped. */
+  content: AsyncGenerator<Buffer>;
 }
 
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -16,61 +18,53 @@ const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)$/;
 /** What the column of the type holds. */
 const PRINTABLE = /^[\x20-\x7e]{1,100}$/;
 
-/** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
-export class MultipartParser {
-  readonly #chunks: AsyncIterator<Buffer>;
-  readonly #delimiter: Buffer;
+/** The parts of a multipart body (RFC 2046 §5.1), in constant memory. 422 when malformed. */
+export async function* readParts(
+  chunks: AsyncIterator<Buffer>,
+  boundary: string,
+): AsyncGenerator<Part> {
+  const delimiter = Buffer.from(`\r\n--${boundary}`);
   /** Not handed on yet. The line break of the first delimiter may be missing. */
-  #rest: Buffer = Buffer.from("\r\n");
+  let rest: Buffer = Buffer.from("\r\n");
 
-  constructor(chunks: AsyncIterator<Buffer>, boundary: string) {
-    this.#chunks = chunks;
-    this.#delimiter = Buffer.from(`\r\n--${boundary}`);
-  }
-
-  /** Skips what is left of this part. The next one's headers, or undefined after the last. */
-  async nextPart(): Promise<PartHeaders | undefined> {
-    for await (const _skipped of this.content());
-    const { length } = this.#delimiter;
-    while (this.#rest.length < length + 2) await this.#pull();
-    this.#rest = this.#rest.subarray(length);
-    if (this.#rest.toString("latin1", 0, 2) === "--") {
-      // What follows the closing delimiter has no meaning.
-      while (!(await this.#chunks.next()).done);
-      return undefined;
-    }
-    const tooLong = () => malformed("A part of the form has too long headers");
-    const block = await readUtf8(this.content(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
-    this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
-    return parsePartHeaders(block);
-  }
-
-  /** What is left of this part before `pattern`, its end, with which the rest then begins. */
-  async *content(pattern = this.#delimiter): AsyncGenerator<Buffer> {
-    for (;;) {
-      const found = this.#rest.indexOf(pattern);
-      const end = found < 0 ? this.#partialMatch(pattern) : found;
-      const piece = this.#rest.subarray(0, end);
-      this.#rest = this.#rest.subarray(end);
-      if (piece.length > 0) yield piece;
-      if (found >= 0) return;
-      await this.#pull();
-    }
-  }
-
-  /** Where the rest ends with the beginning of `pattern`; its length when nowhere. */
-  #partialMatch(pattern: Buffer): number {
-    const rest = this.#rest;
-    let start = Math.max(0, rest.length - pattern.length + 1);
-    while (rest.compare(pattern, 0, rest.length - start, start) !== 0) start += 1;
-    return start;
-  }
-
-  async #pull(): Promise<void> {
-    const { done, value } = await this.#chunks.next();
+  async function pull(): Promise<void> {
+    const { done, value } = await chunks.next();
     if (done) throw malformed("The form ends before its closing boundary");
-    this.#rest = this.#rest.length === 0 ? value : Buffer.concat([this.#rest, value]);
+    rest = rest.length === 0 ? value : Buffer.concat([rest, value]);
   }
+
+  /** All that comes before `pattern`, with which the rest then begins. */
+  async function* until(pattern: Buffer): AsyncGenerator<Buffer> {
+    for (;;) {
+      const found = rest.indexOf(pattern);
+      const end = found < 0 ? partialMatch(rest, pattern) : found;
+      const piece = rest.subarray(0, end);
+      rest = rest.subarray(end);
+      if (end > 0) yield piece;
+      if (found >= 0) return;
+      await pull();
+    }
+  }
+
+  for (;;) {
+    for await (const _skipped of until(delimiter));
+    while (rest.length < delimiter.length + 2) await pull();
+    rest = rest.subarray(delimiter.length);
+    if (rest.toString("latin1", 0, 2) === "--") break;
+    const tooLong = () => malformed("A part of the form has too long headers");
+    const block = await readUtf8(until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
+    rest = rest.subarray(END_OF_HEADERS.length);
+    yield { ...parseHeaders(block), content: until(delimiter) };
+  }
+  // What follows the closing delimiter has no meaning.
+  while (!(await chunks.next()).done);
+}
+
+/** Where `text` ends with the beginning of `pattern`; its length when it does not. */
+function partialMatch(text: Buffer, pattern: Buffer): number {
+  let start = Math.max(0, text.length - pattern.length + 1);
+  while (text.compare(pattern, 0, text.length - start, start) !== 0) start += 1;
+  return start;
 }
 
 function malformed(msg: string): AppError {
@@ -78,7 +72,7 @@ function malformed(msg: string): AppError {
 }
 
 /** What a part says of itself (RFC 7578 §4). */
-function parsePartHeaders(block = ""): PartHeaders {
+function parseHeaders(block = ""): Omit<Part, "content"> {
   // The delimiter may be padded (RFC 2046 §5.1.1).
   const [padding, ...lines] = block.split("\r\n");
   let isGood = padding?.trim() === "";
