@@ -10,7 +10,7 @@ import {
   type Message,
   pause,
 } from "./broker.ts";
-import { type Received, startConsumer } from "./consumer.ts";
+import { type Received, type Source, startConsumer } from "./consumer.ts";
 
 const CONNECT_WAIT_MS = 3_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -68,13 +68,12 @@ export class RabbitMQBroker implements ConsumingBroker {
         if (error.cause instanceof amqp.IllegalOperationError) model.emit("close", error.cause);
       });
     });
-    const setFault = (error: Error) => {
-      this.#fault = error;
-    };
-    recovering.on("connect-failed", setFault).on("disconnect", setFault);
-    recovering.on("disconnect", (error: Error) =>
-      this.#log.warn("RabbitMQ is disconnected", { error }),
-    );
+    for (const event of ["connect-failed", "disconnect"])
+      recovering.on(event, (error: Error) => {
+        const level = this.#fault ? "debug" : "warn";
+        this.#fault = error;
+        this.#log[level]("RabbitMQ is disconnected", { error });
+      });
     recovering.on("error", ignore); // or the process would end
     const ready = recovering.waitForConnect().then(() => this.#openPublisher());
     await within(ready, CONNECT_WAIT_MS, "RabbitMQ did not answer").catch((error: unknown) =>
@@ -87,11 +86,8 @@ export class RabbitMQBroker implements ConsumingBroker {
   }
 
   async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
-    const settings = { queue, handler, ...options, log: this.#log };
-    const consumer = startConsumer(
-      (...ends) => this.#receive(queue, options.prefetch, ...ends),
-      settings,
-    );
+    const source: Source = (...ends) => this.#receive(queue, options.prefetch, ...ends);
+    const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
     return consumer;
   }
@@ -102,7 +98,7 @@ export class RabbitMQBroker implements ConsumingBroker {
 
   async close(): Promise<void> {
     await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
-    await quietly(() => this.#recovering?.close());
+    await quietly(async () => this.#recovering?.close());
   }
 
   /** Opens a channel and declares queues on it. Rejects with the `unavailable` AppError. */
@@ -227,11 +223,8 @@ function answered<Reply>(answer: Promise<Reply>, what: string, limit = REPLY_TIM
 }
 
 /** Waits for an answer that may fail or stay away. */
-async function quietly(ask: () => Promise<unknown> | undefined): Promise<void> {
-  try {
-    await within(Promise.resolve(ask()), REPLY_TIMEOUT_MS, "RabbitMQ did not answer");
-  } catch {}
-}
+const quietly = (ask: () => Promise<unknown>) =>
+  answered(new Promise((done) => done(ask())), "RabbitMQ did not answer").catch(ignore);
 
 /** The credentials are UTF-8: amqplib would read those of a URL as Latin-1. */
 function parseAddress(url: string) {

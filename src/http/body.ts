@@ -31,7 +31,6 @@ export function readParams<T>(request: Request, schema: Schema<T>): T {
 export async function refuseBody(request: Request, detail: string): Promise<void> {
   const refusal = new AppError("bad_request", detail);
   if (announcedLength(request.headers) > 0) throw refusal;
-  if (!announcesBody(request.headers)) return;
   for await (const _chunk of readSmallBody(request)) throw refusal;
 }
 

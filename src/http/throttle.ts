@@ -52,8 +52,8 @@ function makeRoom(fullAt: Map<string, number>, instant: number): void {
 /** Whom a throttle counts: an IPv4 address or the /64 of an IPv6 one, in one spelling. */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
-  const withoutZone = address.replace(/%.*/, "");
-  const { address: short } = new SocketAddress({ address: withoutZone, family: "ipv6" });
+  const zoneless = address.replace(/%.*/, "");
+  const { address: short } = new SocketAddress({ address: zoneless, family: "ipv6" });
   const mapped = short.replace(/^::ffff:/, "");
   if (isIPv4(mapped)) return mapped;
   const missing = 8 - short.split(":").filter(Boolean).length;
@@ -74,10 +74,8 @@ export function createKnownNetworks(maxAccounts = 10_000) {
       const others = (known.get(account) ?? []).filter((other) => other !== network);
       known.delete(account);
       known.set(account, [network, ...others].slice(0, NETWORKS));
-      for (const oldest of known.keys()) {
-        if (known.size <= maxAccounts) return;
-        known.delete(oldest);
-      }
+      const [oldest = ""] = known.keys();
+      if (known.size > maxAccounts) known.delete(oldest);
     },
   };
 }

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { type BlobClient, BlobServiceClient, type ContainerClient } from "@azure/storage-blob";
-import type { Logger } from "../log.ts";
 import { call, guarded } from "./azure-call.ts";
 import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
@@ -17,16 +16,13 @@ const BLOCK_TIMEOUT_MS = 30_000;
 export class AzureBlobStorage implements Storage {
   readonly description: string;
   readonly #container: ContainerClient;
-  readonly #log: Logger;
   readonly #base: string;
 
   /** Connects to nothing yet. Throws for a malformed connection string, and may repeat it. */
-  constructor(options: { connectionString: string; container: string; log: Logger }) {
+  constructor({ connectionString, container }: { connectionString: string; container: string }) {
     const retryOptions = { maxTries: 3, retryDelayInMs: 300 };
-    const { connectionString, container, log } = options;
     const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
     this.#container = service.getContainerClient(container);
-    this.#log = log;
     this.#base = withoutQuery(this.#container.url);
     this.description = `Azure Blob Storage ${this.#base}`;
   }
@@ -139,7 +135,6 @@ export class AzureBlobStorage implements Storage {
     } catch (error) {
       if (!(error instanceof BlobNotFound)) throw error;
       await call((abortSignal) => this.#container.createIfNotExists({ abortSignal }));
-      this.#log.info("Blob container created", { container: this.#base });
       return run();
     }
   }

@@ -41,7 +41,7 @@ import {
 const lines: string[] = [];
 const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
 const open = (connectionString: string, container: string) =>
-  new AzureBlobStorage({ connectionString, container, log });
+  new AzureBlobStorage({ connectionString, container });
 
 /** Of a test that waits for what only the code under test brings about. */
 const LIMIT = { timeout: 60_000 };
