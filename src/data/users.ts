@@ -116,6 +116,20 @@ export async function lockUser(tx: Queryable, userId: number) {
 }
 
 /**
+ * Whether the user is active, with this password and role still. Nobody else changes them then
+ * before the transaction ends.
+ */
+export async function lockUnchanged(tx: Queryable, user: User): Promise<boolean> {
+  const { userId, passwordHash, roleId } = user;
+  const changed = await tx.run(
+    `UPDATE Users SET is_active = is_active WHERE user_id = @userId AND is_active = 1
+       AND password_hash = @passwordHash AND COALESCE(role_id, 0) = @roleId`,
+    { userId, passwordHash, roleId: roleId ?? 0 },
+  );
+  return changed === 1;
+}
+
+/**
  * Also their permissions, resets and sessions; their audit rows stay, without the reference. Throws
  * `ForeignKeyViolation` while other rows reference them.
  */
