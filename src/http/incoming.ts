@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { on } from "node:events";
 import { AppError, TimedOut, within } from "../errors.ts";
-import { ClientGone, type Incoming } from "./request.ts";
+import { ClientGone, type Request } from "./request.ts";
 
 /**
  * The body as it arrives, at most a few chunks ahead of the reader, after the `100 Continue` that
@@ -9,10 +9,14 @@ import { ClientGone, type Incoming } from "./request.ts";
  * after `totalMs`, or the reason of `signal`. What a reader that stops early leaves stays unread.
  */
 export async function* readBody(
-  { raw, response, headers, bodyIdleTimeoutMs, ...request }: Incoming,
-  signal = request.signal,
-  totalMs = Number.POSITIVE_INFINITY,
+  request: Request,
+  {
+    signal = request.signal,
+    idleMs = request.timeouts.bodyIdleTimeoutMs,
+    totalMs = Number.POSITIVE_INFINITY,
+  } = {},
 ): AsyncGenerator<Buffer> {
+  const { raw, response, headers } = request;
   signal.throwIfAborted();
   const isAwaited = raw.httpVersion === "1.1" && /^100-continue$/i.test(headers.expect ?? "");
   if (isAwaited && !response.headersSent) response.writeContinue();
@@ -22,7 +26,7 @@ export async function* readBody(
   const events = on(raw, "data", options);
   try {
     for (;;) {
-      const waitMs = Math.min(bodyIdleTimeoutMs, deadline - performance.now());
+      const waitMs = Math.min(idleMs, deadline - performance.now());
       const { done, value } = await within(events.next(), waitMs, "No bytes of the body");
       if (done) break;
       yield value[0];

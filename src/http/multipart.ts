@@ -55,7 +55,7 @@ export async function readMultipart<Fields, Result>(
   const stop = () => failure.abort(request.signal.reason);
   request.signal.addEventListener("abort", stop);
   if (request.signal.aborted) stop();
-  const body = atMost(readBody(request, signal), maxBytes, tooLarge);
+  const body = atMost(readBody(request, { signal }), maxBytes, tooLarge);
   const parts = readParts(body, boundary);
   const texts: Record<string, string> = Object.create(null);
   let fields: Fields | undefined;
