@@ -78,6 +78,7 @@ export async function readMultipart<Fields, Result>(
     return { fields: fields as Fields, file };
   } catch (error) {
     failure.abort(error);
+    await body.return(undefined);
     throw signal.reason;
   }
 }
