@@ -54,19 +54,12 @@ export class TimedOut extends Error {
 }
 
 /** `promise`, or after `milliseconds` a `TimedOut` that says `what` did not happen. */
-export async function within<Result>(
-  promise: Promise<Result>,
-  milliseconds: number,
-  what: string,
-): Promise<Result> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const giveUp = () => reject(new TimedOut(`${what} within ${milliseconds} ms`));
-  const timer = setTimeout(giveUp, milliseconds);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+export function within<Result>(promise: Promise<Result>, milliseconds: number, what: string) {
+  return new Promise<Result>((resolve, reject) => {
+    const giveUp = () => reject(new TimedOut(`${what} within ${milliseconds} ms`));
+    const timer = setTimeout(giveUp, milliseconds);
+    promise.finally(() => clearTimeout(timer)).then(resolve, reject);
+  });
 }
 
 /** 503 with `Retry-After`: `what` is public ("The database"), `cause` is not. */

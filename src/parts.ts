@@ -86,13 +86,13 @@ export function auditSecrets(config: Config): Secrets {
   return config.AUDIT_KEY === undefined ? secrets : [config.AUDIT_KEY, ...secrets];
 }
 
-async function openStorage(config: Config, log: Logger, readOnly = false): Promise<Storage> {
+async function openStorage(config: Config, readOnly = false): Promise<Storage> {
   const { BLOB_CONNECTION_STR = "", BLOB_STORAGE_CONTAINER_NAME: container = "" } = config;
   if (config.BLOB_STORAGE_TYPE === "local")
     return LocalFolderStorage.open({ folder: join(config.DATA_DIR, BLOBS), readOnly });
   const { AzureBlobStorage } = await import("./storage/azure-blob.ts");
   try {
-    return await AzureBlobStorage.open({ connectionString: BLOB_CONNECTION_STR, container, log });
+    return new AzureBlobStorage({ connectionString: BLOB_CONNECTION_STR, container });
   } catch {
     // Only the SDK can tell, and its error could repeat the key.
     throw new ConfigError("BLOB_CONNECTION_STR is not one that the Azure SDK takes.");
@@ -150,7 +150,7 @@ export async function openParts(
     shared ??= opened("embedded database", openEmbedded(config, opening));
     return shared;
   };
-  const storage = opened("storage", await openStorage(config, log, opening.readOnly));
+  const storage = opened("storage", await openStorage(config, opening.readOnly));
   const content = opened("content", await openContent(config, embedded, log));
   const broker = opened("broker", await openBroker(config, embedded, log));
   if (!opening.hasRun) await Promise.all([broker.connect(), content.connect()]);

@@ -1,6 +1,6 @@
 import { type Config, ConfigError, loadConfig, loadEnvFile } from "./config.ts";
 import { DatabaseUnreachable } from "./data/database.ts";
-import { createLogger, type Logger } from "./log.ts";
+import { collectLines, createLogger, type Logger } from "./log.ts";
 
 // sysexits.h
 const EX_UNAVAILABLE = 69;
@@ -21,7 +21,7 @@ export function openProgram(fields: Record<string, string> = {}): { config: Conf
   const log = createLogger({
     level: config.LOG_LEVEL,
     readable: config.ENVIRONMENT === "dev" && process.stdout.isTTY,
-    write: (line) => process.stdout.write(line),
+    write: collectLines((lines) => process.stdout.write(lines)),
     fields,
   });
   process.on("unhandledRejection", (error) => log.error("unhandled rejection", { error }));

@@ -330,8 +330,13 @@ test("MESSAGE_BROKER_URL tells RabbitMQ from Service Bus", () => {
     "amqp://a:%zz@b",
     "amqp://a b",
     "sb://x/",
+    "Endpoint=sb://x/",
+    "Endpoint=sb://x/;SharedAccessKeyName=a",
+    "Endpoint=sb://x/;SharedAccessKeyName=a;SharedAccessKey=",
+    "Endpoint=sb://x/;SharedAccessKey=a",
+    "Endpoint=https://x/;SharedAccessKeyName=a;SharedAccessKey=b",
   ];
-  for (const url of [...bad, "Endpoint=sb://x/", "Endpoint=sb://x/;SharedAccessKeyName=a"]) {
+  for (const url of bad) {
     assert.deepEqual(faultsOf({ MESSAGE_BROKER_URL: url }), ["MESSAGE_BROKER_URL"], url);
   }
 });

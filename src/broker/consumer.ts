@@ -52,7 +52,12 @@ export function startConsumer(
       try {
         for await (const received of source(signal, drained)) {
           isFailing = false;
-          start(received);
+          const work = handle(received)
+            .catch((error: unknown) =>
+              log.error("A message is not settled", { message_id: received.id, error }),
+            )
+            .finally(() => underWay.delete(work));
+          underWay.add(work);
           if (underWay.size >= prefetch) await Promise.race(underWay);
         }
       } catch (error) {
@@ -64,33 +69,24 @@ export function startConsumer(
     }
   }
 
-  function start(received: Received): void {
-    const work = handle(received)
-      .catch((error: unknown) =>
-        log.error("A message is not settled", { message_id: received.id, error }),
-      )
-      .finally(() => underWay.delete(work));
-    underWay.add(work);
-  }
-
   async function handle(received: Received): Promise<void> {
-    const { id, body, deliveries } = received;
-    const delivery = { id, body, deliveries };
+    const { ack, retry, release, park, ...delivery } = received;
+    const { id: message_id, deliveries } = delivery;
     try {
       signal.throwIfAborted();
       if (deliveries > MAX_DELIVERIES) throw new Error("The consumer ended before it answered.");
       await handler(delivery, signal);
     } catch (error) {
-      if (signal.aborted) return received.release();
-      log.warn("A message was not handled", { message_id: id, deliveries, error });
+      if (signal.aborted) return release();
+      log.warn("A message was not handled", { message_id, deliveries, error });
       if (deliveries >= MAX_DELIVERIES && (await isGivenUp(delivery))) {
-        await received.park(String(error).slice(0, 400));
-        return log.error("A message is parked", { message_id: id, error });
+        await park(String(error).slice(0, 400));
+        return log.error("A message is parked", { message_id, error });
       }
       await pause(RETRY_MS * deliveries, signal);
-      return received.retry();
+      return retry();
     }
-    await received.ack();
+    await ack();
   }
 
   async function isGivenUp(delivery: Delivery): Promise<boolean> {

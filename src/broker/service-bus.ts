@@ -16,7 +16,7 @@ export class AzureServiceBusBroker implements Broker {
 
   constructor({ connectionString }: { connectionString: string }) {
     this.#access = parseConnectionString(connectionString);
-    this.description = `Azure Service Bus at ${new URL(this.#access.baseUrl).host}`;
+    this.description = `Azure Service Bus at ${this.#access.host}`;
   }
 
   async connect(): Promise<void> {}
@@ -24,7 +24,7 @@ export class AzureServiceBusBroker implements Broker {
   /** https://learn.microsoft.com/rest/api/servicebus/send-message-to-queue */
   async publish(queue: string, message: Message): Promise<void> {
     const path = queue.split("/").map(encodeURIComponent).join("/");
-    const url = `${this.#access.baseUrl}/${path}`;
+    const url = `${this.#access.origin}/${path}`;
     const status = await exchange(`${url}/messages`, {
       method: "POST",
       headers: {
@@ -35,15 +35,16 @@ export class AzureServiceBusBroker implements Broker {
       body: message.body,
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
-    const refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
-    this.#refusal = status === 201 ? undefined : refusal;
-    if (this.#refusal) throw refusal;
+    this.#refusal = undefined;
+    if (status === 201) return;
+    this.#refusal = new Error(`Service Bus answered for queue ${queue} with status ${status}.`);
+    throw this.#refusal;
   }
 
   /** Any answer will do: a key that may only send may ask nothing else. */
   async ping(): Promise<void> {
     const signal = AbortSignal.timeout(PING_TIMEOUT_MS);
-    await exchange(`${this.#access.baseUrl}/`, { method: "HEAD", signal });
+    await exchange(`${this.#access.origin}/`, { method: "HEAD", signal });
     if (this.#refusal) throw this.#refusal;
   }
 
@@ -75,22 +76,13 @@ async function exchange(url: string, init: RequestInit): Promise<number> {
   }
 }
 
-/**
- * Reads `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…`. With
- * `UseDevelopmentEmulator=true` HTTP is spoken without TLS. Errors repeat no value.
- */
+/** With `UseDevelopmentEmulator=true` HTTP is spoken without TLS. The error repeats no value. */
 function parseConnectionString(connectionString: string) {
   const field = (name: string) =>
     new RegExp(`(?:^|;)\\s*${name}=([^;]*)`, "i").exec(connectionString)?.[1]?.trim() ?? "";
   const scheme = /^true$/i.test(field("UseDevelopmentEmulator")) ? "http" : "https";
-  const endpoint = field("Endpoint");
-  const address = endpoint.replace(/^sb/i, scheme);
-  const keyName = field("SharedAccessKeyName");
-  const key = field("SharedAccessKey");
-  const isAddress = /^sb:\/\/[^/?#@\s]+\/?$/i.test(endpoint) && URL.canParse(address);
-  if (!isAddress || !keyName || !key) {
-    const needed = "Endpoint=sb://host, SharedAccessKeyName and SharedAccessKey";
-    throw new Error(`The Service Bus connection string needs ${needed}.`);
-  }
-  return { baseUrl: new URL(address).origin, keyName, key };
+  const address = URL.parse(field("Endpoint").replace(/^sb/i, scheme));
+  if (!address) throw new Error("The Service Bus connection string needs Endpoint=sb://host.");
+  const { origin, host } = address;
+  return { origin, host, keyName: field("SharedAccessKeyName"), key: field("SharedAccessKey") };
 }

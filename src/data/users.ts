@@ -13,13 +13,25 @@ export interface User {
   roleName: string | null;
 }
 
-const SELECT_USER = `SELECT u.user_id AS userId, u.full_name AS fullName, u.email AS email,
+const USER = `u.user_id AS userId, u.full_name AS fullName, u.email AS email,
   u.username AS username, u.password_hash AS passwordHash, u.created_at AS createdAt,
-  u.is_active AS isActive, u.role_id AS roleId, r.role_name AS roleName
-  FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id`;
+  u.is_active AS isActive, u.role_id AS roleId, r.role_name AS roleName`;
+const FROM_USERS = "FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id";
+const SELECT_USER = `SELECT ${USER} ${FROM_USERS}`;
 
 export function findUser(q: Queryable, userId: number) {
   return q.first<User>(`${SELECT_USER} WHERE u.user_id = @userId`, { userId });
+}
+
+/** The user, and the id of that session of theirs if it was not revoked. */
+export function findSignedIn(q: Queryable, userId: number, sessionId: string | null) {
+  return q.first<User & { liveSessionId: string | null }>(
+    `SELECT ${USER}, s.session_id AS liveSessionId ${FROM_USERS}
+     LEFT JOIN Sessions s ON s.session_id = @sessionId AND s.user_id = u.user_id
+       AND s.revoked_at IS NULL
+     WHERE u.user_id = @userId`,
+    { userId, sessionId },
+  );
 }
 
 /**
@@ -101,6 +113,20 @@ export async function updateUser(
 export async function lockUser(tx: Queryable, userId: number) {
   await tx.run("UPDATE Users SET is_active = is_active WHERE user_id = @userId", { userId });
   return findUser(tx, userId);
+}
+
+/**
+ * Whether the user is active, with this password and role still. Nobody else changes them then
+ * before the transaction ends.
+ */
+export async function lockUnchanged(tx: Queryable, user: User): Promise<boolean> {
+  const { userId, passwordHash, roleId } = user;
+  const changed = await tx.run(
+    `UPDATE Users SET is_active = is_active WHERE user_id = @userId AND is_active = 1
+       AND password_hash = @passwordHash AND COALESCE(role_id, 0) = @roleId`,
+    { userId, passwordHash, roleId: roleId ?? 0 },
+  );
+  return changed === 1;
 }
 
 /**

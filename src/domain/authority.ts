@@ -1,6 +1,5 @@
 import { type Database, ForeignKeyViolation, type Queryable } from "../data/database.ts";
-import { findSession } from "../data/sessions.ts";
-import { findUser, type User } from "../data/users.ts";
+import { findSignedIn, findUser, type User } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Actor, Audit } from "./audit.ts";
 
@@ -39,11 +38,12 @@ export function createAuthority(database: Database) {
     { userId, sessionId }: Pick<Caller, "userId" | "sessionId">,
     level: Level,
   ): Promise<User> {
-    const user = await findUser(q, userId);
-    if (!user) throw badAccessToken();
+    const found = await findSignedIn(q, userId, sessionId);
+    if (!found) throw badAccessToken();
+    const { liveSessionId, ...user } = found;
     if (level !== "user" && !user.isActive)
       throw forbidden("Your account is pending role assignment. Please contact an administrator.");
-    if (sessionId !== null && !(await findSession(q, sessionId, userId))) throw badAccessToken();
+    if (sessionId !== null && liveSessionId === null) throw badAccessToken();
     if (level === "admin" && user.roleId !== ADMIN_ROLE)
       throw forbidden("You are not authorized to perform this action.");
     return user;

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { ForeignKeyViolation } from "../data/database.ts";
-import { findUser, findUserByEmail, lockUser } from "../data/users.ts";
+import { findUser, findUserByEmail, lockUnchanged, lockUser } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
 import type { Actor } from "./audit.ts";
@@ -26,7 +26,9 @@ export function createLogin({ database, audit }: Core, passwords: Passwords, ses
     // A refusal is returned, not thrown: its audit row is to be committed.
     const attempt = () =>
       database.transaction(async (tx) => {
-        const user = known && (await (matches ? lockUser : findUser)(tx, known.userId));
+        const isUnchanged = known && matches && (await lockUnchanged(tx, known));
+        const read = matches ? lockUser : findUser;
+        const user = isUnchanged ? known : known && (await read(tx, known.userId));
         // The password may have been changed since.
         const proved = matches && user?.passwordHash === known?.passwordHash;
         const by = { ...actor, userId: user?.userId ?? null };

@@ -1,11 +1,6 @@
 import { hash, randomBytes } from "node:crypto";
 import type * as v from "valibot";
-import {
-  deletePasswordResets,
-  findPasswordReset,
-  insertPasswordReset,
-  usePasswordReset,
-} from "../data/password-resets.ts";
+import * as resets from "../data/password-resets.ts";
 import { lockUser, updateUser } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Passwords } from "../security/passwords.ts";
@@ -18,8 +13,7 @@ import { fields } from "./text.ts";
 export const passwordChange = fields({ current_password: typed, new_password: password });
 export const passwordReset = fields({ reset_token: typed, new_password: password });
 
-/** Milliseconds. */
-const RESET_TTL = 60 * 60 * 1000;
+const RESET_TTL_MS = 60 * 60 * 1000;
 
 export type PasswordChanges = ReturnType<typeof createPasswordChanges>;
 
@@ -35,6 +29,7 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
     ): Promise<void> {
       const { userId, sessionId } = caller;
       const { passwordHash } = caller.user;
+      const wrongPassword = () => refused("The current password is wrong.");
       if (!(await passwords.verify(input.current_password, passwordHash, signal)))
         throw wrongPassword();
       const newHash = await passwords.hash(input.new_password, signal);
@@ -44,7 +39,7 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
         if (user?.passwordHash !== passwordHash) throw wrongPassword();
         await updateUser(tx, userId, { password_hash: newHash });
         await sessions.revokeAll(tx, userId, "password_change", sessionId);
-        await deletePasswordResets(tx, userId);
+        await resets.deletePasswordResets(tx, userId);
         await audit.record(tx, "password_change", caller, userId);
       });
     },
@@ -53,11 +48,11 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
     async issueReset(caller: Caller, userId: number): Promise<{ token: string; expiresAt: Date }> {
       const token = randomBytes(32).toString("base64url");
       const createdAt = now();
-      const expiresAt = new Date(createdAt.getTime() + RESET_TTL);
+      const expiresAt = new Date(createdAt.getTime() + RESET_TTL_MS);
       await authority.act(caller, "admin", async (tx) => {
         if (!(await lockUser(tx, userId))) throw new AppError("not_found", "User not found");
         const reset = { userId, tokenHash: hash("sha256", token), createdAt, expiresAt };
-        await insertPasswordReset(tx, reset);
+        await resets.insertPasswordReset(tx, reset);
         await audit.record(tx, "password_reset", caller, userId, { event: "issued" });
       });
       return { token, expiresAt };
@@ -70,10 +65,11 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
       signal: AbortSignal,
     ): Promise<void> {
       const newHash = await passwords.hash(input.new_password, signal);
+      const tokenHash = hash("sha256", input.reset_token);
       await database.transaction(async (tx) => {
-        const reset = await findPasswordReset(tx, hash("sha256", input.reset_token), now());
+        const reset = await resets.findPasswordReset(tx, tokenHash, now());
         const user = reset && (await lockUser(tx, reset.userId));
-        if (!reset || !user?.isActive || !(await usePasswordReset(tx, reset.resetId, now())))
+        if (!reset || !user?.isActive || !(await resets.usePasswordReset(tx, reset.resetId, now())))
           throw refused("The reset token is not valid, was used or has expired.");
         const { userId } = user;
         await updateUser(tx, userId, { password_hash: newHash });
@@ -85,4 +81,3 @@ export function createPasswordChanges(core: Core, passwords: Passwords, sessions
 }
 
 const refused = (detail: string) => new AppError("bad_request", detail);
-const wrongPassword = () => refused("The current password is wrong.");

@@ -2,17 +2,8 @@ import * as v from "valibot";
 import { type Queryable, UniqueViolation } from "../data/database.ts";
 import { hasDocuments } from "../data/documents.ts";
 import { findRole } from "../data/roles.ts";
-import {
-  countUsers,
-  deleteUser,
-  findUser,
-  findUserByEmail,
-  findUserByUsername,
-  lockAdmins,
-  type User,
-  type UserChanges,
-  updateUser,
-} from "../data/users.ts";
+import type { User, UserChanges } from "../data/users.ts";
+import * as users from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Action } from "./audit.ts";
 import { ADMIN_ROLE, type Caller, type Core, type Level } from "./authority.ts";
@@ -48,7 +39,7 @@ export type Users = ReturnType<typeof createUsers>;
 export function createUsers({ database, authority, audit }: Core, sessions: Sessions) {
   /** One at a time changes who is an admin; whoever waited may have stopped being one. */
   async function takeTurn(tx: Queryable, caller: Caller): Promise<void> {
-    await lockAdmins(tx, ADMIN_ROLE);
+    await users.lockAdmins(tx, ADMIN_ROLE);
     await authority.check(tx, caller, "admin");
   }
 
@@ -73,7 +64,7 @@ export function createUsers({ database, authority, audit }: Core, sessions: Sess
         if (roleId != null && !(await findRole(tx, roleId)))
           throw refused(`Role with id ${roleId} does not exist`);
         if (roleId !== undefined || isActive === false) await refuseLastAdmin(tx, before);
-        if (Object.keys(changes).length > 0) await updateUser(tx, userId, changes);
+        if (Object.keys(changes).length > 0) await users.updateUser(tx, userId, changes);
         if (input.is_active === false) await sessions.revokeAll(tx, userId, "deactivated");
         await audit.record(tx, action, caller, userId, { fields: Object.keys(changes) });
         return getUser(tx, userId);
@@ -107,7 +98,7 @@ export function createUsers({ database, authority, audit }: Core, sessions: Sess
         await refuseLastAdmin(tx, user);
         if (await hasDocuments(tx, "uploaded_by_user_id", userId))
           throw refused("Cannot delete this user: documents that they uploaded still exist.");
-        await deleteUser(tx, userId);
+        await users.deleteUser(tx, userId);
         const { email, username } = user;
         await audit.record(tx, "user_delete", caller, userId, { email, username });
       });
@@ -117,20 +108,14 @@ export function createUsers({ database, authority, audit }: Core, sessions: Sess
 
 /** What of `input` is another value than the user has. */
 function differences(user: User, input: UserChanges): UserChanges {
-  const current: UserChanges = {
-    full_name: user.fullName,
-    email: user.email,
-    username: user.username,
-    role_id: user.roleId,
-    is_active: user.isActive,
-  };
-  const isOther = ([column, value]: [string, unknown]) =>
-    value !== current[column as keyof UserChanges];
-  return Object.fromEntries(Object.entries(input).filter(isOther));
+  const { fullName: full_name, roleId: role_id, isActive: is_active, ...same } = user;
+  const current: Record<string, unknown> = { ...same, full_name, role_id, is_active };
+  const changed = Object.entries(input).filter(([column, value]) => value !== current[column]);
+  return Object.fromEntries(changed);
 }
 
 async function getUser(q: Queryable, userId: number): Promise<User> {
-  const user = await findUser(q, userId);
+  const user = await users.findUser(q, userId);
   if (!user) throw new AppError("not_found", "User not found");
   return user;
 }
@@ -145,9 +130,9 @@ export async function refuseTaken(
   userId?: number,
 ): Promise<void> {
   const { email, username } = wanted;
-  const byEmail = email !== undefined && (await findUserByEmail(q, email));
+  const byEmail = email !== undefined && (await users.findUserByEmail(q, email));
   if (byEmail && byEmail.userId !== userId) throw refused(words.email);
-  const byName = username !== undefined && (await findUserByUsername(q, username));
+  const byName = username !== undefined && (await users.findUserByUsername(q, username));
   if (byName && byName.userId !== userId) throw refused(words.username);
 }
 
@@ -155,7 +140,7 @@ export async function refuseTaken(
 async function refuseLastAdmin(tx: Queryable, { userId, roleId, isActive }: User): Promise<void> {
   if (roleId !== ADMIN_ROLE || !isActive) return;
   const others = { roleId, isActive, exceptUserId: userId };
-  if ((await countUsers(tx, others)) > 0) return;
+  if ((await users.countUsers(tx, others)) > 0) return;
   throw refused("The last active administrator cannot be demoted, deactivated or deleted.");
 }
 

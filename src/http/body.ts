@@ -20,7 +20,7 @@ export async function readForm<T>(request: Request, schema: Schema<T>): Promise<
 
 /** The query. A parameter given twice is a 422. */
 export function readQuery<T>(request: Request, schema: Schema<T>): T {
-  return validate(schema, uniqueValues(request.query, "query"), "query");
+  return validate(schema, uniqueValues(new URLSearchParams(request.search), "query"), "query");
 }
 
 export function readParams<T>(request: Request, schema: Schema<T>): T {
@@ -31,7 +31,6 @@ export function readParams<T>(request: Request, schema: Schema<T>): T {
 export async function refuseBody(request: Request, detail: string): Promise<void> {
   const refusal = new AppError("bad_request", detail);
   if (announcedLength(request.headers) > 0) throw refusal;
-  if (!announcesBody(request.headers)) return;
   for await (const _chunk of readSmallBody(request)) throw refusal;
 }
 
@@ -47,7 +46,7 @@ export function requireMediaType({ headers }: Request, type: string): ReadonlyMa
 }
 
 const readSmallBody = (request: Request) =>
-  readBody(request, request.signal, request.bodyTimeoutMs);
+  readBody(request, { totalMs: request.timeouts.bodyTimeoutMs });
 
 async function readText(request: Request, type: string, fault: string): Promise<string> {
   const missing = () => invalid("missing", ["body"], "A request body is required");

@@ -15,8 +15,8 @@ export function corsHeaders(
   { origin = "" }: IncomingHttpHeaders,
   origins: readonly string[],
   methods?: string,
-): Headers {
-  if (origins.length === 0) return {};
+): Headers | undefined {
+  if (origins.length === 0) return undefined;
   // For caches, also when there was no origin.
   if (!origins.includes(origin)) return { Vary: "Origin" };
   return {

@@ -1,30 +1,37 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import { isIP, isIPv4 } from "node:net";
+import { isIP, isIPv4, type Socket } from "node:net";
+
+/** Of this process; a number makes it a UUID. */
+const ID_PREFIX = randomUUID().slice(0, -12);
+let requests = 0;
 
 /** The client's own `X-Request-Id` when it is 1–128 of `[A-Za-z0-9._-]`, else a new UUID. */
 export function requestId(headers: IncomingHttpHeaders): string {
   const own = headers["x-request-id"];
-  return typeof own === "string" && /^[A-Za-z0-9._-]{1,128}$/.test(own) ? own : randomUUID();
+  if (typeof own === "string" && /^[A-Za-z0-9._-]{1,128}$/.test(own)) return own;
+  requests += 1;
+  return ID_PREFIX + requests.toString(16).padStart(12, "0");
 }
 
-/**
- * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, else the peer's.
- * IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
- */
-export function clientAddress(
-  headers: IncomingHttpHeaders,
-  peer: string | undefined,
-  trustProxy: boolean,
-): string {
-  const forwarded = trustProxy ? String(headers["x-forwarded-for"]) : "";
+/** The peer's address. IPv4 in IPv6 (`::ffff:`) comes out as IPv4. */
+export function peerAddress({ remoteAddress = "unknown" }: Socket): string {
+  return withoutMapping(remoteAddress);
+}
+
+/** Behind a trusted proxy: the last hop of `X-Forwarded-For`, or `peer` where that is none. */
+export function clientAddress(headers: IncomingHttpHeaders, peer: string): string {
+  const forwarded = String(headers["x-forwarded-for"]);
   // Some proxies add a port, and brackets around IPv6.
   const hop = forwarded
     .slice(forwarded.lastIndexOf(",") + 1)
     .trim()
     .replace(/^\[([^\]]+)\](:\d+)?$/, "$1")
     .replace(/^([\d.]+):\d+$/, "$1");
-  const address = isIP(hop) ? hop : (peer ?? "unknown");
+  return isIP(hop) ? withoutMapping(hop) : peer;
+}
+
+function withoutMapping(address: string): string {
   const mapped = address.replace(/^::ffff:/i, "");
   return isIPv4(mapped) ? mapped : address;
 }

@@ -1,7 +1,8 @@
 import { isUtf8 } from "node:buffer";
-import { on } from "node:events";
 import { AppError, TimedOut, within } from "../errors.ts";
-import { ClientGone, type Incoming } from "./request.ts";
+import { ClientGone, type Request } from "./request.ts";
+
+const NEWS = ["readable", "end", "close"];
 
 /**
  * The body as it arrives, at most a few chunks ahead of the reader, after the `100 Continue` that
@@ -9,33 +10,44 @@ import { ClientGone, type Incoming } from "./request.ts";
  * after `totalMs`, or the reason of `signal`. What a reader that stops early leaves stays unread.
  */
 export async function* readBody(
-  { raw, response, headers, bodyIdleTimeoutMs, ...request }: Incoming,
-  signal = request.signal,
-  totalMs = Number.POSITIVE_INFINITY,
+  request: Request,
+  {
+    signal = request.signal,
+    idleMs = request.timeouts.bodyIdleTimeoutMs,
+    totalMs = Number.POSITIVE_INFINITY,
+  } = {},
 ): AsyncGenerator<Buffer> {
+  const { raw, response, headers } = request;
   signal.throwIfAborted();
   const isAwaited = raw.httpVersion === "1.1" && /^100-continue$/i.test(headers.expect ?? "");
   if (isAwaited && !response.headersSent) response.writeContinue();
-  if (raw.readableEnded) return;
-  const options = { signal, close: ["end", "close"], highWaterMark: 1, lowWaterMark: 1 };
   const deadline = performance.now() + totalMs;
-  const events = on(raw, "data", options);
+  let wake = () => {};
+  const onNews = () => wake();
+  for (const event of NEWS) raw.on(event, onNews);
+  signal.addEventListener("abort", onNews);
   try {
-    for (;;) {
-      const waitMs = Math.min(bodyIdleTimeoutMs, deadline - performance.now());
-      const { done, value } = await within(events.next(), waitMs, "No bytes of the body");
-      if (done) break;
-      yield value[0];
+    while (!raw.readableEnded) {
+      signal.throwIfAborted();
+      const chunk: Buffer | null = raw.read();
+      if (chunk) {
+        yield chunk;
+        continue;
+      }
+      if (raw.destroyed) throw new ClientGone();
+      const news = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      const waitMs = Math.min(idleMs, deadline - performance.now());
+      await within(news, waitMs, "No bytes of the body");
     }
   } catch (error) {
-    if (signal.aborted) throw signal.reason;
-    if (!(error instanceof TimedOut)) throw new ClientGone();
+    if (!(error instanceof TimedOut)) throw error;
     throw new AppError("request_timeout", "The request body did not arrive in time");
   } finally {
-    await events.return?.();
-    raw.pause();
+    for (const event of NEWS) raw.off(event, onNews);
+    signal.removeEventListener("abort", onNews);
   }
-  if (!raw.readableEnded) throw new ClientGone();
 }
 
 /** Passes `chunks` on, and throws `excess` as soon as there are more than `maxBytes`. */

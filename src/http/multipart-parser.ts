@@ -3,112 +3,98 @@ import { parseMediaType, parseParameterised } from "./headers.ts";
 import { readUtf8 } from "./incoming.ts";
 import { invalid } from "./validate.ts";
 
-export interface PartHeaders {
+export interface Part {
   name: string;
   /** Undefined when the part is no file. */
   filename: string | undefined;
   contentType: string;
+  /** What nobody reads of it is skipped. */
+  content: AsyncGenerator<Buffer>;
 }
 
 const MAX_HEADER_BYTES = 16 * 1024;
 const END_OF_HEADERS = Buffer.from("\r\n\r\n");
 const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)$/;
-const MAX_TYPE_LENGTH = 100;
+/** What the column of the type holds. */
+const PRINTABLE = /^[\x20-\x7e]{1,100}$/;
 
-/** Cuts a multipart body into parts (RFC 2046 §5.1), in constant memory. 422 when malformed. */
-export class MultipartParser {
-  readonly #chunks: AsyncIterator<Buffer>;
-  readonly #delimiter: Buffer;
+/** The parts of a multipart body (RFC 2046 §5.1), in constant memory. 422 when malformed. */
+export async function* readParts(
+  chunks: AsyncIterator<Buffer>,
+  boundary: string,
+): AsyncGenerator<Part> {
+  const delimiter = Buffer.from(`\r\n--${boundary}`);
   /** Not handed on yet. The line break of the first delimiter may be missing. */
-  #rest: Buffer = Buffer.from("\r\n");
+  let rest: Buffer = Buffer.from("\r\n");
 
-  constructor(chunks: AsyncGenerator<Buffer>, boundary: string) {
-    this.#chunks = chunks;
-    this.#delimiter = Buffer.from(`\r\n--${boundary}`);
-  }
-
-  /** Skips what is left of this part. The next one's headers, or undefined after the last. */
-  async nextPart(): Promise<PartHeaders | undefined> {
-    for await (const _skipped of this.content());
-    const { length } = this.#delimiter;
-    while (this.#rest.length < length + 2) await this.#pull();
-    this.#rest = this.#rest.subarray(length);
-    if (this.#rest.toString("latin1", 0, 2) === "--") {
-      // What follows the closing delimiter has no meaning.
-      while (!(await this.#chunks.next()).done);
-      return undefined;
-    }
-    const tooLong = () => malformed("A part of the form has too long headers");
-    const block = await readUtf8(this.#until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
-    const headers = parsePartHeaders(block);
-    if (!headers) throw malformed("A part of the form has malformed headers");
-    this.#rest = this.#rest.subarray(END_OF_HEADERS.length);
-    return headers;
-  }
-
-  /** What this part holds, up to the next delimiter. */
-  content(): AsyncGenerator<Buffer> {
-    return this.#until(this.#delimiter);
+  async function pull(): Promise<void> {
+    const { done, value } = await chunks.next();
+    if (done) throw malformed("The form ends before its closing boundary");
+    rest = rest.length === 0 ? value : Buffer.concat([rest, value]);
   }
 
   /** All that comes before `pattern`, with which the rest then begins. */
-  async *#until(pattern: Buffer): AsyncGenerator<Buffer> {
+  async function* until(pattern: Buffer): AsyncGenerator<Buffer> {
     for (;;) {
-      const found = this.#rest.indexOf(pattern);
-      const end = found < 0 ? this.#partialMatch(pattern) : found;
-      const piece = this.#rest.subarray(0, end);
-      this.#rest = this.#rest.subarray(end);
-      if (piece.length > 0) yield piece;
+      const found = rest.indexOf(pattern);
+      const end = found < 0 ? partialMatch(rest, pattern) : found;
+      const piece = rest.subarray(0, end);
+      rest = rest.subarray(end);
+      if (end > 0) yield piece;
       if (found >= 0) return;
-      await this.#pull();
+      await pull();
     }
   }
 
-  /** Where the rest ends with the beginning of `pattern`; its length when nowhere. */
-  #partialMatch(pattern: Buffer): number {
-    const rest = this.#rest;
-    let start = Math.max(0, rest.length - pattern.length + 1);
-    while (rest.compare(pattern, 0, rest.length - start, start) !== 0) start += 1;
-    return start;
+  for (;;) {
+    for await (const _skipped of until(delimiter));
+    while (rest.length < delimiter.length + 2) await pull();
+    rest = rest.subarray(delimiter.length);
+    if (rest.toString("latin1", 0, 2) === "--") break;
+    const tooLong = () => malformed("A part of the form has too long headers");
+    const block = await readUtf8(until(END_OF_HEADERS), MAX_HEADER_BYTES, tooLong);
+    rest = rest.subarray(END_OF_HEADERS.length);
+    yield { ...parseHeaders(block), content: until(delimiter) };
   }
+  // What follows the closing delimiter has no meaning.
+  while (!(await chunks.next()).done);
+}
 
-  async #pull(): Promise<void> {
-    const { done, value } = await this.#chunks.next();
-    if (done) throw malformed("The form ends before its closing boundary");
-    this.#rest = this.#rest.length === 0 ? value : Buffer.concat([this.#rest, value]);
-  }
+/** Where `text` ends with the beginning of `pattern`; its length when it does not. */
+function partialMatch(text: Buffer, pattern: Buffer): number {
+  let start = Math.max(0, text.length - pattern.length + 1);
+  while (text.compare(pattern, 0, text.length - start, start) !== 0) start += 1;
+  return start;
 }
 
 function malformed(msg: string): AppError {
   return invalid("multipart_invalid", ["body"], msg);
 }
 
-/** What a part says of itself (RFC 7578 §4), or undefined when that is malformed. */
-function parsePartHeaders(block = ""): PartHeaders | undefined {
+/** What a part says of itself (RFC 7578 §4). */
+function parseHeaders(block = ""): Omit<Part, "content"> {
   // The delimiter may be padded (RFC 2046 §5.1.1).
   const [padding, ...lines] = block.split("\r\n");
-  if (padding?.trim() !== "") return undefined;
+  let isGood = padding?.trim() === "";
   const headers = new Map<string, string>();
   for (const line of lines) {
     const [, field = "", value = ""] = HEADER_LINE.exec(line) ?? [];
     const name = field.toLowerCase();
     // Other fields have no meaning (RFC 7578 §4.8).
-    if (name === "" || (name.startsWith("content-") && headers.has(name))) return undefined;
+    isGood &&= name !== "" && !(name.startsWith("content-") && headers.has(name));
     headers.set(name, value.trim());
   }
-  if (!/^(7bit|8bit|binary)$/i.test(headers.get("content-transfer-encoding") ?? "binary"))
-    return undefined;
+  isGood &&= /^(7bit|8bit|binary)$/i.test(headers.get("content-transfer-encoding") ?? "binary");
   const disposition = parseParameterised(headers.get("content-disposition") ?? "");
-  const name = disposition?.parameters.get("name");
-  if (disposition?.value !== "form-data" || name === undefined) return undefined;
-  const plain = disposition.parameters.get("filename");
+  const parameter = (key: string) => disposition?.parameters.get(key);
+  const name = unescapeName(parameter("name"));
+  if (!isGood || disposition?.value !== "form-data" || name === undefined)
+    throw malformed("A part of the form has malformed headers");
   const type = headers.get("content-type") ?? "";
-  const isPrintable = type.length <= MAX_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(type);
   return {
-    name: unescapeName(name),
-    filename:
-      extendedName(disposition.parameters.get("filename*")) ?? (plain && unescapeName(plain)),
-    contentType: isPrintable && parseMediaType(type) ? type : "application/octet-stream",
+    name,
+    filename: extendedName(parameter("filename*")) ?? unescapeName(parameter("filename")),
+    contentType: PRINTABLE.test(type) && parseMediaType(type) ? type : "application/octet-stream",
   };
 }
 
@@ -123,6 +109,6 @@ function extendedName(value = ""): string | undefined {
 }
 
 /** Undoes browsers' escapes (HTML standard, §4.10.21.7). */
-function unescapeName(text: string): string {
-  return text.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
+function unescapeName(text: string | undefined): string | undefined {
+  return text?.replace(/%(22|0D|0A)/gi, (sequence) => decodeURIComponent(sequence));
 }

@@ -3,7 +3,7 @@ import { AppError } from "../errors.ts";
 import { requireMediaType } from "./body.ts";
 import { announcedLength } from "./headers.ts";
 import { atMost, readBody, readUtf8 } from "./incoming.ts";
-import { MultipartParser, type PartHeaders } from "./multipart-parser.ts";
+import { type Part, readParts } from "./multipart-parser.ts";
 import type { Request } from "./request.ts";
 import { invalid } from "./validate.ts";
 
@@ -55,70 +55,55 @@ export async function readMultipart<Fields, Result>(
   const stop = () => failure.abort(request.signal.reason);
   request.signal.addEventListener("abort", stop);
   if (request.signal.aborted) stop();
-  const body = atMost(readBody(request, signal), maxBytes, tooLarge);
-  const parser = new MultipartParser(body, boundary);
+  const body = atMost(readBody(request, { signal }), maxBytes, tooLarge);
+  const parts = readParts(body, boundary);
   const texts: Record<string, string> = Object.create(null);
   let fields: Fields | undefined;
-  /** Reads the rest of the form before the file's end is told. */
-  async function* fileAndRest() {
-    yield* atMost(parser.content(), options.maxFileBytes, tooLarge);
-    if (await readUpToFile(parser, texts, options))
+  /** The file, whose end is told after the rest of the form was read. */
+  async function* fileAndRest(content: AsyncIterable<Buffer>) {
+    yield* atMost(content, options.maxFileBytes, tooLarge);
+    if (await readUpToFile(parts, texts, options))
       throw invalid("multiple_files", ["body", options.fileField], "Only one file is allowed");
     fields = options.parseFields(texts);
   }
   try {
-    const headers = await readUpToFile(parser, texts, options);
-    if (!headers) throw invalid("missing", ["body", options.fileField], "A file is required");
-    const { filename: name = "", contentType } = headers;
-    const chunks = fileAndRest();
-    const stream = new Readable({
-      read() {
-        chunks.next().then(
-          ({ value }) => stream.push(value ?? null),
-          (error) => {
-            failure.abort(error);
-            stream.destroy(signal.reason);
-          },
-        );
-      },
-    });
-    // A consumer that refused the file at once does not listen.
-    stream.on("error", () => {});
+    const part = await readUpToFile(parts, texts, options);
+    if (!part) throw invalid("missing", ["body", options.fileField], "A file is required");
+    const stream = Readable.from(fileAndRest(part.content), { objectMode: false });
+    stream.on("error", (error) => failure.abort(error));
     signal.addEventListener("abort", () => stream.destroy(signal.reason));
+    const { filename: name = "", contentType } = part;
     const file = await options.onFile({ name, contentType, stream }, { ...texts });
     if (!stream.readableEnded) throw new Error("The file was not read to its end");
     return { fields: fields as Fields, file };
   } catch (error) {
     failure.abort(error);
+    await body.return(undefined);
     throw signal.reason;
   }
 }
 
-/** Reads text fields into `fields`. The next file's headers; undefined at the form's end. */
+/** Reads text fields into `fields`. The next file; undefined at the form's end. */
 async function readUpToFile(
-  parser: MultipartParser,
+  parts: AsyncIterator<Part>,
   fields: Record<string, string>,
   { fileField, textFields }: { fileField: string; textFields: readonly string[] },
-): Promise<PartHeaders | undefined> {
+): Promise<Part | undefined> {
   for (;;) {
-    const headers = await parser.nextPart();
-    if (!headers) return undefined;
-    const { name, filename } = headers;
+    const { value: part, done } = await parts.next();
+    if (done) return undefined;
+    const { name, filename, content } = part;
     const fault = (type: string, msg: string) => invalid(type, ["body", name], msg);
-    if (name === fileField && filename === undefined)
-      throw fault("file_expected", "Must be a file");
-    if (name === fileField) return headers;
+    if (name === fileField) {
+      if (filename === undefined) throw fault("file_expected", "Must be a file");
+      return part;
+    }
     if (!textFields.includes(name)) throw fault("extra_forbidden", "Unknown field");
     if (filename !== undefined) throw fault("text_expected", "Must be text, not a file");
     if (name in fields) throw fault("duplicate", "Given more than once");
-    fields[name] = await readText(parser.content(), name);
+    const tooLong = () => fault("too_long", `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
+    const text = await readUtf8(content, MAX_TEXT_BYTES, tooLong);
+    if (text === undefined) throw fault("text_encoding", "Must be text in UTF-8");
+    fields[name] = text;
   }
-}
-
-async function readText(content: AsyncIterable<Buffer>, name: string): Promise<string> {
-  const tooLong = () =>
-    invalid("too_long", ["body", name], `Must be at most ${MAX_TEXT_BYTES} bytes in UTF-8`);
-  const text = await readUtf8(content, MAX_TEXT_BYTES, tooLong);
-  if (text === undefined) throw invalid("text_encoding", ["body", name], "Must be text in UTF-8");
-  return text;
 }

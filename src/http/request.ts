@@ -1,31 +1,66 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Reply } from "./replies.ts";
 
-/** One request, as handlers see it. */
-export interface Request {
-  /** The `X-Request-Id`. */
-  readonly id: string;
-  readonly method: string;
-  /** Percent-decoded path parameters by name. */
-  readonly params: Readonly<Record<string, string>>;
-  readonly query: URLSearchParams;
-  readonly headers: IncomingHttpHeaders;
-  readonly address: string;
-  /** Aborted when the client goes away before its whole answer, or its body is malformed. */
-  readonly signal: AbortSignal;
-  /** For the request's log line. */
-  readonly logFields: Record<string, unknown>;
-  // What is below only `http/` touches.
-  readonly raw: IncomingMessage;
-  readonly response: ServerResponse;
-  /** A body that brings nothing for so long while it is read ends in 408. */
+/** The bodies' time-outs, in milliseconds; what is later ends in 408. */
+export interface BodyTimeouts {
+  /** Without a byte, while the body is read. */
   readonly bodyIdleTimeoutMs: number;
-  /** A JSON or form body that is not whole after so long ends in 408. */
+  /** For a whole JSON or form body. */
   readonly bodyTimeoutMs: number;
 }
 
-/** A request whose target was not looked at yet. */
-export type Incoming = Omit<Request, "params" | "query">;
+/** One request, as handlers see it. */
+export class Request {
+  /** The `X-Request-Id`. */
+  readonly id: string;
+  readonly method: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly address: string;
+  /** Percent-decoded path parameters by name. */
+  params: Readonly<Record<string, string>> = {};
+  /** The query, percent-encoded. */
+  search = "";
+  /** For the request's log line. */
+  readonly logFields: Record<string, unknown> = {};
+  // What is below only `http/` touches.
+  readonly raw: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly timeouts: BodyTimeouts;
+  #ending: unknown;
+  #abort: AbortController | undefined;
+
+  constructor(
+    raw: IncomingMessage,
+    response: ServerResponse,
+    { id, address, timeouts }: Pick<Request, "id" | "address" | "timeouts">,
+  ) {
+    this.id = id;
+    this.method = raw.method ?? "";
+    this.headers = raw.headers;
+    this.address = address;
+    this.raw = raw;
+    this.response = response;
+    this.timeouts = timeouts;
+  }
+
+  /** Aborted when the client goes away before its whole answer, or its body is malformed. */
+  get signal(): AbortSignal {
+    // Most requests end before anybody asks.
+    this.#abort ??= new AbortController();
+    if (this.#ending) this.#abort.abort(this.#ending);
+    return this.#abort.signal;
+  }
+
+  /** The first reason for which the request ends early. */
+  get ending(): unknown {
+    return this.#ending;
+  }
+
+  abort(reason: Error): void {
+    this.#ending ??= reason;
+    this.#abort?.abort(reason);
+  }
+}
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 

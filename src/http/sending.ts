@@ -1,10 +1,9 @@
-import { once } from "node:events";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { addAbortSignal, Readable } from "node:stream";
 import { announcesBody } from "./headers.ts";
 import { readBody } from "./incoming.ts";
 import type { Headers, Reply } from "./replies.ts";
-import { ClientGone, type Incoming } from "./request.ts";
+import { ClientGone, type Request } from "./request.ts";
 
 /** A client that takes nothing of its answer for so long is cut off. */
 const STALLED_READER_MS = 120_000;
@@ -16,64 +15,109 @@ export function bodyIsUnderWay(raw: IncomingMessage): boolean {
 }
 
 /**
- * Sends a reply, its headers over the `defaults`. Where the request's body is under way `linger`
- * ends the response.
+ * Sends the status and the body of a reply, with these headers; a promise where that is not done at
+ * once. Where the request's body is under way `linger` ends the response.
  */
-export async function send(
-  { raw, response, signal, logFields }: Incoming,
-  { status, headers, body = "" }: Reply,
-  defaults: Headers,
-): Promise<void> {
+export function send(
+  request: Request,
+  { status, body = "" }: Reply,
+  headers: Headers,
+): Promise<void> | undefined {
+  const { raw, response, logFields } = request;
+  const mayHaveBody = status !== 204 && status !== 304;
+  const isSent = mayHaveBody && raw.method !== "HEAD";
   // What no handler read is thrown away.
-  raw.resume();
+  if (bodyIsUnderWay(raw)) raw.resume();
+  if (body instanceof Readable) return sendStream(request, status, headers, body, isSent);
+  if (raw.socket.destroyed) throw new ClientGone();
+  const bytes = mayHaveBody ? Buffer.byteLength(body) : 0;
+  response.writeHead(status, mayHaveBody ? { "Content-Length": bytes, ...headers } : headers);
+  if (isSent) logFields.bytes = bytes;
+  return finish(request, isSent ? body : "");
+}
+
+async function sendStream(
+  request: Request,
+  status: number,
+  headers: Headers,
+  source: Readable,
+  isSent: boolean,
+): Promise<void> {
+  const { raw, response } = request;
+  const begin = () => response.writeHead(status, headers);
   try {
     if (raw.socket.destroyed) throw new ClientGone();
-    response.statusCode = status;
-    for (const name of response.getHeaderNames()) response.removeHeader(name);
-    for (const [name, value] of Object.entries({ ...defaults, ...headers }))
-      response.setHeader(name, value);
-    const mayHaveBody = status !== 204 && status !== 304;
-    if (!(body instanceof Readable) && mayHaveBody && !response.hasHeader("Content-Length"))
-      response.setHeader("Content-Length", Buffer.byteLength(body));
-    // A stream that is not of the announced length fails.
-    response.strictContentLength = true;
-    // Without a listener the socket's time-out destroys it.
-    response.setTimeout(STALLED_READER_MS);
-    const chunks = body instanceof Readable ? addAbortSignal(signal, body) : [Buffer.from(body)];
-    let bytes = 0;
-    for await (const chunk of mayHaveBody && raw.method !== "HEAD" ? chunks : []) {
-      const more = response.write(chunk, () => recycle(body, chunk));
-      bytes += chunk.length;
-      logFields.bytes = bytes;
-      if (!more) await once(response, "drain", { signal });
-    }
-    response.flushHeaders();
-    // Who was too slow to send is not waited for.
-    if (bodyIsUnderWay(raw) && status !== 408) return;
-    await new Promise((resolve, reject) => {
-      response.once("finish", resolve).once("close", () => reject(new ClientGone()));
-      response.end();
-    });
+    if (isSent) await pump(request, source, begin);
+    if (!response.headersSent) begin();
+    await finish(request, "");
   } catch (error) {
-    throw signal.aborted ? signal.reason : error;
+    throw request.ending ?? error;
   } finally {
-    if (body instanceof Readable) body.destroy();
+    source.destroy();
   }
 }
 
+/** Calls `begin` before the first byte: a source that fails earlier is an error answer. */
+function pump(request: Request, source: Readable, begin: () => void): Promise<void> {
+  const { response, signal, logFields } = request;
+  // A stream that is not of the announced length fails.
+  response.strictContentLength = true;
+  response.setTimeout(STALLED_READER_MS);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const closed = () => reject(new Error("The source of the answer was closed"));
+  if (source.destroyed) closed();
+  let bytes = 0;
+  source.on("data", (chunk: Buffer) => {
+    try {
+      if (bytes === 0) begin();
+      bytes += chunk.length;
+      logFields.bytes = bytes;
+      if (!response.write(chunk, () => recycle(source, chunk))) source.pause();
+    } catch (error) {
+      reject(error);
+      source.destroy();
+    }
+  });
+  response.on("drain", () => source.resume());
+  addAbortSignal(signal, source).on("end", resolve).on("error", reject).on("close", closed);
+  return promise;
+}
+
+/** Ends the response with `last`, unless `linger` will. */
+function finish({ raw, response }: Request, last: string | Buffer): Promise<void> | undefined {
+  // Who was too slow to send is not waited for.
+  if (bodyIsUnderWay(raw) && response.statusCode !== 408) {
+    if (last.length > 0) response.write(last);
+    response.flushHeaders();
+    return undefined;
+  }
+  response.end(last);
+  const isTaken = response.writableLength === 0 && !raw.socket.errored;
+  return isTaken ? undefined : taken(response);
+}
+
+/** Waits until the client has taken the whole answer. */
+function taken(response: ServerResponse): Promise<void> {
+  // Without a listener the socket's time-out destroys it.
+  response.setTimeout(STALLED_READER_MS);
+  return new Promise((resolve, reject) => {
+    response.once("finish", resolve).once("close", () => reject(new ClientGone()));
+  });
+}
+
 /** Gives a chunk that was sent back to a source that can fill it again. */
-function recycle(source: Reply["body"], chunk: Buffer): void {
-  (source as { recycle?(chunk: Buffer): void }).recycle?.(chunk);
+function recycle(source: Readable & { recycle?(chunk: Buffer): void }, chunk: Buffer): void {
+  source.recycle?.(chunk);
 }
 
 /**
  * Reads on until the client is quiet, gone or late. Closing at once would reset the connection
  * under a client that still sends: it would lose the answer (RFC 9112 §9.6).
  */
-export async function linger(request: Incoming): Promise<void> {
-  const late = AbortSignal.timeout(LINGER_TOTAL_MS);
+export async function linger(request: Request): Promise<void> {
+  const signal = AbortSignal.timeout(LINGER_TOTAL_MS);
   try {
-    for await (const _rest of readBody({ ...request, bodyIdleTimeoutMs: LINGER_QUIET_MS }, late));
+    for await (const _rest of readBody(request, { signal, idleMs: LINGER_QUIET_MS }));
   } catch {}
   request.response.end();
 }

@@ -2,12 +2,11 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { setImmediate as turn } from "node:timers/promises";
 import { within } from "../errors.ts";
 import { type ServerContext, serve } from "./exchange.ts";
-import { clientAddress } from "./headers.ts";
+import { announcesBody, clientAddress, peerAddress, requestId } from "./headers.ts";
 import { answerRaw, protocolError } from "./protocol-errors.ts";
-import { ClientGone, type Route } from "./request.ts";
+import { type BodyTimeouts, ClientGone, Request, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
 
 const DROP_LOG_INTERVAL_MS = 60_000;
@@ -15,11 +14,16 @@ const DROP_LOG_INTERVAL_MS = 60_000;
 const CLEAN_UP_MS = 5_000;
 
 interface Connection {
-  /** Settles when every request that was read is answered, one after the other. */
-  answered: Promise<void>;
-  unanswered: number;
-  newest?: { raw: IncomingMessage; abort: AbortController };
+  readonly peer: string;
+  /** The request that is being answered. */
+  current?: Request | undefined;
+  /** The last one that was read. */
+  newest?: Request;
+  /** How many wait for the answers before theirs. */
+  waiting: number;
 }
+
+const ignore = () => {};
 
 export class HttpServer {
   readonly #context: ServerContext;
@@ -34,24 +38,28 @@ export class HttpServer {
     keepAliveTimeout: 65_000,
     // strictness.ts looks at it.
     requireHostHeader: false,
+    // Without the life of a stream; what has no body is read as an ended one.
+    optimizeEmptyRequests: true,
   });
+  /** Requests that are being answered. */
+  #running = 0;
+  #onIdle = ignore;
   #closed: Promise<void> | undefined;
 
   constructor({
     routes,
     maxConnections,
+    bodyIdleTimeoutMs = 30_000,
+    bodyTimeoutMs = 10_000,
     ...options
   }: Pick<ServerContext, "authorize" | "log" | "onAnswered" | "corsOrigins" | "trustProxy"> & {
     routes: readonly Route[];
     /** Connections at once; those beyond are closed unheard. */
     maxConnections: number;
-    bodyIdleTimeoutMs?: number;
-    bodyTimeoutMs?: number;
-  }) {
+  } & Partial<BodyTimeouts>) {
     this.#context = {
-      bodyIdleTimeoutMs: 30_000,
-      bodyTimeoutMs: 10_000,
       ...options,
+      timeouts: { bodyIdleTimeoutMs, bodyTimeoutMs },
       router: createRouter(routes),
       isClosing: () => this.closing,
     };
@@ -65,7 +73,7 @@ export class HttpServer {
       nextLog = performance.now() + DROP_LOG_INTERVAL_MS;
       options.log.warn("too many connections: new ones are dropped", { maxConnections });
     });
-    server.on("connection", (socket) => this.#connectionOf(socket));
+    server.on("connection", (socket) => this.#connect(socket));
     // Expectations but `100-continue` are ignored (RFC 9110 §10.1.1).
     for (const event of ["request", "checkContinue", "checkExpectation"])
       server.on(event, (raw, response) => this.#receive(raw, response));
@@ -95,75 +103,100 @@ export class HttpServer {
   async #close(timeoutMs: number): Promise<void> {
     const closed = once(this.#server.close(), "close");
     // closeIdleConnections leaves those that never sent anything.
-    for (const [socket, { unanswered }] of this.#connections)
-      if (unanswered === 0) socket.destroy();
+    for (const [socket, { current }] of this.#connections) if (!current) socket.destroy();
     await within(closed, timeoutMs, "Connections did not end").catch(() => {
       for (const socket of this.#connections.keys()) socket.destroy();
     });
     await closed;
-    const served = Array.from(this.#connections.values(), ({ answered }) => answered);
-    await within(Promise.all(served), CLEAN_UP_MS, "Requests did not end").catch(() => {});
+    const { promise: idle, resolve } = Promise.withResolvers<void>();
+    this.#onIdle = resolve;
+    if (this.#running === 0) resolve();
+    await within(idle, CLEAN_UP_MS, "Requests did not end").catch(ignore);
   }
 
-  #connectionOf(socket: Socket): Connection {
-    const known = this.#connections.get(socket);
-    if (known) return known;
-    const connection: Connection = { answered: Promise.resolve(), unanswered: 0 };
+  #connect(socket: Socket): void {
+    const connection: Connection = { peer: peerAddress(socket), waiting: 0 };
     this.#connections.set(socket, connection);
     socket.on("resume", () => {
       // Node resumes after each message, and may then read although the stream is paused.
-      if (connection.unanswered > 1) socket.pause().emit("pause");
+      if (connection.waiting > 0) socket.pause().emit("pause");
     });
-    socket.once("close", async () => {
-      await connection.answered;
+    socket.once("close", () => {
       this.#connections.delete(socket);
+      connection.current?.abort(new ClientGone());
     });
-    return connection;
   }
 
   #receive(raw: IncomingMessage, response: ServerResponse): void {
-    const connection = this.#connectionOf(raw.socket);
-    const abort = new AbortController();
-    raw.on("error", () => {});
-    response.on("error", () => {});
-    response.once("close", () => {
-      if (!response.writableFinished) abort.abort(new ClientGone());
+    const { socket, headers } = raw;
+    const connection = this.#connections.get(socket);
+    if (!connection) return;
+    const { timeouts, trustProxy } = this.#context;
+    const address = trustProxy ? clientAddress(headers, connection.peer) : connection.peer;
+    const request = new Request(raw, response, { id: requestId(headers), address, timeouts });
+    connection.newest = request;
+    if (response.socket) {
+      // Node parses the rest of the chunk: a short body is whole then.
+      if (announcesBody(headers)) setImmediate(() => this.#serve(connection, request));
+      else this.#serve(connection, request);
+      return;
+    }
+    // Node gives a response its socket when all before it have ended. Its parser emits all requests
+    // of one chunk (64 KiB); no other chunk is read.
+    connection.waiting += 1;
+    socket.pause();
+    response.once("socket", () => {
+      // Other connections come in between.
+      setImmediate(() => {
+        connection.waiting -= 1;
+        if (connection.waiting === 0) socket.resume();
+        this.#serve(connection, request);
+      });
     });
-    connection.newest = { raw, abort };
-    connection.unanswered += 1;
-    // Node's parser emits all requests of one chunk (64 KiB); no other chunk is read.
-    if (connection.unanswered > 1) raw.socket.pause();
-    connection.answered = connection.answered.then(async () => {
-      // Other connections come in between, and node parses the rest of the chunk.
-      await turn();
-      // After an answer that ends the connection the socket takes no other.
-      if (raw.socket.writable) await serve(this.#context, raw, response, abort.signal);
-      connection.unanswered -= 1;
-      if (connection.unanswered === 1) raw.socket.resume();
-      if (connection.unanswered === 0 && this.closing) raw.socket.destroySoon();
-    });
+  }
+
+  async #serve(connection: Connection, request: Request): Promise<void> {
+    const { socket } = request.raw;
+    // After an answer that ends the connection the socket takes no other.
+    if (!socket.writable) return;
+    connection.current = request;
+    this.#running += 1;
+    await serve(this.#context, request);
+    connection.current = undefined;
+    this.#running -= 1;
+    if (!this.closing) return;
+    if (connection.waiting === 0) socket.destroySoon();
+    if (this.#running === 0) this.#onIdle();
   }
 
   /** What is no request is answered after all before it, and ends the connection. */
   async #onClientError(error: Error, socket: Socket): Promise<void> {
     const refusal = protocolError(error);
-    const { newest, answered } = this.#connectionOf(socket);
-    if (!refusal) {
+    const connection = this.#connections.get(socket);
+    if (!refusal || !connection) {
       socket.destroy();
       return;
     }
+    const { newest, peer } = connection;
     if (newest && !newest.raw.complete) {
       // The fault is in a body: whoever reads that throws the refusal.
-      newest.abort.abort(refusal);
+      newest.abort(refusal);
       return;
     }
-    await answered;
+    if (newest && !newest.response.closed) await ended(newest);
     // The bytes that follow are refused with it.
     if (!socket.writable) return;
     const id = randomUUID();
     const status = answerRaw(socket, refusal, id);
-    const address = clientAddress({}, socket.remoteAddress, false);
-    const fields = { status, reason: refusal.detail, address, request_id: id };
+    const fields = { status, reason: refusal.detail, address: peer, request_id: id };
     this.#context.log.info("request refused", fields);
   }
+}
+
+/** Waits for the end of the answer, or of the connection. */
+function ended({ raw, response }: Request): Promise<void> {
+  return new Promise((resolve) => {
+    response.once("close", resolve);
+    raw.socket.once("close", () => resolve());
+  });
 }

@@ -2,10 +2,7 @@ import { hash } from "node:crypto";
 import { isIPv4, isIPv6, SocketAddress } from "node:net";
 import { AppError } from "../errors.ts";
 
-export interface Throttle {
-  /** Takes a token from the key's bucket, or throws 429 with `Retry-After` and takes none. */
-  take(key: string): void;
-}
+export type Throttle = ReturnType<typeof createThrottle>;
 
 const MINUTE_MS = 60_000;
 /** For the rounding of sums of fractions. */
@@ -15,20 +12,18 @@ const MARGIN_MS = 0.001;
  * Token buckets of `perMinute` tokens that refill at that rate; 0 turns the throttle off. `now` is
  * a monotonic clock in milliseconds; `maxKeys` takes some ten megabytes.
  */
-export function createThrottle({
-  perMinute,
-  now = () => performance.now(),
-  maxKeys = 100_000,
-}: {
+export function createThrottle(options: {
   perMinute: number;
   now?: () => number;
   maxKeys?: number;
-}): Throttle {
-  if (perMinute === 0) return { take() {} };
+}) {
+  const { perMinute, now = () => performance.now(), maxKeys = 100_000 } = options;
   /** When each bucket will be full (the generic cell rate algorithm), by the hash of its key. */
   const fullAt = new Map<string, number>();
   return {
-    take(key) {
+    /** Takes a token from the key's bucket, or throws 429 with `Retry-After` and takes none. */
+    take(key: string): void {
+      if (perMinute === 0) return;
       const instant = now();
       const bucket = hash("sha256", key, "base64");
       const full = Math.max(fullAt.get(bucket) ?? 0, instant) + MINUTE_MS / perMinute;
@@ -57,8 +52,8 @@ function makeRoom(fullAt: Map<string, number>, instant: number): void {
 /** Whom a throttle counts: an IPv4 address or the /64 of an IPv6 one, in one spelling. */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
-  const withoutZone = address.replace(/%.*/, "");
-  const { address: short } = new SocketAddress({ address: withoutZone, family: "ipv6" });
+  const zoneless = address.replace(/%.*/, "");
+  const { address: short } = new SocketAddress({ address: zoneless, family: "ipv6" });
   const mapped = short.replace(/^::ffff:/, "");
   if (isIPv4(mapped)) return mapped;
   const missing = 8 - short.split(":").filter(Boolean).length;
@@ -79,10 +74,8 @@ export function createKnownNetworks(maxAccounts = 10_000) {
       const others = (known.get(account) ?? []).filter((other) => other !== network);
       known.delete(account);
       known.set(account, [network, ...others].slice(0, NETWORKS));
-      for (const oldest of known.keys()) {
-        if (known.size <= maxAccounts) return;
-        known.delete(oldest);
-      }
+      const [oldest = ""] = known.keys();
+      if (known.size > maxAccounts) known.delete(oldest);
     },
   };
 }

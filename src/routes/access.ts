@@ -9,12 +9,14 @@ export type AccessLevel = "public" | Level;
 
 /** The guard of every route: who calls, or 401, or 403. */
 export function createGuard({ database, authority }: Core, sessions: Sessions) {
-  return async (level: AccessLevel, request: Request): Promise<Caller | undefined> => {
-    if (level === "public") return undefined;
-    const caller = { ...actorOf(request), ...sessions.verifyAccess(bearerToken(request)) };
-    request.logFields.user_id = caller.userId;
-    return { ...caller, user: await authority.check(database, caller, level) };
-  };
+  async function callerOf(level: Level, request: Request): Promise<Caller> {
+    const { userId, sessionId } = sessions.verifyAccess(bearerToken(request));
+    request.logFields.user_id = userId;
+    const user = await authority.check(database, { userId, sessionId }, level);
+    return { userId, sessionId, address: request.address, requestId: request.id, user };
+  }
+  return (level: AccessLevel, request: Request) =>
+    level === "public" ? undefined : callerOf(level, request);
 }
 
 /** The token of `Authorization: Bearer` (RFC 6750 §2.1). 401 without one. */

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import { BlobServiceClient, type BlockBlobClient, type ContainerClient } from "@azure/storage-blob";
-import type { Logger } from "../log.ts";
+import { type BlobClient, BlobServiceClient, type ContainerClient } from "@azure/storage-blob";
 import { call, guarded } from "./azure-call.ts";
 import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
 import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
@@ -17,27 +16,15 @@ const BLOCK_TIMEOUT_MS = 30_000;
 export class AzureBlobStorage implements Storage {
   readonly description: string;
   readonly #container: ContainerClient;
-  readonly #log: Logger;
   readonly #base: string;
 
-  private constructor(container: ContainerClient, log: Logger) {
-    this.#container = container;
-    this.#log = log;
-    this.#base = withoutQuery(container.url);
+  /** Connects to nothing yet. Throws for a malformed connection string, and may repeat it. */
+  constructor({ connectionString, container }: { connectionString: string; container: string }) {
+    const retryOptions = { maxTries: 3, retryDelayInMs: 300 };
+    const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
+    this.#container = service.getContainerClient(container);
+    this.#base = withoutQuery(this.#container.url);
     this.description = `Azure Blob Storage ${this.#base}`;
-  }
-
-  /** Connects to nothing yet. Throws for a malformed connection string. */
-  static async open(options: { connectionString: string; container: string; log: Logger }) {
-    const { connectionString, container, log } = options;
-    try {
-      const retryOptions = { maxTries: 3, retryDelayInMs: 300 };
-      const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
-      return new AzureBlobStorage(service.getContainerClient(container), log);
-    } catch {
-      // Without the cause: a URL error carries its input.
-      throw new Error("This is not a connection string of Azure Storage");
-    }
   }
 
   /** Blocks are no blob before their list is committed: an upload that ends early leaves none. */
@@ -51,7 +38,7 @@ export class AzureBlobStorage implements Storage {
         const id = btoa(`${upload}-${String(ids.length).padStart(6, "0")}`);
         const stage = (abortSignal: AbortSignal) =>
           blob.stageBlock(id, block, block.length, { abortSignal });
-        await this.#inContainer(() => call(stage, { timeoutMs: BLOCK_TIMEOUT_MS, cancel }));
+        await this.#inContainer(() => call(stage, BLOCK_TIMEOUT_MS, cancel));
         ids.push(id);
       }
       const commit = (abortSignal: AbortSignal) =>
@@ -76,19 +63,18 @@ export class AzureBlobStorage implements Storage {
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
     const blob = this.#blob(keyOrUrl);
     const count = range && range.end - range.start + 1;
-    const { readableStreamBody } = await call((abortSignal) =>
-      blob.download(range?.start, count, { abortSignal }),
-    );
-    return guarded(readableStreamBody as Readable);
+    const ask = (abortSignal: AbortSignal) => blob.download(range?.start, count, { abortSignal });
+    return guarded((await call(ask)).readableStreamBody as Readable);
   }
 
   async delete(keyOrUrl: string): Promise<void> {
-    await this.#delete(this.#keyOf(keyOrUrl));
+    await this.#delete(this.#blob(keyOrUrl));
   }
 
   async deleteDir(prefix: string): Promise<void> {
     const folder = this.#keyOf(prefix.replace(/\/$/, ""));
-    for await (const name of this.#names(`${folder}/`)) await this.#delete(name);
+    for await (const name of this.#names(`${folder}/`))
+      await this.#delete(this.#container.getBlobClient(name));
   }
 
   async exists(keyOrUrl: string): Promise<boolean> {
@@ -128,8 +114,8 @@ export class AzureBlobStorage implements Storage {
 
   async close(): Promise<void> {}
 
-  #blob(keyOrUrl: string): BlockBlobClient {
-    return this.#container.getBlockBlobClient(this.#keyOf(keyOrUrl));
+  #blob(keyOrUrl: string): BlobClient {
+    return this.#container.getBlobClient(this.#keyOf(keyOrUrl));
   }
 
   #keyOf(keyOrUrl: string): string {
@@ -149,13 +135,11 @@ export class AzureBlobStorage implements Storage {
     } catch (error) {
       if (!(error instanceof BlobNotFound)) throw error;
       await call((abortSignal) => this.#container.createIfNotExists({ abortSignal }));
-      this.#log.info("Blob container created", { container: this.#base });
       return run();
     }
   }
 
-  async #delete(name: string): Promise<void> {
-    const blob = this.#container.getBlockBlobClient(name);
+  async #delete(blob: BlobClient): Promise<void> {
     try {
       await call((abortSignal) => blob.delete({ abortSignal, deleteSnapshots: "include" }));
     } catch (error) {

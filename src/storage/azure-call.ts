@@ -31,24 +31,24 @@ function toFailure(error: unknown): Error {
  */
 export async function call<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
-  options: { timeoutMs?: number; cancel?: AbortSignal } = {},
-  attempts = 2,
+  timeoutMs = CALL_TIMEOUT_MS,
+  cancel?: AbortSignal,
 ): Promise<Result> {
-  const { timeoutMs = CALL_TIMEOUT_MS, cancel } = options;
-  cancel?.throwIfAborted();
-  const limit = new AbortController();
-  // Not AbortSignal.any: Node keeps such a signal, with all that listens, until it is aborted.
-  const stop = () => limit.abort();
-  cancel?.addEventListener("abort", stop);
-  try {
-    return await within(work(limit.signal), timeoutMs, "The storage did not answer");
-  } catch (error) {
-    limit.abort();
+  for (let attempt = 1; ; attempt++) {
     cancel?.throwIfAborted();
-    if (!(error instanceof TimedOut) || attempts === 1) throw toFailure(error);
-    return call(work, options, attempts - 1);
-  } finally {
-    cancel?.removeEventListener("abort", stop);
+    const limit = new AbortController();
+    // Not AbortSignal.any: Node keeps such a signal, with all that listens, until it is aborted.
+    const stop = () => limit.abort();
+    cancel?.addEventListener("abort", stop);
+    try {
+      return await within(work(limit.signal), timeoutMs, "The storage did not answer");
+    } catch (error) {
+      stop();
+      cancel?.throwIfAborted();
+      if (!(error instanceof TimedOut) || attempt === 2) throw toFailure(error);
+    } finally {
+      cancel?.removeEventListener("abort", stop);
+    }
   }
 }
 

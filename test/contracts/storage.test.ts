@@ -9,7 +9,6 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { BlobServiceClient } from "@azure/storage-blob";
 import fc from "fast-check";
-import { createLogger } from "../../src/log.ts";
 import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
 import { InvalidBlobKey } from "../../src/storage/keys.ts";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
@@ -30,7 +29,6 @@ interface Subject {
 }
 
 const MIB = 1024 * 1024;
-const silent = createLogger({ level: "error", readable: false, write: () => {} });
 
 async function openFolder(): Promise<Subject> {
   const folder = await mkdtemp(join(tmpdir(), "storage-"));
@@ -56,10 +54,9 @@ async function openFolder(): Promise<Subject> {
 async function openAzurite(): Promise<Subject> {
   const azurite = await startAzurite();
   const { connectionString } = azurite;
-  const storage = await AzureBlobStorage.open({
+  const storage = new AzureBlobStorage({
     connectionString,
     container: "contract",
-    log: silent,
   });
   return {
     storage,

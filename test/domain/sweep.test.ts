@@ -125,7 +125,7 @@ strayTests("Azurite", async () => {
   const azurite = await startAzurite();
   const { connectionString } = azurite;
   const container = "strays";
-  const storage = await AzureBlobStorage.open({ connectionString, container, log: silent });
+  const storage = new AzureBlobStorage({ connectionString, container });
   await storage.ping();
   return { storage, close: () => azurite.close() };
 });

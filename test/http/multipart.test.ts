@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { AppError } from "../../src/errors.ts";
 import { collect } from "../../src/http/incoming.ts";
-import { MultipartParser } from "../../src/http/multipart-parser.ts";
+import { readParts } from "../../src/http/multipart-parser.ts";
 import { exchangeRaw } from "./harness.ts";
 import {
   type Answer,
@@ -367,15 +367,14 @@ describe("a form with a file", () => {
             Buffer.from(part),
           ),
         );
-        const parser = new MultipartParser(
-          inPieces(Buffer.concat([body, Buffer.from("\r\n--bound--")]), sizes),
-          "bound",
-        );
-        assert.equal((await parser.nextPart())?.name, "a");
-        assert.deepEqual(await collect(parser.content()), first);
-        assert.equal((await parser.nextPart())?.name, "b");
-        assert.deepEqual(await collect(parser.content()), second);
-        assert.equal(await parser.nextPart(), undefined);
+        const pieces = inPieces(Buffer.concat([body, Buffer.from("\r\n--bound--")]), sizes);
+        const read: [string, Buffer][] = [];
+        for await (const { name, content } of readParts(pieces, "bound"))
+          read.push([name, await collect(content)]);
+        assert.deepEqual(read, [
+          ["a", first],
+          ["b", second],
+        ]);
       }),
       { numRuns: 500 },
     );

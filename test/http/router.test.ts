@@ -26,8 +26,8 @@ const router = createRouter(routes);
 
 function find(method: string, path: string) {
   try {
-    const match = router(path);
-    return { path: match.route(method).path, params: { ...match.params } };
+    const { resource, params } = router(path);
+    return { path: resource.route(method).path, params: { ...params } };
   } catch (error) {
     assert.ok(error instanceof AppError, String(error));
     return { code: error.code, detail: error.detail, ...error.headers };
@@ -79,9 +79,9 @@ describe("the router", () => {
 
   test("lets the first row decide", () => {
     const router = make("/a/:x", "/:y/b");
-    assert.equal(router("/a/b").pattern, "/a/:x");
-    assert.equal(make("/:y/b", "/a/:x")("/a/b").pattern, "/:y/b");
-    assert.equal(router("/c/b").pattern, "/:y/b");
+    assert.equal(router("/a/b").resource.pattern, "/a/:x");
+    assert.equal(make("/:y/b", "/a/:x")("/a/b").resource.pattern, "/:y/b");
+    assert.equal(router("/c/b").resource.pattern, "/:y/b");
   });
 
   test("any text survives percent-encoding as a parameter, and any path is answered or refused, never anything else", () => {

@@ -199,7 +199,7 @@ describe("requests", () => {
 describe("replies", () => {
   test("lengths are bytes, and a handler's own Cache-Control wins", async (t) => {
     const server = await startServer(t, [
-      get("/", () => json("مستند 😀", 200, { "cache-control": "max-age=9" })),
+      get("/", () => json("مستند 😀", 200, { "Cache-Control": "max-age=9" })),
     ]);
     const answer = await fetch(server.url);
     assert.equal(answer.headers.get("cache-control"), "max-age=9");

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
 import {
   createServer,
   type IncomingMessage,
@@ -8,6 +9,8 @@ import {
   type ServerResponse,
 } from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { after, before, describe, it } from "node:test";
@@ -20,8 +23,10 @@ import {
   generateAccountSASQueryParameters,
   StorageSharedKeyCredential,
 } from "@azure/storage-blob";
+import { ConfigError, loadConfig } from "../../src/config.ts";
 import { AppError } from "../../src/errors.ts";
 import { createLogger, describeError } from "../../src/log.ts";
+import { openParts } from "../../src/parts.ts";
 import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
 import { InvalidBlobKey } from "../../src/storage/keys.ts";
 import { BlobExists, BlobNotFound } from "../../src/storage/storage.ts";
@@ -36,7 +41,7 @@ import {
 const lines: string[] = [];
 const log = createLogger({ level: "debug", readable: false, write: (line) => lines.push(line) });
 const open = (connectionString: string, container: string) =>
-  AzureBlobStorage.open({ connectionString, container, log });
+  new AzureBlobStorage({ connectionString, container });
 
 /** Of a test that waits for what only the code under test brings about. */
 const LIMIT = { timeout: 60_000 };
@@ -94,26 +99,45 @@ describe("AzureBlobStorage", () => {
     BlobServiceClient.fromConnectionString(azurite.connectionString).getContainerClient(container);
 
   it("names the container's address as its description, without secrets", async () => {
-    const storage = await open(sasConnectionString(azurite.port, "sco").connectionString, "docs");
+    const storage = open(sasConnectionString(azurite.port, "sco").connectionString, "docs");
     assert.equal(
       storage.description,
       `Azure Blob Storage http://127.0.0.1:${azurite.port}/${ACCOUNT}/docs`,
     );
   });
 
-  it("refuses a malformed connection string without repeating it", async () => {
+  it("keeps a server with a malformed connection string from starting, and is not repeated", async (test) => {
+    const folder = await mkdtemp(join(tmpdir(), "nassaq-azure-"));
+    test.after(() => rm(folder, { recursive: true, force: true }));
+    const open = async (bad: string) => {
+      const closing: (() => unknown)[] = [];
+      const config = loadConfig({
+        DATA_DIR: folder,
+        BLOB_STORAGE_TYPE: "azure",
+        BLOB_CONNECTION_STR: bad,
+        BLOB_STORAGE_CONTAINER_NAME: "docs",
+      });
+      try {
+        await openParts(config, log, (_name, close) => closing.push(close));
+      } finally {
+        for (const close of closing) await close();
+      }
+    };
     for (const bad of [
       "",
       "secret",
       "AccountName=a;AccountKey=secret",
       "BlobEndpoint=secret;SharedAccessSignature=secret",
     ]) {
-      await assert.rejects(open(bad, "docs"), (error) => !shown(error).includes("secret"));
+      await assert.rejects(
+        open(bad),
+        (error) => error instanceof ConfigError && !shown(error).includes("secret"),
+      );
     }
   });
 
   it("creates the container with the first upload, and again when it is removed", async () => {
-    const storage = await open(azurite.connectionString, "created");
+    const storage = open(azurite.connectionString, "created");
     assert.equal(await storage.exists("early"), false);
     await assert.rejects(storage.download("early"), BlobNotFound);
     await storage.delete("early");
@@ -133,14 +157,14 @@ describe("AzureBlobStorage", () => {
   });
 
   it("keeps the content type as a property", async () => {
-    const storage = await open(azurite.connectionString, "properties");
+    const storage = open(azurite.connectionString, "properties");
     await storage.upload(Readable.from(["%PDF"]), "a.pdf", { contentType: "application/pdf" });
     const found = await sdk("properties").getBlobClient("a.pdf").getProperties();
     assert.equal(found.contentType, "application/pdf");
   });
 
   it("refuses URLs of another account, container or host, and takes its own with a SAS behind it", async () => {
-    const storage = await open(azurite.connectionString, "own");
+    const storage = open(azurite.connectionString, "own");
     const url = await storage.upload(Readable.from(["x"]), "k");
     assert.equal(url, `http://127.0.0.1:${azurite.port}/${ACCOUNT}/own/k`);
     assert.equal(await storage.exists(`${url}?sv=2024&sig=abc`), true);
@@ -159,7 +183,7 @@ describe("AzureBlobStorage", () => {
     await sdk("shared").createIfNotExists();
     for (const resources of ["sco", "co", "o"]) {
       const { connectionString, signature } = sasConnectionString(azurite.port, resources);
-      const storage = await open(connectionString, "shared");
+      const storage = open(connectionString, "shared");
       const url = await storage.upload(Readable.from(["x"]), `by-${resources}`);
       assert.equal(url, `http://127.0.0.1:${azurite.port}/${ACCOUNT}/shared/by-${resources}`);
       assert.equal((await storage.download(url)).toString(), "x");
@@ -177,13 +201,13 @@ describe("AzureBlobStorage", () => {
       }
     }
     const { connectionString } = sasConnectionString(azurite.port, "o");
-    const missing = await open(connectionString, "missing");
+    const missing = open(connectionString, "missing");
     await assert.rejects(missing.upload(Readable.from(["x"]), "k"), isUnavailable);
   });
 
   it("reports a wrong key as unavailable, without the key or a signature", async () => {
     const wrong = Buffer.from("wrong key").toString("base64");
-    const storage = await open(azurite.connectionString.replace(ACCOUNT_KEY, wrong), "docs");
+    const storage = open(azurite.connectionString.replace(ACCOUNT_KEY, wrong), "docs");
     const error = await storage.ping().catch((reason: unknown) => reason);
     assert.ok(isUnavailable(error), shown(error));
     assert.doesNotMatch(shown(error), /SharedKey|sig=/);
@@ -197,7 +221,7 @@ describe("AzureBlobStorage", () => {
     await once(probe, "close");
     const { connectionString, signature } = sasConnectionString(port, "sco");
     for (const text of [connectionString, connectionStringFor(port)]) {
-      const storage = await open(text, "docs");
+      const storage = open(text, "docs");
       const source = Readable.from(["x"]);
       const errors = await Promise.all(
         [
@@ -229,7 +253,7 @@ describe("AzureBlobStorage", () => {
     async () => {
       const own = await startAzurite();
       try {
-        const storage = await open(own.connectionString, "docs");
+        const storage = open(own.connectionString, "docs");
         await storage.upload(Readable.from(["x"]), "before");
         const source = new PassThrough();
         const rejected = assert.rejects(storage.upload(source, "midway"), isUnavailable);
@@ -262,7 +286,7 @@ describe("AzureBlobStorage", () => {
       answer.on("error", () => {});
     });
     try {
-      const storage = await open(connectionStringFor(port), "leaving");
+      const storage = open(connectionStringFor(port), "leaving");
       const source = new PassThrough();
       const failure = new Error("gone");
       const rejected = assert.rejects(storage.upload(source, "k"), (error) => error === failure);
@@ -291,7 +315,7 @@ describe("AzureBlobStorage", () => {
       });
     });
     try {
-      const storage = await open(connectionStringFor(port), "lost");
+      const storage = open(connectionStringFor(port), "lost");
       await assert.rejects(storage.upload(Readable.from(["whole"]), "k"), BlobExists);
       assert.equal(lost, 1);
       await storage.delete("k");
@@ -315,7 +339,7 @@ describe("AzureBlobStorage", () => {
       answer.write(Buffer.alloc(1000), () => answer.socket?.destroy());
     });
     try {
-      const storage = await open(connectionStringFor(port), "cut");
+      const storage = open(connectionStringFor(port), "cut");
       const stream = await storage.downloadStream("k");
       stream.resume();
       await assert.rejects(finished(stream), isUnavailable);
@@ -330,7 +354,7 @@ describe("AzureBlobStorage", () => {
       answer.end("<Error><Code>Odd</Code><Message>Odd /docs/k?sig=secret here</Message></Error>");
     });
     try {
-      const storage = await open(connectionStringFor(port), "odd");
+      const storage = open(connectionStringFor(port), "odd");
       const error = await storage.download("k").catch((reason: unknown) => reason);
       assert.ok(isUnavailable(error));
       assert.match(shown(error), /Odd \/docs\/k here/);
@@ -349,7 +373,7 @@ describe("AzureBlobStorage", () => {
     });
     const port = await listen(mute);
     try {
-      const storage = await open(connectionStringFor(port), "docs");
+      const storage = open(connectionStringFor(port), "docs");
       const connected = once(mute, "connection");
       const connectedAgain = connected.then(() => once(mute, "connection"));
       test.mock.timers.enable({ apis: ["setTimeout"] });
@@ -378,7 +402,7 @@ describe("AzureBlobStorage", () => {
       answered = answer;
     });
     try {
-      const storage = await open(connectionStringFor(port), "stall");
+      const storage = open(connectionStringFor(port), "stall");
       test.mock.timers.enable({ apis: ["setTimeout"] });
       const stream = await storage.downloadStream("k");
       const chunks = stream.iterator();
@@ -421,7 +445,7 @@ describe("AzureBlobStorage", () => {
       });
     });
     try {
-      const storage = await open(connectionStringFor(port), "bulk");
+      const storage = open(connectionStringFor(port), "bulk");
       const keys = Array.from({ length: 40 }, (_, index) => `many/${index}`);
       for (const key of keys) await storage.upload(Readable.from(["x"]), key);
       test.mock.timers.enable({ apis: ["setTimeout"] });

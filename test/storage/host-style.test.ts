@@ -3,7 +3,6 @@ import { readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { BlobServiceClient } from "@azure/storage-blob";
-import { createLogger } from "../../src/log.ts";
 import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
 import { ACCOUNT_KEY, startAzurite } from "../support/azurite.ts";
 
@@ -46,9 +45,8 @@ test("a worker finds every blob by the URL of its upload, at the endpoint of com
   assert.equal(sdk.getContainerClient(container).containerName, container);
 
   const azurite = await startAzurite({ host: hostname });
-  const log = createLogger({ level: "error", readable: false, write: () => {} });
   const here = connectionString.replace(":10000", `:${azurite.port}`);
-  const storage = await AzureBlobStorage.open({ connectionString: here, container, log });
+  const storage = new AzureBlobStorage({ connectionString: here, container });
   try {
     const worker = BlobServiceClient.fromConnectionString(azurite.connectionString);
     for (const [index, filename] of NAMES.entries()) {
