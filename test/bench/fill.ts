@@ -18,7 +18,7 @@ const numbers = (last: number) =>
  */
 export function fill(file: string, heavy: number, light: number): void {
   const documents = heavy + light;
-  const database = new DatabaseSync(file);
+  const database = new DatabaseSync(file, { enableForeignKeyConstraints: false });
   database.exec("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; BEGIN IMMEDIATE");
   const indexes = database
     .prepare(

@@ -1,19 +1,19 @@
-/** A measured case. */
+/** The least ratio to the others: 1 is as good, 2 is twice as good. Or a figure. */
+export interface Aims {
+  floor?: number;
+  fastify?: number;
+  atMost?: number;
+}
+
+/** A measured case. More is better where the unit is something a second, else less. */
 export interface Line {
   name: string;
   unit: string;
-  /** Which figure is better. */
-  better: "less" | "more";
   /** Node alone, or what else `name` says. */
   floor?: number | undefined;
   fastify?: number | undefined;
   ours: number;
-  aims?: {
-    /** The least ratio to the others: 1 is as good, 2 is twice as good. */
-    floor?: number;
-    fastify?: number;
-    atMost?: number;
-  };
+  aims?: Aims;
   note?: string;
 }
 
@@ -35,7 +35,7 @@ export const median = (values: readonly number[]) => quantile(values, 0.5);
 export function judge(line: Line): Judged {
   const ratio = (theirs: number | undefined) => {
     if (theirs === undefined) return undefined;
-    return line.better === "less" ? theirs / line.ours : line.ours / theirs;
+    return line.unit.endsWith("/s") ? line.ours / theirs : theirs / line.ours;
   };
   const [ofFloor, ofFastify] = [ratio(line.floor), ratio(line.fastify)];
   const { floor = 0, fastify = 0, atMost = Number.POSITIVE_INFINITY } = line.aims ?? {};
@@ -48,7 +48,7 @@ const figure = (value: number | undefined) =>
   value === undefined ? "" : value.toPrecision(value < 1000 ? 3 : 4).replace(/e\+\d+$/, "");
 const ratio = (value: number | undefined) => (value === undefined ? "" : value.toFixed(2));
 
-function aimText({ floor, fastify, atMost }: NonNullable<Line["aims"]>): string {
+function aimText({ floor, fastify, atMost }: Aims): string {
   const parts = [
     floor === undefined ? [] : `≥ ${floor} floor`,
     fastify === undefined ? [] : `≥ ${fastify} Fastify`,

@@ -1,6 +1,6 @@
 import { cpSync, mkdirSync, mkdtempSync } from "node:fs";
 import { join } from "node:path";
-import { fill } from "./fill.ts";
+import { fill, HEAVY } from "./fill.ts";
 import { ask, drive, get, type Load, postForm } from "./load.ts";
 import { type Program, type ProgramOptions, start } from "./programs.ts";
 import { type Line, median } from "./report.ts";
@@ -90,23 +90,33 @@ export interface Contender {
   program: Program;
 }
 
-/** Starts the server and peers, each on its own copy of the data in `folder/data`. */
+type Sides = Partial<Record<Contender["name"], "peer" | Record<string, string>>>;
+
+/**
+ * Starts peers, and servers with these variables, each on its own copy of data of so many
+ * `documents`; and a token of their owner, or of the admin where there are none, good for all.
+ */
 export async function contend(
   { folder }: Bench,
-  names: readonly Contender["name"][],
-  isLogging = false,
-): Promise<Contender[]> {
+  sides: Sides,
+  { documents = 0, ...options }: Options & { documents?: number } = {},
+): Promise<{ contenders: Contender[]; token: string }> {
+  const data = await makeData(mkdtempSync(join(folder, "data")), documents);
+  const server = await startServer(data);
+  const token = await loginAs(server.url, documents > 0 ? HEAVY : ADMIN);
+  await server.stop();
   const contenders: Contender[] = [];
-  for (const name of names) {
+  for (const name of Object.keys(sides) as Contender["name"][]) {
     const copy = mkdtempSync(join(folder, name));
-    cpSync(join(folder, "data"), copy, { recursive: true });
+    cpSync(data, copy, { recursive: true });
+    const side = sides[name] ?? "peer";
     const program =
-      name === "ours"
-        ? await startServer(copy, { isLogging })
-        : await startPeer(name, copy, isLogging);
+      side === "peer"
+        ? await startPeer(name, copy, options.isLogging)
+        : await startServer(copy, { ...options, env: side });
     contenders.push({ name, program });
   }
-  return contenders;
+  return { contenders, token };
 }
 
 /** Medians of the rounds: CPU time a request in milliseconds, and requests a second. */

@@ -30,7 +30,6 @@ export async function loginStorm(bench: Bench): Promise<void> {
   bench.report({
     name: "users/me in a login storm (floor: idle)",
     unit: "ms p99",
-    better: "less",
     floor: p99(idle.times),
     ours: p99(busy.times),
     aims: { floor: 0.5 },
@@ -58,7 +57,6 @@ export async function logins(bench: Bench): Promise<void> {
   bench.report({
     name: "logins (floor: bcryptjs)",
     unit: "logins/s",
-    better: "more",
     floor: median(alone),
     ours: median(ours),
     aims: { floor: 0.95 },
@@ -93,7 +91,7 @@ export async function refusedLogins(bench: Bench): Promise<void> {
   }
   const floor = median(times.get("an unknown address") ?? []);
   for (const [name, all] of times) {
-    const line = { name: `refused login: ${name}`, unit: "ms p50", better: "less" as const };
+    const line = { name: `refused login: ${name}`, unit: "ms p50" };
     bench.report({ ...line, floor, ours: median(all) });
   }
 }

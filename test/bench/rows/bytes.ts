@@ -1,19 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ask, get, type Load, postFile } from "../load.ts";
-import type { Line } from "../report.ts";
-import { ADMIN, type Bench, type Contender, compare, contend, makeData } from "../server.ts";
-import { cpuLine, tokenFor } from "./hot.ts";
+import { type Bench, type Contender, compare, contend } from "../server.ts";
+import { cpuLine, rateLine } from "./hot.ts";
 
 const LARGE = 50_000_000;
 const SMALL = 20_000;
-
-async function prepare(bench: Bench, names: Contender["name"][]) {
-  await makeData(join(bench.folder, "data"));
-  const token = await tokenFor(bench, ADMIN);
-  return { token, contenders: await contend(bench, names) };
-}
 
 function uploads(bytes: Buffer, token: string, load: Omit<Load, "request">): () => Load {
   let names = 0;
@@ -24,7 +16,7 @@ function uploads(bytes: Buffer, token: string, load: Omit<Load, "request">): () 
 }
 
 export async function uploadLarge(bench: Bench): Promise<void> {
-  const { token, contenders } = await prepare(bench, ["floor", "ours"]);
+  const { token, contenders } = await contend(bench, { floor: "peer", ours: {} });
   const bytes = randomBytes(LARGE);
   // A few gigabytes are written at most.
   const few = { ...bench, rounds: bench.isQuick ? 1 : 3 };
@@ -46,33 +38,13 @@ export async function uploadLarge(bench: Bench): Promise<void> {
   bench.report({
     name: "memory growth of 10 uploads of 50 MB",
     unit: "MiB",
-    better: "less",
     ours: peak - before,
     aims: { atMost: 40 },
   });
 }
 
-/** The line of requests a second, where the disk decides; CPU time beside it. */
-function rateLine(
-  name: string,
-  { floor, fastify, ours }: Awaited<ReturnType<typeof compare>>,
-  aims: NonNullable<Line["aims"]>,
-): Line {
-  const costs = [floor, fastify, ours].map((side) => side?.cpu.toFixed(3) ?? "-");
-  return {
-    name,
-    unit: "requests/s",
-    better: "more",
-    floor: floor?.rate,
-    fastify: fastify?.rate,
-    ours: ours?.rate ?? Number.NaN,
-    aims,
-    note: `ms CPU ${costs.join(" | ")}`,
-  };
-}
-
 export async function uploadSmall(bench: Bench): Promise<void> {
-  const { token, contenders } = await prepare(bench, ["fastify", "ours"]);
+  const { token, contenders } = await contend(bench, { fastify: "peer", ours: {} });
   const { seconds } = bench;
   const measure = (connections: number) =>
     compare(contenders, bench, uploads(randomBytes(SMALL), token, { connections, seconds }));
@@ -97,7 +69,7 @@ async function downloads(contenders: Contender[], size: number, token: string) {
 }
 
 export async function downloadLarge(bench: Bench): Promise<void> {
-  const { token, contenders } = await prepare(bench, ["floor", "ours"]);
+  const { token, contenders } = await contend(bench, { floor: "peer", ours: {} });
   const loadOf = await downloads(contenders, LARGE, token);
   const measure = (connections: number) =>
     compare(contenders, bench, loadOf({ connections, count: 10 }));
@@ -107,7 +79,7 @@ export async function downloadLarge(bench: Bench): Promise<void> {
 
 /** The floor asks the same of token and database, and writes no audit row. */
 export async function downloadSmall(bench: Bench): Promise<void> {
-  const { token, contenders } = await prepare(bench, ["floor", "ours"]);
+  const { token, contenders } = await contend(bench, { floor: "peer", ours: {} });
   const loadOf = await downloads(contenders, SMALL, token);
   const load = loadOf({ connections: 16, seconds: bench.seconds });
   const figures = await compare(contenders, bench, load);

@@ -1,20 +1,10 @@
 import assert from "node:assert/strict";
-import { cpSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { HEAVY } from "../fill.ts";
 import { ask, get, type Load, type Wire } from "../load.ts";
 import { ALL_CORES } from "../programs.ts";
-import type { Line } from "../report.ts";
-import {
-  type Bench,
-  compare,
-  contend,
-  type Figures,
-  loginAs,
-  MAIN,
-  makeData,
-  startServer,
-} from "../server.ts";
+import type { Aims, Line } from "../report.ts";
+import { type Bench, compare, contend, type Figures, MAIN } from "../server.ts";
 
 const repeat = ({ seconds }: Bench, request: Wire): Load => ({
   connections: 32,
@@ -23,13 +13,11 @@ const repeat = ({ seconds }: Bench, request: Wire): Load => ({
 });
 
 /** The line of CPU time a request, requests a second beside it. */
-export function cpuLine(name: string, figures: Figures, aims: NonNullable<Line["aims"]>): Line {
-  const { floor, fastify, ours } = figures;
+export function cpuLine(name: string, { floor, fastify, ours }: Figures, aims: Aims): Line {
   const rates = [floor, fastify, ours].map((side) => side?.rate.toFixed(0) ?? "-");
   return {
     name,
     unit: "ms CPU",
-    better: "less",
     floor: floor?.cpu,
     fastify: fastify?.cpu,
     ours: ours?.cpu ?? Number.NaN,
@@ -38,11 +26,25 @@ export function cpuLine(name: string, figures: Figures, aims: NonNullable<Line["
   };
 }
 
+/** The line of requests a second, where not CPU time decides; that stands beside it. */
+export function rateLine(name: string, { floor, fastify, ours }: Figures, aims?: Aims): Line {
+  const costs = [floor, fastify, ours].map((side) => side?.cpu.toFixed(3) ?? "-");
+  return {
+    name,
+    unit: "requests/s",
+    floor: floor?.rate,
+    fastify: fastify?.rate,
+    ours: ours?.rate ?? Number.NaN,
+    ...(aims && { aims }),
+    note: `ms CPU ${costs.join(" | ")}`,
+  };
+}
+
 /** `GET /`. With log lines the floor writes one too. */
 export async function root(bench: Bench): Promise<void> {
-  await makeData(join(bench.folder, "data"));
   for (const isLogging of [false, true]) {
-    const contenders = await contend(bench, ["floor", "fastify", "ours"], isLogging);
+    const sides = { floor: "peer", fastify: "peer", ours: {} } as const;
+    const { contenders } = await contend(bench, sides, { isLogging });
     const figures = await compare(contenders, bench, () => repeat(bench, get("/")));
     for (const { program } of contenders) await program.stop();
     const name = `GET /, log ${isLogging ? "on" : "off"}`;
@@ -50,34 +52,29 @@ export async function root(bench: Bench): Promise<void> {
   }
 }
 
-/** A page that a user reads, `user`'s token being good for all. */
-async function read(bench: Bench, path: string, user: string | undefined, peers: "floor"[]) {
-  const token = await tokenFor(bench, user);
-  const contenders = await contend(bench, [...peers, "fastify", "ours"]);
-  const answers = contenders.map(({ program }) => ask(program.url, get(path, token)));
+/** Of a page that all contenders answer alike. */
+async function read(bench: Bench, path: string, { contenders, token }: Contest) {
+  const request = get(path, token);
+  const answers = contenders.map(({ program }) => ask(program.url, request));
   const [first, ...others] = await Promise.all(answers);
   for (const other of others) assert.deepEqual(other, first, "not all give the same answer");
-  return compare(contenders, bench, () => repeat(bench, get(path, token)));
+  return compare(contenders, bench, () => repeat(bench, request));
 }
 
-/** Of a session in the data that every contender gets a copy of. */
-export async function tokenFor({ folder }: Bench, user?: string): Promise<string> {
-  const server = await startServer(join(folder, "data"));
-  const token = await loginAs(server.url, user);
-  await server.stop();
-  return token;
-}
+type Contest = Awaited<ReturnType<typeof contend>>;
 
 /** HS256, one look-up, JSON. */
 export async function usersMe(bench: Bench): Promise<void> {
-  await makeData(join(bench.folder, "data"));
-  const figures = await read(bench, "/api/v1/users/me", undefined, ["floor"]);
+  const contest = await contend(bench, { floor: "peer", fastify: "peer", ours: {} });
+  const figures = await read(bench, "/api/v1/users/me", contest);
   bench.report(cpuLine("GET /users/me", figures, { floor: 0.75, fastify: 1.1 }));
 }
 
+const LIST = "/api/v1/docs/me?limit=20";
+
 export async function docsMe(bench: Bench): Promise<void> {
-  await makeData(join(bench.folder, "data"), 500);
-  const figures = await read(bench, "/api/v1/docs/me?limit=20", HEAVY, []);
+  const contest = await contend(bench, { fastify: "peer", ours: {} }, { documents: 500 });
+  const figures = await read(bench, LIST, contest);
   bench.report(cpuLine("GET /docs/me, 20 of 500", figures, { fastify: 1.1 }));
 }
 
@@ -86,25 +83,8 @@ export async function cluster(bench: Bench): Promise<void> {
   const variables = readFileSync(join(MAIN, "../config-variables.js"), "utf8");
   if (!variables.includes("WEB_CONCURRENCY"))
     throw new Error("skipped: this server does not know WEB_CONCURRENCY");
-  const data = await makeData(join(bench.folder, "data"), 500);
-  const token = await tokenFor(bench, HEAVY);
-  const startWith = (count: string) => {
-    const copy = join(bench.folder, count);
-    cpSync(data, copy, { recursive: true });
-    return startServer(copy, { cores: ALL_CORES, env: { WEB_CONCURRENCY: count } });
-  };
-  const contenders = [
-    { name: "floor" as const, program: await startWith("1") },
-    { name: "ours" as const, program: await startWith("2") },
-  ];
-  const request = get("/api/v1/docs/me?limit=20", token);
-  const { floor, ours } = await compare(contenders, bench, () => repeat(bench, request));
-  bench.report({
-    name: "docs/me, 2 processes (floor: 1)",
-    unit: "requests/s",
-    better: "more",
-    floor: floor?.rate,
-    ours: ours?.rate ?? Number.NaN,
-    note: `ms CPU a request ${floor?.cpu.toFixed(3)} | ${ours?.cpu.toFixed(3)}`,
-  });
+  const sides = { floor: { WEB_CONCURRENCY: "1" }, ours: { WEB_CONCURRENCY: "2" } };
+  const contest = await contend(bench, sides, { documents: 500, cores: ALL_CORES });
+  const figures = await read(bench, LIST, contest);
+  bench.report(rateLine("docs/me, 2 processes (floor: 1)", figures));
 }

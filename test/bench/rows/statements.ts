@@ -56,7 +56,6 @@ export async function statements(bench: Bench): Promise<void> {
       bench.report({
         name: `statements of ${name} on SQL Server`,
         unit: "number",
-        better: "less",
         ours: median(counts),
         aims: { atMost: AIMS[name] },
         note: `pool checks ${median(checked)}`,
