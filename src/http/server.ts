@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { within } from "../errors.ts";
@@ -9,6 +9,9 @@ import { clientAddress } from "./headers.ts";
 import { answerRaw, protocolError } from "./protocol-errors.ts";
 import { ClientGone, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
+
+// An import would load its WebSocket client too, 15 MB.
+const { createServer } = process.getBuiltinModule("node:http");
 
 const DROP_LOG_INTERVAL_MS = 60_000;
 /** For requests that were cut off, to undo what they began. */
