@@ -134,6 +134,7 @@ export const VARIABLES = {
     default: "./data",
   },
   LOG_LEVEL: { schema: oneOf(...LOG_LEVELS), default: "info" },
+  WEB_CONCURRENCY: { schema: integer(1, 256), default: "1" },
   SHUTDOWN_TIMEOUT: { schema: integer(0, 3600), default: "15" },
   TRUST_PROXY: { schema: yesOrNo, default: "no" },
   METRICS_PORT: { schema: integer(0, 65_535) },

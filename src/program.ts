@@ -22,7 +22,8 @@ export function openProgram(fields: Record<string, string> = {}): { config: Conf
     level: config.LOG_LEVEL,
     readable: config.ENVIRONMENT === "dev" && process.stdout.isTTY,
     write: collectLines((lines) => process.stdout.write(lines)),
-    fields,
+    // Of several processes each line says whose it is.
+    fields: config.WEB_CONCURRENCY > 1 ? { pid: String(process.pid), ...fields } : fields,
   });
   process.on("unhandledRejection", (error) => log.error("unhandled rejection", { error }));
   process.on("uncaughtException", (error) => {
@@ -49,19 +50,26 @@ function readConfig(): Config {
  */
 export function stopOnSignals(log: Logger, stop: () => Promise<void>): (why: string) => void {
   let stoppingSince: number | undefined;
-  async function onSignal(signal: string): Promise<void> {
-    if (stoppingSince !== undefined) {
-      if (performance.now() - stoppingSince > SIGNAL_ECHO) process.exit(1);
-      return;
-    }
+  async function begin(signal: string): Promise<void> {
+    if (stoppingSince !== undefined) return;
     stoppingSince = performance.now();
     log.info("stopping", { signal });
     await stop();
     log.info("stopped");
     process.exit(0);
   }
-  for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, onSignal);
-  return onSignal;
+  for (const signal of ["SIGTERM", "SIGINT"])
+    process.on(signal, () => {
+      if (performance.now() - (stoppingSince ?? Infinity) > SIGNAL_ECHO) process.exit(1);
+      begin(signal);
+    });
+  return begin;
+}
+
+/** In development says on standard error where the server is. */
+export function tellAddress({ ENVIRONMENT }: Config, url: string): void {
+  if (ENVIRONMENT !== "dev") return;
+  process.stderr.write(`Address: ${url}\nAPI reference: ${url}/docs\n`);
 }
 
 /** Ends a program whose start failed: 78 for its configuration, 69 without a database, else 1. */

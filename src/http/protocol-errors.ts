@@ -1,7 +1,9 @@
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { AppError } from "../errors.ts";
 import { defaultHeaders, errorReply } from "./replies.ts";
+
+// As in server.ts.
+const { STATUS_CODES } = process.getBuiltinModule("node:http");
 
 /** How long what follows the refusal is thrown away. */
 const LINGER_MS = 5_000;

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { within } from "../errors.ts";
 import { type ServerContext, serve } from "./exchange.ts";
@@ -8,6 +8,9 @@ import { announcesBody, clientAddress, peerAddress, requestId } from "./headers.
 import { answerRaw, protocolError } from "./protocol-errors.ts";
 import { type BodyTimeouts, ClientGone, Request, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
+
+// An import would load its WebSocket client too, 15 MB.
+const { createServer } = process.getBuiltinModule("node:http");
 
 const DROP_LOG_INTERVAL_MS = 60_000;
 /** For requests that were cut off, to undo what they began. */

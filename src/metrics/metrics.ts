@@ -12,7 +12,7 @@ const RESOLUTION = 10;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-interface Sources {
+export interface Sources {
   database: Database;
   broker: Broker;
   uploads: { traffic(): { running: number; bytes: number } };

@@ -1,7 +1,10 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { CONTENT_TYPE } from "./exposition.ts";
+
+// As in http/server.ts.
+const { createServer } = process.getBuiltinModule("node:http");
 
 /** Milliseconds. */
 const REQUEST_TIMEOUT = 10_000;
@@ -21,7 +24,8 @@ export async function serveMetrics(scrape: () => Promise<string>, port: number, 
   server.maxConnections = 20;
   // Unheard, a failure of the listening socket would end the process.
   server.on("error", () => {});
-  await once(server.listen(port, host), "listening");
+  // In a cluster each process has a port of its own.
+  await once(server.listen({ port, host, exclusive: true }), "listening");
   const bound = server.address() as AddressInfo;
   return {
     host: bound.address,

@@ -10,8 +10,9 @@ interface Task extends PromiseWithResolvers<Answer["result"]> {
 
 const WORKER = new URL(`password-worker${extname(import.meta.url)}`, import.meta.url);
 
-/** For a job, before one was measured. */
-const FIRST_ESTIMATE_MS = 300;
+/** Milliseconds: for a job, before one was measured, and without a job before the threads end. */
+const FIRST_ESTIMATE = 300;
+const IDLE = 5_000;
 
 const failed = (cause?: unknown) => unavailable("The password service", cause, 1);
 
@@ -23,20 +24,26 @@ function leave(queue: Task[], task: Task, reason: unknown): void {
   task.reject(reason);
 }
 
+function give(worker: Worker, task: Task): void {
+  task.startedAt = performance.now();
+  worker.ref();
+  worker.postMessage(task.job);
+}
+
 /**
  * Runs bcrypt jobs in order in at most `threads` worker threads, while at most `queueLimit` wait,
- * and no longer than `queueMs`. Threads start when first needed; idle ones let the process end.
+ * and no longer than `queueMs`. Threads start when needed; idle ones let the process end, and end.
  */
 export function createPasswordPool(threads: number, queueLimit: number, queueMs: number) {
   const tasks = new Map<Worker, Task | undefined>();
   const queue: Task[] = [];
   let closed = false;
-  let duration = FIRST_ESTIMATE_MS;
+  let duration = FIRST_ESTIMATE;
+  let idle: NodeJS.Timeout | undefined;
 
   function startThread(): Worker {
     // Some flags of the process (--input-type) keep a thread from starting. It needs no secrets.
     const worker = new Worker(WORKER, { name: "password", execArgv: [], env: {} });
-    let cause: unknown;
     worker.on("message", ({ result }: Partial<Answer>) => {
       const task = tasks.get(worker);
       // `node --watch` sends messages too.
@@ -47,33 +54,38 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
       worker.unref();
       dispatch();
     });
-    worker.on("error", (error) => {
-      cause = error;
-    });
+    worker.on("error", (cause) => tasks.get(worker)?.reject(failed(cause)));
     worker.on("exit", () => {
-      tasks.get(worker)?.reject(failed(cause));
+      tasks.get(worker)?.reject(failed());
       tasks.delete(worker);
       dispatch();
     });
     return worker;
   }
 
+  async function end(): Promise<void> {
+    for (const task of [...queue.splice(0), ...tasks.values()]) task?.reject(failed());
+    const ending = Array.from(tasks.keys(), (worker) => worker.terminate());
+    tasks.clear();
+    await Promise.all(ending);
+  }
+
   function dispatch(): void {
+    clearTimeout(idle);
     while (queue.length > 0) {
-      const idle = [...tasks].find(([, task]) => task === undefined)?.[0];
-      if (idle === undefined && tasks.size >= threads) return;
+      const free = [...tasks].find(([, task]) => task === undefined)?.[0];
+      if (free === undefined && tasks.size >= threads) return;
       const task = queue.shift() as Task;
       try {
-        const worker = idle ?? startThread();
+        const worker = free ?? startThread();
         tasks.set(worker, task);
-        task.startedAt = performance.now();
-        worker.ref();
-        worker.postMessage(task.job);
+        give(worker, task);
       } catch (error) {
         // Thrown in an event handler it would end the process.
         task.reject(failed(error));
       }
     }
+    if ([...tasks.values()].every((task) => !task)) idle = setTimeout(end, IDLE).unref();
   }
 
   return {
@@ -96,10 +108,9 @@ export function createPasswordPool(threads: number, queueLimit: number, queueMs:
     waiting: () => queue.length,
 
     /** Rejects what runs and what waits. */
-    async close(): Promise<void> {
+    close(): Promise<void> {
       closed = true;
-      for (const task of queue.splice(0)) task.reject(failed());
-      await Promise.all(Array.from(tasks.keys(), (worker) => worker.terminate()));
+      return end();
     },
   };
 }

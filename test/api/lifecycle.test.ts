@@ -234,7 +234,7 @@ test("who waits is answered first, then the server stops, then the background wo
   const work = [...chores, "texts", "strays"];
   const inOrder = [
     ["server", "status watch"],
-    ["dispatcher", "audit trail", "passwords", ...work],
+    ["dispatcher", "first admin", "audit trail", "passwords", ...work],
     ["broker", "content", "storage"],
     ["database"],
   ];
@@ -378,12 +378,12 @@ test("the first admin of dev is told once, and never again", async (t) => {
   t.after(() => first.kill("SIGKILL"));
   const told = await until(
     () =>
-      /^First administrator: (\S+)\nPassword: (\S+)\nAddress: (\S+)\nAPI reference: (\S+)\n$/.exec(
+      /^Address: (\S+)\nAPI reference: (\S+)\nFirst administrator: (\S+)\nPassword: (\S+)\n$/.exec(
         first.complaints(),
       ) ?? undefined,
     "the first admin and the addresses on standard error",
   );
-  const [, email = "", password = "", address, reference] = told;
+  const [, address, reference, email = "", password = ""] = told;
   assert.deepEqual([address, reference], [first.url, `${first.url}/docs`]);
   const account = { email, password };
   await login(first.url, account);

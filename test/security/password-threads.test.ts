@@ -216,6 +216,32 @@ describe("password threads", () => {
     }
   });
 
+  test("idle threads end after a while, and the next job starts one", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const passwords = createPasswords({ cost: 4, threads: 2 });
+    const ended: Promise<unknown>[] = [];
+    const stop = watchPasswordThreads((worker) => ended.push(once(worker, "exit")));
+    try {
+      await Promise.all([passwords.hash("x"), passwords.hash("x")]);
+      t.mock.timers.tick(4_999);
+      await passwords.hash("x");
+      t.mock.timers.tick(4_999);
+      const last = passwords.hash("x");
+      t.mock.timers.tick(10_000);
+      await last;
+      assert.equal(ended.length, 2);
+      t.mock.timers.tick(5_000);
+      // A job that comes while they end is not theirs.
+      const next = passwords.hash("x");
+      await Promise.all(ended.slice(0, 2));
+      assert.match(await next, /^\$2b/);
+      assert.equal(ended.length, 3);
+    } finally {
+      stop();
+      await passwords.close();
+    }
+  });
+
   test("closing fails what is running and what waits, then takes nothing more", async () => {
     const passwords = createPasswords({ cost: 12, threads: 1 });
     const jobs = [passwords.hash("x"), passwords.hash("x"), passwords.verify("x")];
