@@ -6,35 +6,34 @@ import { LOG_LEVELS } from "./log.ts";
 
 export type Env = NodeJS.ProcessEnv;
 
-/** A schema with one message, which does not repeat what was received. */
+/**
+ * A schema with one message, which does not repeat what was received. What `parse` throws on, or
+ * has no output for, is refused.
+ */
 function parsed<Output>(description: string, parse: (text: string) => Output | undefined) {
-  return v.pipe(
-    v.string(),
-    v.rawTransform<string, Output>(({ dataset, addIssue, NEVER }) => {
-      const output = parse(dataset.value);
-      if (output !== undefined) return output;
-      addIssue({ message: `must be ${description}` });
-      return NEVER;
-    }),
-  );
+  const attempt = (text: string) => {
+    try {
+      return parse(text);
+    } catch {
+      return undefined;
+    }
+  };
+  const isOutput = (output: unknown) => output !== undefined;
+  const output = v.custom<Output>(isOutput, `must be ${description}`);
+  return v.pipe(v.string(), v.transform(attempt), output);
 }
 
-function matching(description: string, pattern: RegExp) {
-  return parsed(description, (text) => (pattern.test(text) ? text : undefined));
-}
+const matching = (description: string, pattern: RegExp) =>
+  parsed(description, (text) => (pattern.test(text) ? text : undefined));
 
-function integer(min: number, max: number) {
-  return parsed(`a whole number from ${min} to ${max}`, (text) => {
+const integer = (min: number, max: number) =>
+  parsed(`a whole number from ${min} to ${max}`, (text) => {
     const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
     return number >= min && number <= max ? number : undefined;
   });
-}
 
-function oneOf<const Option extends string>(...options: readonly Option[]) {
-  return parsed(`one of ${options.join(", ")}`, (text) =>
-    options.find((option) => option === text),
-  );
-}
+const oneOf = <const Option extends string>(...options: readonly Option[]) =>
+  parsed(`one of ${options.join(", ")}`, (text) => options.find((option) => option === text));
 
 const yesOrNo = parsed("yes or no", (text) => {
   if (/^(yes|true|1)$/i.test(text)) return true;
@@ -48,11 +47,10 @@ const isHost = (name: string) =>
 const HOST = "a host name or an IP address";
 const host = parsed(HOST, (name) => (isHost(name) ? name : undefined));
 
-function embeddedOr<Output>(description: string, parse: (text: string) => Output | undefined) {
-  return parsed(`\`embedded\` or ${description}`, (text) =>
+const embeddedOr = <Output>(description: string, parse: (text: string) => Output | undefined) =>
+  parsed(`\`embedded\` or ${description}`, (text) =>
     text === "embedded" ? { kind: "embedded" as const } : parse(text),
   );
-}
 
 const mongoHost = embeddedOr(`${HOST}, without port`, (value) =>
   isHost(value) ? { kind: "mongo" as const, host: value } : undefined,
@@ -73,45 +71,29 @@ const broker = embeddedOr(
     const parts = [/(^|;)Endpoint=sb:\/\/[^;/]/i, /;SharedAccessKeyName=./i, /;SharedAccessKey=./i];
     if (parts.every((part) => part.test(value)))
       return { kind: "service-bus" as const, connectionString: value };
-    try {
-      const { protocol, hostname, username, password: secret, pathname } = new URL(value);
-      for (const part of [username, secret, pathname]) decodeURIComponent(part);
-      const isAmqp = /^amqps?:$/.test(protocol) && hostname !== "";
-      return isAmqp ? { kind: "rabbitmq" as const, url: value } : undefined;
-    } catch {
-      return undefined;
-    }
+    const { protocol, hostname, username, password: secret, pathname } = new URL(value);
+    for (const part of [username, secret, pathname]) decodeURIComponent(part);
+    const isAmqp = /^amqps?:$/.test(protocol) && hostname !== "";
+    return isAmqp ? { kind: "rabbitmq" as const, url: value } : undefined;
   },
 );
 
-const splitList = (value: string) =>
-  value
-    .split(",")
-    .map((item) => item.trim())
-    .filter((item) => item !== "");
+const splitList = (value: string) => value.split(",").flatMap((item) => item.trim() || []);
 
 /** Origins as browsers send them (RFC 6454 §6.2). */
 const origins = parsed(
   "a JSON array or a comma list of origins such as https://example.com:8443, without path or *",
   (value) => {
-    try {
-      const isJson = value.trimStart().startsWith("[");
-      const listed = isJson ? v.parse(v.array(v.string()), JSON.parse(value)) : splitList(value);
-      if (!listed.every((item) => /^https?:\/\/[^/\\?#@*\s]+$/i.test(item))) return undefined;
-      return [...new Set(listed.map((item) => new URL(item).origin))];
-    } catch {
-      return undefined;
-    }
+    const isJson = value.trimStart().startsWith("[");
+    const listed = isJson ? v.parse(v.array(v.string()), JSON.parse(value)) : splitList(value);
+    if (!listed.every((item) => /^https?:\/\/[^/\\?#@*\s]+$/i.test(item))) return undefined;
+    return [...new Set(listed.map((item) => new URL(item).origin))];
   },
 );
 
 /** A rule that registration has too. */
-function registered(description: string, schema: v.GenericSchema<string, string>) {
-  return parsed(description, (text) => {
-    const { success, output } = v.safeParse(schema, text);
-    return success ? output : undefined;
-  });
-}
+const registered = (description: string, schema: v.GenericSchema<string, string>) =>
+  parsed(description, (text) => v.parse(schema, text));
 
 const inProduction = (env: Env) => env.ENVIRONMENT === "production";
 const embedded = (env: Env) => (inProduction(env) ? undefined : "embedded");
@@ -130,7 +112,10 @@ export const VARIABLES = {
   HOST: { schema: host, default: (env) => (inProduction(env) ? "0.0.0.0" : "127.0.0.1") },
   PORT: { schema: integer(0, 65_535), default: "8000" },
   DATA_DIR: {
-    schema: parsed("more than white space", (path) => (path.trim() ? resolve(path) : undefined)),
+    schema: v.pipe(
+      notBlank,
+      v.transform((path) => resolve(path)),
+    ),
     default: "./data",
   },
   LOG_LEVEL: { schema: oneOf(...LOG_LEVELS), default: "info" },
@@ -209,9 +194,7 @@ export const VARIABLES = {
   JWT_SECRET_KEY: { schema: notBlank, secret: true },
   JWT_SECRET_KEY_PREVIOUS: { schema: parsed("a comma list", splitList), default: "", secret: true },
   AUDIT_KEY: {
-    schema: parsed("at least 32 bytes long", (key) =>
-      Buffer.byteLength(key) >= 32 ? key : undefined,
-    ),
+    schema: v.pipe(v.string(), v.minBytes(32, "must be at least 32 bytes long")),
     secret: true,
   },
   AUTH_RATE_PER_ADDRESS: { schema: integer(0, 1_000_000), default: "30" },

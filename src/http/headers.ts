@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import { isIP, isIPv4, type Socket } from "node:net";
+import { isIP, isIPv4 } from "node:net";
 
-/** Of this process; a number makes it a UUID. */
+/** Of this process: a number at the end makes it a UUID. */
 const ID_PREFIX = randomUUID().slice(0, -12);
 let requests = 0;
 
@@ -14,24 +14,18 @@ export function requestId(headers: IncomingHttpHeaders): string {
   return ID_PREFIX + requests.toString(16).padStart(12, "0");
 }
 
-/** The peer's address. IPv4 in IPv6 (`::ffff:`) comes out as IPv4. */
-export function peerAddress({ remoteAddress = "unknown" }: Socket): string {
-  return withoutMapping(remoteAddress);
-}
-
-/** Behind a trusted proxy: the last hop of `X-Forwarded-For`, or `peer` where that is none. */
-export function clientAddress(headers: IncomingHttpHeaders, peer: string): string {
-  const forwarded = String(headers["x-forwarded-for"]);
+/**
+ * The client's address: behind a trusted proxy the last hop of `X-Forwarded-For`, else the peer's.
+ * IPv4 in IPv6 (`::ffff:`) comes out as IPv4.
+ */
+export function clientAddress(peer = "unknown", forwarded = ""): string {
   // Some proxies add a port, and brackets around IPv6.
   const hop = forwarded
     .slice(forwarded.lastIndexOf(",") + 1)
     .trim()
     .replace(/^\[([^\]]+)\](:\d+)?$/, "$1")
     .replace(/^([\d.]+):\d+$/, "$1");
-  return isIP(hop) ? withoutMapping(hop) : peer;
-}
-
-function withoutMapping(address: string): string {
+  const address = isIP(hop) ? hop : peer;
   const mapped = address.replace(/^::ffff:/i, "");
   return isIPv4(mapped) ? mapped : address;
 }

@@ -11,10 +11,10 @@ export interface BodyTimeouts {
 
 /** One request, as handlers see it. */
 export class Request {
-  /** The `X-Request-Id`. */
-  readonly id: string;
   readonly method: string;
   readonly headers: IncomingHttpHeaders;
+  /** The `X-Request-Id`. */
+  readonly id: string;
   readonly address: string;
   /** Percent-decoded path parameters by name. */
   params: Readonly<Record<string, string>> = {};
@@ -26,38 +26,30 @@ export class Request {
   readonly raw: IncomingMessage;
   readonly response: ServerResponse;
   readonly timeouts: BodyTimeouts;
-  #ending: unknown;
+  /** Why it ends early. */
+  ending: unknown;
   #abort: AbortController | undefined;
 
-  constructor(
-    raw: IncomingMessage,
-    response: ServerResponse,
-    { id, address, timeouts }: Pick<Request, "id" | "address" | "timeouts">,
-  ) {
-    this.id = id;
-    this.method = raw.method ?? "";
-    this.headers = raw.headers;
-    this.address = address;
-    this.raw = raw;
-    this.response = response;
-    this.timeouts = timeouts;
+  constructor(own: Pick<Request, "id" | "address" | "raw" | "response" | "timeouts">) {
+    this.method = own.raw.method ?? "";
+    this.headers = own.raw.headers;
+    this.id = own.id;
+    this.address = own.address;
+    this.raw = own.raw;
+    this.response = own.response;
+    this.timeouts = own.timeouts;
   }
 
   /** Aborted when the client goes away before its whole answer, or its body is malformed. */
   get signal(): AbortSignal {
     // Most requests end before anybody asks.
     this.#abort ??= new AbortController();
-    if (this.#ending) this.#abort.abort(this.#ending);
+    if (this.ending) this.#abort.abort(this.ending);
     return this.#abort.signal;
   }
 
-  /** The first reason for which the request ends early. */
-  get ending(): unknown {
-    return this.#ending;
-  }
-
   abort(reason: Error): void {
-    this.#ending ??= reason;
+    this.ending ??= reason;
     this.#abort?.abort(reason);
   }
 }

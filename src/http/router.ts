@@ -1,36 +1,27 @@
 import { AppError } from "../errors.ts";
 import type { Route } from "./request.ts";
 
-/** What lives at the paths of one pattern. */
-interface Resource {
-  readonly pattern: string;
-  readonly segments: readonly string[];
-  readonly allow: string;
-  /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
-  route(method: string): Route;
-}
-
 export type Router = ReturnType<typeof createRouter>;
 
-const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
+const NO_PARAMS: Readonly<Record<string, string>> = Object.create(null);
 
 /**
  * A router of exact segments and `:parameters`; the first row whose path matches decides. It takes
  * a percent-encoded path that decodes; 404 when nothing lives there.
  */
 export function createRouter(table: readonly Route[]) {
-  const patterns = [...new Set(table.map(({ path }) => path))];
-  const resources = patterns.map((pattern) => resourceOf(pattern, table));
+  const byPath = Map.groupBy(table, ({ path }) => path);
+  const resources = Array.from(byPath, ([pattern, rows]) => resourceOf(pattern, rows));
   const find = (asked: readonly string[]) =>
     resources.find(({ segments }) => matches(segments, asked));
-  // These paths need no search.
-  const fixed = new Map<string, Resource>();
-  for (const resource of resources)
-    if (!resource.segments.some(isParameter) && find(resource.segments) === resource)
-      fixed.set(trim(resource.pattern), resource);
+  const fixed = resources.filter(
+    (resource) => !resource.segments.some(isParameter) && find(resource.segments) === resource,
+  );
+  // No search for these.
+  const known = new Map(fixed.map((resource) => [trim(resource.pattern), resource]));
   return (path: string) => {
-    const known = fixed.get(trim(path));
-    if (known) return { resource: known, params: NO_PARAMS };
+    const direct = known.get(trim(path));
+    if (direct) return { resource: direct, params: NO_PARAMS };
     // Split before decoding: an encoded slash is part of its segment.
     const asked = split(path).map(decodeURIComponent);
     const resource = find(asked);
@@ -42,20 +33,18 @@ export function createRouter(table: readonly Route[]) {
   };
 }
 
-function resourceOf(pattern: string, table: readonly Route[]): Resource {
-  const rows = table.filter(({ path }) => path === pattern);
-  const routes = new Map(rows.map((row) => [row.method as string, row]));
-  const get = routes.get("GET");
-  if (get) routes.set("HEAD", get);
+function resourceOf(pattern: string, rows: readonly Route[]) {
   const methods = rows.flatMap(({ method }) => (method === "GET" ? [method, "HEAD"] : method));
   const allow = [...methods, "OPTIONS"].join(", ");
+  const routes = new Map<string, Route>(rows.map((row) => [row.method, row]));
   return {
     pattern,
     segments: split(pattern),
     allow,
-    route(method) {
-      const row = routes.get(method);
-      if (row) return row;
+    /** The row that serves the method (HEAD by GET); 405 with `Allow` when there is none. */
+    route(method: string): Route {
+      const route = routes.get(method === "HEAD" ? "GET" : method);
+      if (route) return route;
       const headers = { Allow: allow };
       throw new AppError("method_not_allowed", "Method Not Allowed", { headers });
     },

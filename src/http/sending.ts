@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { addAbortSignal, Readable } from "node:stream";
 import { announcesBody } from "./headers.ts";
 import { readBody } from "./incoming.ts";
@@ -28,26 +28,48 @@ export function send(
   const isSent = mayHaveBody && raw.method !== "HEAD";
   // What no handler read is thrown away.
   if (bodyIsUnderWay(raw)) raw.resume();
-  if (body instanceof Readable) return sendStream(request, status, headers, body, isSent);
+  if (body instanceof Readable) {
+    const begin = () => response.writeHead(status, headers);
+    return sendStream(request, body, isSent, begin);
+  }
   if (raw.socket.destroyed) throw new ClientGone();
-  const bytes = mayHaveBody ? Buffer.byteLength(body) : 0;
+  const bytes = Buffer.byteLength(body);
   response.writeHead(status, mayHaveBody ? { "Content-Length": bytes, ...headers } : headers);
   if (isSent) logFields.bytes = bytes;
   return finish(request, isSent ? body : "");
 }
 
+/** Calls `begin` before the first byte: a source that fails earlier is an error answer. */
 async function sendStream(
   request: Request,
-  status: number,
-  headers: Headers,
   source: Readable,
   isSent: boolean,
+  begin: () => void,
 ): Promise<void> {
-  const { raw, response } = request;
-  const begin = () => response.writeHead(status, headers);
+  const { raw, response, signal, logFields } = request;
   try {
     if (raw.socket.destroyed) throw new ClientGone();
-    if (isSent) await pump(request, source, begin);
+    // A stream that is not of the announced length fails.
+    response.strictContentLength = true;
+    response.setTimeout(STALLED_READER_MS);
+    let bytes = 0;
+    if (isSent)
+      await new Promise<void>((resolve, reject) => {
+        const closed = () => reject(new Error("The source of the answer was closed"));
+        if (source.destroyed) closed();
+        response.on("drain", () => source.resume());
+        addAbortSignal(signal, source).on("end", resolve).on("error", reject).on("close", closed);
+        source.on("data", (chunk: Buffer) => {
+          try {
+            if (bytes === 0) begin();
+            bytes += chunk.length;
+            logFields.bytes = bytes;
+            if (!response.write(chunk, () => recycle(source, chunk))) source.pause();
+          } catch (error) {
+            source.destroy(error as Error);
+          }
+        });
+      });
     if (!response.headersSent) begin();
     await finish(request, "");
   } catch (error) {
@@ -55,32 +77,6 @@ async function sendStream(
   } finally {
     source.destroy();
   }
-}
-
-/** Calls `begin` before the first byte: a source that fails earlier is an error answer. */
-function pump(request: Request, source: Readable, begin: () => void): Promise<void> {
-  const { response, signal, logFields } = request;
-  // A stream that is not of the announced length fails.
-  response.strictContentLength = true;
-  response.setTimeout(STALLED_READER_MS);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const closed = () => reject(new Error("The source of the answer was closed"));
-  if (source.destroyed) closed();
-  let bytes = 0;
-  source.on("data", (chunk: Buffer) => {
-    try {
-      if (bytes === 0) begin();
-      bytes += chunk.length;
-      logFields.bytes = bytes;
-      if (!response.write(chunk, () => recycle(source, chunk))) source.pause();
-    } catch (error) {
-      reject(error);
-      source.destroy();
-    }
-  });
-  response.on("drain", () => source.resume());
-  addAbortSignal(signal, source).on("end", resolve).on("error", reject).on("close", closed);
-  return promise;
 }
 
 /** Ends the response with `last`, unless `linger` will. */
@@ -92,12 +88,7 @@ function finish({ raw, response }: Request, last: string | Buffer): Promise<void
     return undefined;
   }
   response.end(last);
-  const isTaken = response.writableLength === 0 && !raw.socket.errored;
-  return isTaken ? undefined : taken(response);
-}
-
-/** Waits until the client has taken the whole answer. */
-function taken(response: ServerResponse): Promise<void> {
+  if (response.writableLength === 0 && !raw.socket.errored) return undefined;
   // Without a listener the socket's time-out destroys it.
   response.setTimeout(STALLED_READER_MS);
   return new Promise((resolve, reject) => {

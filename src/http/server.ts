@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { within } from "../errors.ts";
 import { type ServerContext, serve } from "./exchange.ts";
-import { announcesBody, clientAddress, peerAddress, requestId } from "./headers.ts";
+import { announcesBody, clientAddress, requestId } from "./headers.ts";
 import { answerRaw, protocolError } from "./protocol-errors.ts";
 import { type BodyTimeouts, ClientGone, Request, type Route } from "./request.ts";
 import { createRouter } from "./router.ts";
@@ -118,7 +118,7 @@ export class HttpServer {
   }
 
   #connect(socket: Socket): void {
-    const connection: Connection = { peer: peerAddress(socket), waiting: 0 };
+    const connection: Connection = { peer: clientAddress(socket.remoteAddress), waiting: 0 };
     this.#connections.set(socket, connection);
     socket.on("resume", () => {
       // Node resumes after each message, and may then read although the stream is paused.
@@ -135,8 +135,9 @@ export class HttpServer {
     const connection = this.#connections.get(socket);
     if (!connection) return;
     const { timeouts, trustProxy } = this.#context;
-    const address = trustProxy ? clientAddress(headers, connection.peer) : connection.peer;
-    const request = new Request(raw, response, { id: requestId(headers), address, timeouts });
+    const { peer } = connection;
+    const address = trustProxy ? clientAddress(peer, String(headers["x-forwarded-for"])) : peer;
+    const request = new Request({ id: requestId(headers), address, raw, response, timeouts });
     connection.newest = request;
     if (response.socket) {
       // Node parses the rest of the chunk: a short body is whole then.
@@ -173,7 +174,7 @@ export class HttpServer {
   }
 
   /** What is no request is answered after all before it, and ends the connection. */
-  async #onClientError(error: Error, socket: Socket): Promise<void> {
+  #onClientError(error: Error, socket: Socket): void {
     const refusal = protocolError(error);
     const connection = this.#connections.get(socket);
     if (!refusal || !connection) {
@@ -181,25 +182,17 @@ export class HttpServer {
       return;
     }
     const { newest, peer } = connection;
-    if (newest && !newest.raw.complete) {
-      // The fault is in a body: whoever reads that throws the refusal.
-      newest.abort(refusal);
-      return;
-    }
-    if (newest && !newest.response.closed) await ended(newest);
-    // The bytes that follow are refused with it.
-    if (!socket.writable) return;
-    const id = randomUUID();
-    const status = answerRaw(socket, refusal, id);
-    const fields = { status, reason: refusal.detail, address: peer, request_id: id };
-    this.#context.log.info("request refused", fields);
+    const refuse = () => {
+      // The bytes that follow are refused with it.
+      if (!socket.writable) return;
+      const id = randomUUID();
+      const status = answerRaw(socket, refusal, id);
+      const fields = { status, reason: refusal.detail, address: peer, request_id: id };
+      this.#context.log.info("request refused", fields);
+    };
+    if (!newest || newest.response.closed) refuse();
+    // The fault is in a body: whoever reads that throws the refusal.
+    else if (!newest.raw.complete) newest.abort(refusal);
+    else newest.response.once("close", refuse);
   }
-}
-
-/** Waits for the end of the answer, or of the connection. */
-function ended({ raw, response }: Request): Promise<void> {
-  return new Promise((resolve) => {
-    response.once("close", resolve);
-    raw.socket.once("close", () => resolve());
-  });
 }
