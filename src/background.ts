@@ -8,7 +8,6 @@ import { indexTexts } from "./domain/indexing.ts";
 import type { Registration } from "./domain/registration.ts";
 import { sweepAccounts, sweepBlobs } from "./domain/sweep.ts";
 import type { Uploads } from "./domain/uploads.ts";
-import type { Logger } from "./log.ts";
 import type { OnStop } from "./stopping.ts";
 
 /** Milliseconds. */
@@ -63,9 +62,16 @@ export function createBackground(config: Config, parts: Parts, onStop: OnStop) {
       start("accounts", MINUTE, () => sweepAccounts(parts));
       start("texts", MINUTE, (stopping) => indexTexts(parts, stopping));
       start("strays", DAY, (stopping) => sweepBlobs(parts, stopping));
-      const making = makeFirstAdmin(config, parts.registration, log);
+      let isStopping = false;
+      const making = makeFirstAdmin(config, parts.registration).catch((error: unknown) => {
+        // Another user has the address, say, or another server made the same admin meanwhile.
+        if (!isStopping) log.warn("the first admin was not made", { error });
+      });
       firstAdmin = making;
-      onStop("first admin", () => making);
+      onStop("first admin", () => {
+        isStopping = true;
+        return making;
+      });
       if (config.EMBEDDED_WORKER) {
         const { startWorkerBeside } = await import("./worker/beside.ts");
         onStop("worker", startWorkerBeside(log));
@@ -76,16 +82,11 @@ export function createBackground(config: Config, parts: Parts, onStop: OnStop) {
 }
 
 /** A generated password is told here, once, and never in the log. */
-async function makeFirstAdmin(config: Config, registration: Registration, log: Logger) {
+async function makeFirstAdmin(config: Config, registration: Registration) {
   const { BOOTSTRAP_ADMIN_EMAIL: email, BOOTSTRAP_ADMIN_PASSWORD: password } = config;
   const credentials = email && password ? { email, password } : undefined;
   const generate = config.ENVIRONMENT === "dev" && credentials === undefined;
-  try {
-    const made = await registration.ensureFirstAdmin({ credentials, generate });
-    if (generate && made)
-      process.stderr.write(`First administrator: ${made.email}\nPassword: ${made.password}\n`);
-  } catch (error) {
-    // Another user has the address, say, or another server made the same admin meanwhile.
-    log.warn("the first admin was not made", { error });
-  }
+  const made = await registration.ensureFirstAdmin({ credentials, generate });
+  if (generate && made)
+    process.stderr.write(`First administrator: ${made.email}\nPassword: ${made.password}\n`);
 }

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { type Config, ConfigError, loadConfig, loadEnvFile } from "./config.ts";
 import { DatabaseUnreachable } from "./data/database.ts";
 import { collectLines, createLogger, type Logger } from "./log.ts";
@@ -54,6 +55,8 @@ export function stopOnSignals(log: Logger, stop: () => Promise<void>): (why: str
     if (stoppingSince !== undefined) return;
     stoppingSince = performance.now();
     log.info("stopping", { signal });
+    // That line is written before those of other processes.
+    await turn();
     await stop();
     log.info("stopped");
     process.exit(0);

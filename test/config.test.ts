@@ -491,7 +491,14 @@ test("no value of a secret is ever in an error message or in the listing", () =>
           (error) =>
             error instanceof ConfigError && !`${error.stack}${error.cause}`.includes(secret),
         );
-        const isText = ["DATA_DIR", "HOST", "SQL_SERVER", "SQL_DB_NAME", "SQL_USER"].includes(name);
+        const isText = [
+          "DATA_DIR",
+          "HOST",
+          "METRICS_HOST",
+          "SQL_SERVER",
+          "SQL_DB_NAME",
+          "SQL_USER",
+        ].includes(name);
         const isName = ["MONGO_HOST", "MONGO_USER", "MONGO_DB_NAME", "OCR_QUEUE_NAME"].includes(
           name,
         );

@@ -60,8 +60,8 @@ export interface Database extends Queryable {
   /**
    * Commits when `work` returns, rolls back when it throws or a statement fails. After a transient
    * failure `work` runs again, so all its effects go through `tx`. A statement of the database
-   * itself would wait for the transaction, and that for it. If not `durable`, the death of the
-   * process does not undo the commit, but a power cut may.
+   * itself would wait for the transaction, and that for it. If not `durable`, `work` is a
+   * single statement, whose commit a power cut may undo, but not the death of the process.
    */
   transaction<Result>(
     work: (tx: Queryable) => Promise<Result>,

@@ -38,18 +38,24 @@ export interface Document extends StageState {
   mongoDocId: string;
 }
 
+/** What a list shows of a document. */
+export type ListedDocument = Pick<
+  Document,
+  "docId" | "filename" | "path" | "uploadedByUserId" | "uploadedAt" | "status" | "errorMessage"
+>;
+
 const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
 const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
-  s.error_message AS errorMessage, s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
-const COLUMNS = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
+  s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
+const LISTED = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
   d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
-  d.file_size AS fileSize, d.content_type AS contentType, d.description AS description,
-  d.sha256 AS sha256, d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId,
-  COALESCE(s.status, 'Queued') AS status, ${STAGE_STATE}`;
+  COALESCE(s.status, 'Queued') AS status, s.error_message AS errorMessage`;
 const JOINS = `LEFT JOIN Virtual_Paths p ON p.path_id = d.path_id
   LEFT JOIN Processing_Status s ON s.status_id =
     (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})`;
-const SELECT_DOCUMENT = `SELECT ${COLUMNS} FROM Documents d ${JOINS}`;
+const SELECT_DOCUMENT = `SELECT ${LISTED}, d.file_size AS fileSize,
+  d.content_type AS contentType, d.description AS description, d.sha256 AS sha256,
+  d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_STATE} FROM Documents d ${JOINS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
@@ -83,40 +89,38 @@ const HAS_STATUS = `f.stage_name = '${OCR_STAGE}' AND f.status = CAST(@status AS
     WHERE x.doc_id = f.doc_id AND ${OF_STAGE} AND x.status_id > f.status_id)`;
 const EXISTS_STATUS = `EXISTS (SELECT 1 FROM Processing_Status f
   WHERE f.doc_id = d.doc_id AND ${HAS_STATUS})`;
-/** Also without a row, as documents of the reference system may be. */
-const IS_QUEUED = `COALESCE((SELECT f.status FROM Processing_Status f WHERE f.status_id =
-  (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})
-  ), 'Queued') = @status`;
 
-/** Newest first: by id, because DATETIME columns round to 3.33 ms. */
+/**
+ * Newest first: by id, because DATETIME columns round to 3.33 ms. A document without a row of its
+ * stage, which only a foreign writer makes, is shown as queued but not found by that status.
+ */
 export function listDocuments(database: Database, filter: DocumentFilter, window: Window) {
   const { userId, status, path, q } = filter;
   const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
-  const isQueued = status === "Queued";
   const named = [status, userId, path, q].filter((value) => value !== undefined).length;
   // Alone, a status finds its documents by its own index.
-  const byStatus = named === 1 && status !== undefined && !isQueued;
+  const byStatus = named === 1 && status !== undefined;
   const { where, params } = filters(
     { userId, path, pattern, status },
     {
       userId: "d.uploaded_by_user_id = @userId",
       path: "d.path_id = (SELECT v.path_id FROM Virtual_Paths v WHERE v.full_path = @path)",
       pattern: "d.filename LIKE @pattern ESCAPE '\\'",
-      status: byStatus ? HAS_STATUS : isQueued ? IS_QUEUED : EXISTS_STATUS,
+      status: byStatus ? HAS_STATUS : EXISTS_STATUS,
     },
   );
   const list = {
-    columns: COLUMNS,
+    columns: LISTED,
     from: byStatus ? "Processing_Status f" : "Documents d",
     joins: byStatus ? `${JOIN_DOCUMENT} ${JOINS}` : JOINS,
     where,
     key: byStatus ? "f.doc_id" : "d.doc_id",
     table: "Documents",
     id: "doc_id",
-    isIndexed: named < 2 && q === undefined && !isQueued,
+    isIndexed: named < 2 && q === undefined,
     part: q === undefined ? undefined : { text: q, index: "Document_Names" },
   };
-  return database.list<Document>(list, params, window);
+  return database.list<ListedDocument>(list, params, window);
 }
 
 /** Whether the path, or the user, has a document. */
@@ -148,7 +152,8 @@ export async function documentHasBytes(q: Queryable, filename: string, sha256: s
 /** Oldest first. */
 export function listStages(q: Queryable, docId: number) {
   return q.all<Stage>(
-    `SELECT s.stage_name AS stageName, s.status AS status, ${STAGE_STATE}
+    `SELECT s.stage_name AS stageName, s.status AS status,
+       s.error_message AS errorMessage, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
   );

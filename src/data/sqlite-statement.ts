@@ -21,10 +21,11 @@ export function compile(connection: DatabaseSync, text: string) {
   return (params: Params) => {
     const rows = statement.all(...bind(params)).map((values) => {
       const row: Record<string, unknown> = {};
-      columns.forEach(([name, convert], at) => {
-        const value = values[at];
+      let at = 0;
+      for (const [name, convert] of columns) {
+        const value = values[at++];
         row[name] = convert && value !== null ? convert(value) : value;
-      });
+      }
       return row;
     });
     return { rows, changes: rows.length };

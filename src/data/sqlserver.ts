@@ -86,7 +86,8 @@ export async function openSqlServer(
   return {
     ...statements,
     description,
-    transaction: (work) => repeating(true, () => transact(new Transaction(pool), work)),
+    transaction: (work, { durable = true } = {}) =>
+      durable ? repeating(true, () => transact(new Transaction(pool), work)) : work(statements),
     list: listOnServer(statements),
     migrate: () =>
       migrate("sqlserver", (work) =>

@@ -66,7 +66,8 @@ async function sendStream(
             logFields.bytes = bytes;
             if (!response.write(chunk, () => recycle(source, chunk))) source.pause();
           } catch (error) {
-            source.destroy(error as Error);
+            reject(error);
+            source.destroy();
           }
         });
       });

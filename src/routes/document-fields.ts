@@ -1,8 +1,13 @@
 import type { ExtractedText } from "../content/content-store.ts";
-import { type Document, OCR_STAGE, type StageState } from "../data/documents.ts";
+import {
+  type Document,
+  type ListedDocument,
+  OCR_STAGE,
+  type StageState,
+} from "../data/documents.ts";
 
 /** A document in a list. */
-export function listItem(document: Document) {
+export function listItem(document: ListedDocument) {
   return {
     doc_id: document.docId,
     filename: document.filename,

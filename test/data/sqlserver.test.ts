@@ -293,8 +293,8 @@ describe("SQL Server: failures of statements", () => {
     });
     await database.transaction((tx) => tx.all("SELECT 1 AS one"), { durable: false });
     await database.transaction((tx) => tx.all("SELECT 1 AS one"));
-    const once = ["begin", "SELECT 1 AS one", "commit"];
-    assert.deepEqual(sent, [...once, ...once]);
+    // The first one is a single statement.
+    assert.deepEqual(sent, ["SELECT 1 AS one", "begin", "SELECT 1 AS one", "commit"]);
   });
 
   it("does not repeat after a commit whose answer was lost, and says that nobody knows", async (t) => {
