@@ -9,7 +9,7 @@ const MOST = COUNTED + 1;
 /** Keys in the shortest range of a walk, in its first, and in the widest. */
 const SHORTEST_SPAN = 2_500;
 const FIRST_SPAN = 5_000;
-const WIDEST_SPAN = 80_000;
+const WIDEST_SPAN = 40_000;
 /** After a range that took less, the next is wider; after one that took more, narrower. */
 const FAST_MS = 2;
 const SLOW_MS = 6;

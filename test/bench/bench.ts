@@ -1,6 +1,6 @@
 import { execFileSync, execSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem } from "node:os";
+import { cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { isPinned, killAll, LOAD_CORE } from "./programs.ts";
 import { HEADING, type Judged, judge, type Line, lineText } from "./report.ts";
@@ -76,7 +76,6 @@ const results = {
     processor: cpus()[0]?.model,
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 1024 ** 3),
-    kernel: release(),
     isPinned,
   },
   seconds: 0,
