@@ -35,6 +35,11 @@ async function endure(t: TestContext, workers: number): Promise<void> {
   let hits = 0;
   /** Those that were seen before, whose workers are dead. */
   const leases = new Set<string>();
+  const newLeases = async () => {
+    const sql = "SELECT lease FROM Broker_Messages WHERE lease IS NOT NULL";
+    const now = await database.all<{ lease: string }>(sql);
+    return now.map(({ lease }) => lease).filter((lease) => !leases.has(lease));
+  };
   let isOver = false;
   const running = new Set<ChildProcess>();
   const ends: unknown[] = [];
@@ -58,11 +63,13 @@ async function endure(t: TestContext, workers: number): Promise<void> {
         else texts.set(await upload(`${index}.png`, SCAN), text);
         // One in eight does not even start.
         await (Math.random() < 1 / 8 ? sleep(Math.random() * 500) : Promise.race([isReady, ended]));
-        await sleep(Math.random() * 4_000);
-        const leased = "SELECT lease FROM Broker_Messages WHERE lease IS NOT NULL";
-        const now = await database.all<{ lease: string }>(leased);
-        if (now.some(({ lease }) => !leases.has(lease))) hits += 1;
-        for (const { lease } of now) leases.add(lease);
+        // Every second one soon after a document was taken: scans are among these.
+        const isTaken = async () => (await newLeases()).length > 0;
+        if (index % 2 === 1) await until(isTaken, "a document to be taken", 30_000).catch(() => {});
+        await sleep(Math.random() * (index % 2 === 1 ? 300 : 4_000));
+        const taken = await newLeases();
+        if (taken.length > 0) hits += 1;
+        for (const lease of taken) leases.add(lease);
         child.kill("SIGKILL");
         killed += 1;
       }
