@@ -106,7 +106,8 @@ export class HttpServer {
   async #close(timeoutMs: number): Promise<void> {
     const closed = once(this.#server.close(), "close");
     // closeIdleConnections leaves those that never sent anything.
-    for (const [socket, { current }] of this.#connections) if (!current) socket.destroy();
+    for (const [socket, { newest }] of this.#connections)
+      if (!newest || newest.response.closed) socket.destroy();
     await within(closed, timeoutMs, "Connections did not end").catch(() => {
       for (const socket of this.#connections.keys()) socket.destroy();
     });

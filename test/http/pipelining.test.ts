@@ -135,6 +135,21 @@ describe("pipelined requests", () => {
     assert.deepEqual([answer.all.match(/HTTP\/1\.1/g)?.length, begun], [1, 1]);
   });
 
+  test("a request that was read, but not begun when the server closes, is answered", async (t) => {
+    const handler = () => noContent();
+    const server = await startServer(t, [{ method: "POST", path: "/", level: "public", handler }]);
+    const started = channel("http.server.request.start");
+    const close = (message: unknown) => {
+      const { request } = message as { request: IncomingMessage };
+      if (request.socket.localPort === server.port)
+        process.nextTick(() => server.server.close(LIMIT_MS));
+    };
+    started.subscribe(close);
+    t.after(() => started.unsubscribe(close));
+    const answer = await exchangeRaw(server.port, `POST / ${HEAD}Content-Length: 2\r\n\r\n{}`);
+    assert.equal(answer.status, 204);
+  });
+
   test("are not begun when their client went away meanwhile", async (t) => {
     const { promise: release, resolve: go } = Promise.withResolvers<void>();
     let begun = 0;
