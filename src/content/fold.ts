@@ -34,9 +34,10 @@ const SPACE = 32;
 /** Units on their way to the result; there is room for what one more letter folds to. */
 const piece = new Uint16Array(4_096 + 64);
 const pieceBytes = Buffer.from(piece.buffer);
-/** What texts had so far: what is one unit before and after; all else by character. */
+/** What texts had so far: what is one unit before and after; all else by character, to a bound. */
 const UNITS = new Uint16Array(0x10000);
 const others = new Map<string, string>();
+const MAX_OTHERS = 20_000;
 
 /**
  * `text` as searches compare it: its words (letters, digits, marks) without case, accents and the
@@ -79,7 +80,7 @@ function learn(character: string): string {
   const folded = others.get(character) ?? foldCharacter(character);
   const isUnit = character.length === 1 && folded.length === 1 && character.isWellFormed();
   if (isUnit) UNITS[character.charCodeAt(0)] = folded.charCodeAt(0);
-  else others.set(character, folded);
+  else if (others.size < MAX_OTHERS) others.set(character, folded);
   return folded;
 }
 

@@ -67,6 +67,15 @@ test("offsets lead from each folded unit to where it comes from, spaces to the e
   );
 });
 
+test("a character folds the same whatever was folded before it", () => {
+  const all = Array.from({ length: 0x20000 }, (_, at) => String.fromCodePoint(0x10000 + at)).join(
+    "",
+  );
+  const folded = fold(all);
+  assert.equal(fold(all), folded);
+  assert.equal(fold("𝒜𝟙 𞤀 ½"), " a1 𞤢 1 2 ");
+});
+
 test("FTS5 splits a folded text where its spaces are, whatever its script", () => {
   const database = new DatabaseSync(":memory:");
   database.exec("CREATE VIRTUAL TABLE texts USING fts5(text, tokenize = 'ascii')");
