@@ -41,11 +41,11 @@ function startPrimary(config: Config, log: Logger) {
 
   function chooseLeader(): void {
     [leader] = listening.keys();
-    leader?.send("lead");
+    tell(leader, "lead");
   }
 
   function onReport(worker: Worker, report: Report): void {
-    if (report === "committed") return void leader?.send(report);
+    if (report === "committed") return void tell(leader, report);
     if (report === "leads") while (members.length < size) addMember();
     if (typeof report === "string") return;
     listening.set(worker, report);
@@ -81,7 +81,7 @@ function startPrimary(config: Config, log: Logger) {
     const workers = Object.values(cluster.workers ?? {}) as Worker[];
     // What starts still hears no orders.
     for (const worker of workers)
-      listening.has(worker) ? worker.send("stop") : worker.process.kill("SIGTERM");
+      listening.has(worker) ? tell(worker, "stop") : worker.process.kill("SIGTERM");
     // A second after their own limit.
     const kill = () => workers.forEach((worker) => void worker.process.kill("SIGKILL"));
     setTimeout(kill, (config.SHUTDOWN_TIMEOUT + 2) * 1000).unref();
@@ -91,3 +91,6 @@ function startPrimary(config: Config, log: Logger) {
   addMember();
   return { stop };
 }
+
+/** Not heard, the failure to reach who has just died would end the primary. */
+const tell = (worker: Worker | undefined, order: string) => worker?.send(order, () => {});

@@ -10,7 +10,7 @@ import { EmbeddedBroker } from "../src/broker/embedded.ts";
 import { openSqlite } from "../src/data/sqlite.ts";
 import { within } from "../src/errors.ts";
 import type { LogLine } from "./support/app.ts";
-import { send } from "./support/client.ts";
+import { multipartBody, open, send } from "./support/client.ts";
 import { type ServerProcess, spawnServer, startServer } from "./support/server-process.ts";
 import { silent } from "./support/sqlserver.ts";
 import { until } from "./support/wait.ts";
@@ -114,6 +114,38 @@ test("when the process that leads is killed the other leads, and one is started 
   assert.deepEqual(await queued(folder, 2), [first, second]);
   await until(() => told(server, "listens").length === 3, "a process in its place");
   assert.equal(told(server, "a process ended and is started again").length, 1);
+  server.kill("SIGTERM");
+  assert.deepEqual(await within(server.exit, LIMIT, "No end"), { code: 0, signal: null });
+});
+
+test("messages for a leader that has just died don't end the server", async (t) => {
+  // Not the embedded queue: its messages pass no dispatcher.
+  const env = { MESSAGE_BROKER_URL: "amqp://127.0.0.1:1" };
+  const server = await start(t, await temporaryFolder(t), env);
+  const headers = { Authorization: `Bearer ${await login(server.url)}` };
+  const uploads = Array.from({ length: 8 }, (_, index) => {
+    const data = `bytes of ${index}`;
+    const { type, body } = multipartBody([{ name: "file", filename: `${index}.txt`, data }]);
+    const told = { ...headers, "Content-Type": type, "Content-Length": `${body.length}` };
+    const { request, answer } = open(server.url, "POST", "/api/v1/docs/upload", told);
+    request.on("error", () => {}).write(body.subarray(0, 10));
+    return { finish: () => request.end(body.subarray(10)), answer };
+  });
+  // Every connection made before is in the hands of one of the two.
+  for (let i = 0; i < 4; i++) await send(server.url, "GET", "/");
+  const leader = Number(told(server, "leads")[0]?.pid);
+  process.kill(server.pid, "SIGSTOP");
+  process.kill(leader, "SIGKILL");
+  for (const { finish } of uploads) finish();
+  const answers = within(
+    Promise.allSettled(uploads.map(({ answer }) => answer)),
+    LIMIT,
+    "No answer",
+  );
+  const stored = (await answers).filter((one) => one.status === "fulfilled");
+  process.kill(server.pid, "SIGCONT");
+  assert.ok(stored.length >= 2, `${stored.length} uploads`);
+  await until(() => told(server, "leads").length === 2, "another leader");
   server.kill("SIGTERM");
   assert.deepEqual(await within(server.exit, LIMIT, "No end"), { code: 0, signal: null });
 });
