@@ -5,8 +5,6 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { after, before, describe, it } from "node:test";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { BlobServiceClient } from "@azure/storage-blob";
 import fc from "fast-check";
 import { AzureBlobStorage } from "../../src/storage/azure-blob.ts";
@@ -14,6 +12,7 @@ import { InvalidBlobKey } from "../../src/storage/keys.ts";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
 import { BlobExists, BlobNotFound, type Storage } from "../../src/storage/storage.ts";
 import { startAzurite } from "../support/azurite.ts";
+import { memoryInUse } from "../support/memory.ts";
 
 /** One implementation of the port under test. */
 interface Subject {
@@ -506,18 +505,12 @@ function contract(name: string, open: () => Promise<Subject>) {
     });
 
     it("carries 200 MB up and down without holding them", { timeout: 300_000 }, async () => {
-      setFlagsFromString("--expose-gc");
-      const collectGarbage = runInNewContext("gc") as () => void;
-      const held = () => {
-        collectGarbage();
-        return process.memoryUsage().arrayBuffers;
-      };
-      const start = held();
+      const start = memoryInUse().arrayBuffers;
       let most = 0;
       let chunks = 0;
       const watch = () => {
         chunks += 1;
-        if (chunks % 200 === 0) most = Math.max(most, held() - start);
+        if (chunks % 200 === 0) most = Math.max(most, memoryInUse().arrayBuffers - start);
       };
       await storage.upload(fresh(3200, 64 * 1024, watch), "large/blob");
       assert.ok(most < 32 * MIB, `${most} bytes held while uploading`);
@@ -527,7 +520,7 @@ function contract(name: string, open: () => Promise<Subject>) {
         assert.equal(chunk[0], Math.floor(size / (64 * 1024)) % 251);
         size += chunk.length;
         index += 1;
-        if (index % 200 === 0) most = Math.max(most, held() - start);
+        if (index % 200 === 0) most = Math.max(most, memoryInUse().arrayBuffers - start);
       }
       assert.equal(size, 200 * MIB);
       assert.ok(most < 32 * MIB, `${most} bytes held`);

@@ -1,18 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { AppError } from "../../src/errors.ts";
 import { createKnownNetworks, createThrottle, networkOf } from "../../src/http/throttle.ts";
-
-setFlagsFromString("--expose-gc");
-const collectGarbage: () => void = runInNewContext("gc");
-
-function heapUsed(): number {
-  collectGarbage();
-  return process.memoryUsage().heapUsed;
-}
+import { memoryInUse } from "../support/memory.ts";
 
 function bench(perMinute: number, maxKeys?: number) {
   let instant = 1_000;
@@ -95,13 +86,13 @@ describe("the throttle", () => {
 
   test("a million other keys are forgotten in time, those that were emptied last", () => {
     const { take } = bench(10);
-    const before = heapUsed();
+    const before = memoryInUse().heapUsed;
     const started = performance.now();
     for (let guess = 0; guess < 10; guess++) assert.equal(take("victim"), 0);
     for (let key = 0; key < 1_000_000; key++)
       assert.equal(take(`flood ${key} ${"x".repeat(50)}`), 0);
     assert.ok(take("victim") > 0);
-    const megabytes = (heapUsed() - before) / 2 ** 20;
+    const megabytes = (memoryInUse().heapUsed - before) / 2 ** 20;
     assert.ok(megabytes < 40, `${megabytes} MB`);
     assert.ok(performance.now() - started < 60_000);
   });
@@ -178,9 +169,9 @@ describe("the networks that an account signed in from", () => {
     known.add("owner", "home");
     for (let network = 0; network < 10_000; network++) known.add("attacker", `network ${network}`);
     assert.equal(known.has("owner", "home"), true);
-    const before = heapUsed();
+    const before = memoryInUse().heapUsed;
     for (let account = 0; account < 100_000; account++) known.add(`account ${account}`, "office");
-    assert.ok(heapUsed() - before < 2 ** 20);
+    assert.ok(memoryInUse().heapUsed - before < 2 ** 20);
     assert.equal(known.has("owner", "home"), false);
     assert.equal(known.has("account 99000", "office"), true);
     assert.equal(known.has("account 98999", "office"), false);
