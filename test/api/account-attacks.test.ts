@@ -480,7 +480,7 @@ const BAD_RESETS: Record<string, (app: TestApp, person: Person) => Promise<strin
     issue(app, await app.person({ isActive: false })),
 };
 
-/** Of bcrypt, by kind, but for the first of each thread. */
+/** Of bcrypt, by kind. */
 const jobs: string[] = [];
 watchPasswordJobs(({ kind }) => jobs.push(kind));
 

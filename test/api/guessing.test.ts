@@ -32,7 +32,7 @@ function login(app: TestApp, from: string, username: string, password = PASSWORD
 const refresh = (app: TestApp, from: string, token: string) =>
   app.call("POST", "/api/v1/auth/refresh", { as: token, headers: { "X-Forwarded-For": from } });
 
-/** The comparisons of bcrypt until now, but for the first job of each thread. */
+/** The comparisons of bcrypt until now. */
 let comparisons = 0;
 watchPasswordJobs(({ kind }) => {
   if (kind === "compare") comparisons++;

@@ -24,7 +24,6 @@ test("every login costs one comparison at the full cost, whoever is asked for", 
     await database.close();
   });
   const { sessions } = await setUp(database);
-  // The spy hears of a thread only after its first job.
   const passwordHash = await passwords.hash("passw0rd!");
   for (const [name, isActive] of [
     ["active", true],

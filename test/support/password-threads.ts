@@ -1,4 +1,4 @@
-import type { Worker } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import type { Job } from "../../src/security/password-worker.ts";
 
 /**
@@ -13,13 +13,14 @@ export function watchPasswordThreads(heard: (worker: Worker) => void): () => voi
   return () => process.off("worker", listen);
 }
 
-/** The same for every job of such a thread but its first: a thread is heard of after that. */
+/** The same for every job that is given to such a thread. */
 export function watchPasswordJobs(heard: (job: Job) => void): () => void {
-  return watchPasswordThreads((worker) => {
-    const { postMessage } = worker;
-    worker.postMessage = (job) => {
-      heard(job);
-      postMessage.call(worker, job);
-    };
-  });
+  const { postMessage } = Worker.prototype;
+  Worker.prototype.postMessage = function (this: Worker, job, ...more) {
+    if (this.threadName === "password") heard(job);
+    return postMessage.call(this, job, ...more);
+  };
+  return () => {
+    Worker.prototype.postMessage = postMessage;
+  };
 }
