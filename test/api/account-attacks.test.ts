@@ -14,6 +14,7 @@ import {
   type Suite,
   startTestApp,
   type TestApp,
+  trailSealed,
 } from "../support/app.ts";
 import type { Answer } from "../support/client.ts";
 import { watchPasswordJobs } from "../support/password-threads.ts";
@@ -388,7 +389,7 @@ function changes(suite: Suite): void {
 
   test("a login with the old password that waited during the change is refused", async (app, t) => {
     const person = await app.person();
-    meanwhile(t, app, async () => {
+    await meanwhile(t, app, async () => {
       const { status } = await change(app, person, {
         current_password: PASSWORD,
         new_password: NEW,
@@ -419,8 +420,9 @@ function changes(suite: Suite): void {
 }
 
 /** Between what the next request reads and its transaction something else happens. */
-function meanwhile(t: TestContext, { app }: TestApp, work: () => Promise<void>): void {
-  const { database } = app;
+async function meanwhile(t: TestContext, app: TestApp, work: () => Promise<void>): Promise<void> {
+  await trailSealed(app);
+  const { database } = app.app;
   const { transaction } = database;
   const mock = t.mock.method(database, "transaction", async (own: never) => {
     mock.mock.restore();
@@ -592,7 +594,7 @@ function resets(suite: Suite): void {
   test("a login with the old password that waited during the reset is refused", async (app, t) => {
     const person = await app.person();
     const token = await issue(app, person);
-    meanwhile(t, app, async () => {
+    await meanwhile(t, app, async () => {
       assert.equal((await reset(app, token)).status, 204);
     });
     assert.equal((await tryLogin(app, person.email, PASSWORD)).status, 401);
@@ -601,14 +603,14 @@ function resets(suite: Suite): void {
   test("a change that waited during a reset is refused", async (app, t) => {
     const person = await app.person();
     const token = await issue(app, person);
-    meanwhile(t, app, async () => {
+    await meanwhile(t, app, async () => {
       assert.equal((await reset(app, token)).status, 204);
     });
     const late = { current_password: PASSWORD, new_password: "The thief's 1!" };
     assert.deepEqual(told(await change(app, person, late)), [401, BAD_TOKEN]);
     // Where the session would live on, the password that was proved does not.
     const other = await app.person();
-    meanwhile(t, app, () =>
+    await meanwhile(t, app, () =>
       updateUser(app.app.database, other.id, { password_hash: "another one" }),
     );
     const answer = await change(app, other, late);
