@@ -1,5 +1,9 @@
-import { escapeLike, type Params, type Queryable, sameText } from "./database.ts";
-import { assignments } from "./filters.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { escapeLike, type Params, type Queryable, sameText, type Window } from "./database.ts";
+import { assignments, count } from "./filters.ts";
+
+/** Paths in one statement of a whole list. */
+const PIECE = 1_000;
 
 export interface VirtualPath {
   pathId: number;
@@ -25,14 +29,39 @@ export async function findPathByName(q: Queryable, fullPath: string) {
 
 const LIKE_PATTERN = "p.full_path LIKE @pattern ESCAPE '\\'";
 
-/** Paths of these depths whose name begins with the literal text `prefix`, by name. */
-export function listPaths(
-  q: Queryable,
-  { prefix, ...depths }: { minDepth: number; maxDepth: number; prefix: string },
-) {
-  const sql = `${SELECT_PATH} WHERE p.depth >= @minDepth AND p.depth <= @maxDepth
-    AND ${LIKE_PATTERN} ORDER BY p.full_path`;
-  return q.all<VirtualPath>(sql, { ...depths, pattern: `${escapeLike(prefix)}%` });
+/** Paths of these depths whose name begins with the literal text `prefix`. */
+interface PathFilter {
+  minDepth: number;
+  maxDepth: number;
+  prefix: string;
+}
+
+const FILTERED = `p.depth >= @minDepth AND p.depth <= @maxDepth AND ${LIKE_PATTERN}`;
+const filterParams = ({ prefix, ...depths }: PathFilter) => ({
+  ...depths,
+  pattern: `${escapeLike(prefix)}%`,
+});
+
+/** By name; those after the name `after`. */
+export function listPaths(q: Queryable, filter: PathFilter, window: Window, after = "") {
+  const sql = `${SELECT_PATH} WHERE p.full_path > @after AND ${FILTERED} ORDER BY p.full_path`;
+  return q.page<VirtualPath>(sql, { ...filterParams(filter), after }, window);
+}
+
+export function countPaths(q: Queryable, filter: PathFilter) {
+  return count(q, `FROM Virtual_Paths p WHERE ${FILTERED}`, filterParams(filter));
+}
+
+/** All of them by name, in pieces: others get a turn in between. */
+export async function listAllPaths(q: Queryable, filter: PathFilter): Promise<VirtualPath[]> {
+  const paths: VirtualPath[] = [];
+  for (;;) {
+    const after = paths.at(-1)?.fullPath;
+    const piece = await listPaths(q, filter, { skip: 0, limit: PIECE }, after);
+    paths.push(...piece);
+    if (piece.length < PIECE) return paths;
+    await nextTurn();
+  }
 }
 
 /** Every path below `fullPath`, not itself. */

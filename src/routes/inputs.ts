@@ -19,10 +19,15 @@ export const docIdOf = idParam("doc_id");
 
 const whole = number(/^(?:0|-?[1-9]\d{0,15})$/, "Must be a whole number");
 
-/** A whole number in a query, from `min` to `max`, or `fallback` when it is absent. */
-export function integer(min: number, max: number, fallback: number) {
-  return v.optional(v.pipe(whole, v.minValue(min), v.maxValue(max)), String(fallback));
-}
+/** A whole number in a query, from `min` to `max`. */
+export const between = (min: number, max: number) =>
+  v.pipe(whole, v.minValue(min), v.maxValue(max));
+
+/** The same, or `fallback` when it is absent. */
+export const integer = (min: number, max: number, fallback: number) =>
+  v.optional(between(min, max), String(fallback));
+
+export const skip = integer(0, Number.MAX_SAFE_INTEGER, 0);
 
 /** `true` or `1`, `false` or `0` in a query, in any case. */
 export const flag = v.pipe(
@@ -37,7 +42,7 @@ export const forced = v.object({ force: v.optional(flag, "false") });
 
 /** `skip` and `limit` of a list: 20 items unless told. */
 export function paging(maxLimit: number) {
-  return { skip: integer(0, Number.MAX_SAFE_INTEGER, 0), limit: integer(1, maxLimit, 20) };
+  return { skip, limit: integer(1, maxLimit, 20) };
 }
 
 /** The body of a list; a total that is only a lower bound says so. */

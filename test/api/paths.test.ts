@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { insertPath } from "../../src/data/paths.ts";
 import { apiSuite, type Suite, type TestApp } from "../support/app.ts";
 import { play, type Scenario, scenarios } from "./scenarios.ts";
 
@@ -284,6 +285,32 @@ function lists({ test, testAlone }: Suite): void {
     assert.deepEqual(await list("?minDepth=2&maxDepth=30"), ["a/x", "a/x/1/2/3", "a/x/1/2/3/4"]);
     assert.deepEqual(await list("?minDepth=3&maxDepth=2"), []);
     assert.deepEqual(await list("?prefix=/a/x/1"), ["a/x/1/2/3"]);
+    for (const [window, found] of [
+      ["?skip=4", ["b", "c"]],
+      ["?skip=1&limit=2", ["a", "a/x"]],
+      ["?skip=6&limit=1", []],
+    ] as const) {
+      const { body, headers } = await app.call("GET", `/api/v1/paths${window}`, { as: "user" });
+      assert.deepEqual(
+        body.map(({ full_path }: { full_path: string }) => full_path),
+        found,
+      );
+      assert.equal(headers.get("x-total-count"), "6");
+    }
+  });
+
+  testAlone("a long list is whole, and in order", {}, async (app) => {
+    const createdAt = new Date();
+    const names = Array.from({ length: 2_500 }, (_, at) => `p${10_000 + at}`);
+    await app.app.database.transaction(async (tx) => {
+      for (const fullPath of names)
+        await insertPath(tx, { fullPath, description: null, depth: 1, createdAt });
+    });
+    const { body } = await app.call("GET", "/api/v1/paths", { as: "user" });
+    assert.deepEqual(
+      body.map(({ full_path }: { full_path: string }) => full_path),
+      ["/", ...names],
+    );
   });
 
   test("a prefix is literal", async (app) => {

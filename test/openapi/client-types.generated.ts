@@ -3271,6 +3271,13 @@ export interface operations {
                  * @example archive
                  */
                 prefix?: string;
+                /**
+                 * @description Leave out so many from the start.
+                 * @example 0
+                 */
+                skip?: components["parameters"]["skip"];
+                /** @description At most so many; without it all that are left. */
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -3284,6 +3291,7 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    "X-Total-Count": components["headers"]["X-Total-Count"];
                     [name: string]: unknown;
                 };
                 content: {
