@@ -70,6 +70,15 @@ export class LocalFolderStorage extends Storage {
     await this.#removeEmptyFolders(dirname(path));
   }
 
+  /** Syncs no folder that goes, unlike `delete`. */
+  override async deleteDir(prefix: string): Promise<void> {
+    const path = join(this.#folder, toPath(this.keyOf(prefix.replace(/\/$/, ""))));
+    const found = await fs.stat(path).catch(ignoreAbsent);
+    if (found?.isDirectory()) await fs.rm(path, { recursive: true });
+    await super.deleteDir(prefix); // those that need no folder
+    await this.#removeEmptyFolders(dirname(path));
+  }
+
   async properties(keyOrUrl: string): Promise<BlobProperties> {
     const { size, mtime, mtimeMs, ino } = await this.#get(keyOrUrl);
     const etag = `"${mtimeMs}-${size}-${ino}"`;
