@@ -2,10 +2,7 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { ConfigError, loadEnvFile } from "../config.ts";
 import { DatabaseUnreachable } from "../data/database.ts";
 import { AppError } from "../errors.ts";
-import { checkIntegrity } from "./check-integrity.ts";
-import { checkConfig, createAdmin, migrate } from "./commands.ts";
-import { sweep } from "./sweep.ts";
-import { parseHead, verifyAudit } from "./verify-audit.ts";
+import * as commands from "./commands.ts";
 
 const HELP = `Usage: node dist/cli/cli.js <command> [options]
 
@@ -50,40 +47,41 @@ function read<const Options extends ParseArgsConfig["options"]>(args: string[], 
   }
 }
 
+/** The head of the audit trail as a verification prints it. Throws UsageError for anything else. */
+function parseHead(head: string) {
+  const [, epoch, length, mac] = /^(\d{1,9}):(\d{1,15}):([0-9a-f]{64})$/.exec(head) ?? [];
+  if (mac === undefined) throw new UsageError("--head is not a head as printed.");
+  return { epoch: Number(epoch), length: Number(length), mac };
+}
+
 async function run([command, ...args]: string[]): Promise<number> {
   loadEnvFile(".env");
   switch (command) {
     case "create-admin": {
       const { email, ...names } = read(args, { email: TEXT, "full-name": TEXT, username: TEXT });
       if (!email) throw new UsageError("'create-admin' needs --email.");
-      await createAdmin({ email, ...names });
+      await commands.createAdmin({ email, ...names });
       return 0;
     }
     case "migrate":
       read(args, {});
-      await migrate();
+      await commands.migrate();
       return 0;
     case "config":
       read(args, { check: FLAG });
-      return checkConfig() ? 0 : EX_CONFIG;
-    case "sweep": {
-      const { "dry-run": dryRun = false } = read(args, { "dry-run": FLAG });
-      await sweep({ dryRun });
+      return commands.checkConfig() ? 0 : EX_CONFIG;
+    case "sweep":
+      await commands.sweep(read(args, { "dry-run": FLAG })["dry-run"]);
       return 0;
-    }
     case "check-integrity":
       read(args, {});
-      return (await checkIntegrity()) ? 0 : 1;
+      return (await commands.checkIntegrity()) ? 0 : 1;
     case "verify-audit": {
       const { head } = read(args, { head: TEXT });
-      const anchor = head === undefined ? undefined : parseHead(head);
-      if (head !== undefined && !anchor) throw new UsageError("--head is not a head as printed.");
-      return (await verifyAudit(anchor)) ? 0 : 1;
+      return (await commands.verifyAudit(head === undefined ? head : parseHead(head))) ? 0 : 1;
     }
-    case undefined:
-      throw new UsageError("A command is missing.");
     default:
-      throw new UsageError(`There is no command '${command}'.`);
+      throw new UsageError(command ? `There is no command '${command}'.` : "A command is missing.");
   }
 }
 

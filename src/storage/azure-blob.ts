@@ -1,11 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { Readable } from "node:stream";
-import { buffer } from "node:stream/consumers";
 import { type BlobClient, BlobServiceClient, type ContainerClient } from "@azure/storage-blob";
-import { call, guarded } from "./azure-call.ts";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, sorted } from "./keys.ts";
-import { BlobNotFound, type BlobProperties, type ByteRange, type Storage } from "./storage.ts";
-import { consume } from "./streaming.ts";
+import { call, guarded, whileOpen } from "./azure-call.ts";
+import { isKey } from "./keys.ts";
+import {
+  BlobNotFound,
+  type BlobProperties,
+  type ByteRange,
+  Storage,
+  type UploadOptions,
+} from "./storage.ts";
 
 /** An upload holds one block. A blob has 50,000 at most: 195 GiB. */
 const BLOCK_BYTES = 4 * 1024 * 1024;
@@ -13,13 +17,14 @@ const BLOCK_BYTES = 4 * 1024 * 1024;
 const BLOCK_TIMEOUT_MS = 30_000;
 
 /** Blobs in a container of Azure Blob Storage, which `upload` and `ping` create when missing. */
-export class AzureBlobStorage implements Storage {
+export class AzureBlobStorage extends Storage {
   readonly description: string;
   readonly #container: ContainerClient;
   readonly #base: string;
 
   /** Connects to nothing yet. Throws for a malformed connection string, and may repeat it. */
   constructor({ connectionString, container }: { connectionString: string; container: string }) {
+    super();
     const retryOptions = { maxTries: 3, retryDelayInMs: 300 };
     const service = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
     this.#container = service.getContainerClient(container);
@@ -27,10 +32,45 @@ export class AzureBlobStorage implements Storage {
     this.description = `Azure Blob Storage ${this.#base}`;
   }
 
+  url(keyOrUrl: string): string {
+    return withoutQuery(this.#blob(keyOrUrl).url);
+  }
+
+  async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
+    const blob = this.#blob(keyOrUrl);
+    const count = range && range.end - range.start + 1;
+    const ask = (abortSignal: AbortSignal) => blob.download(range?.start, count, { abortSignal });
+    return guarded((await call(ask)).readableStreamBody as Readable);
+  }
+
+  async delete(keyOrUrl: string): Promise<void> {
+    const blob = this.#blob(keyOrUrl);
+    await call((abortSignal) => blob.delete({ abortSignal, deleteSnapshots: "include" })).catch(
+      ignoreMissing,
+    );
+  }
+
+  async properties(keyOrUrl: string): Promise<BlobProperties> {
+    const blob = this.#blob(keyOrUrl);
+    const found = await call((abortSignal) => blob.getProperties({ abortSignal }));
+    const { contentLength: size = 0, contentType, lastModified = new Date(0), etag = "" } = found;
+    return { size, contentType, lastModified, etag };
+  }
+
+  async ping(): Promise<void> {
+    await this.#inContainer(() => this.#names("", 1).next());
+  }
+
+  protected parseUrl(url: string): string | undefined {
+    const start = `${this.#base}/`;
+    const address = withoutQuery(url);
+    return address.startsWith(start) ? decodeURIComponent(address.slice(start.length)) : undefined;
+  }
+
   /** Blocks are no blob before their list is committed: an upload that ends early leaves none. */
-  async upload(stream: Readable, key: string, { contentType }: { contentType?: string } = {}) {
-    return consume(stream, async (cancel) => {
-      const blob = this.#container.getBlockBlobClient(checkKey(key));
+  protected store(stream: Readable, key: string, { contentType }: UploadOptions) {
+    return whileOpen(stream, async (cancel) => {
+      const blob = this.#container.getBlockBlobClient(key);
       const upload = randomUUID();
       const ids: string[] = [];
       for await (const block of inBlocks(stream)) {
@@ -48,84 +88,20 @@ export class AzureBlobStorage implements Storage {
           blobHTTPHeaders: contentType ? { blobContentType: contentType } : {},
         });
       await this.#inContainer(() => call(commit));
-      return this.url(key);
     });
   }
 
-  url(keyOrUrl: string): string {
-    return withoutQuery(this.#blob(keyOrUrl).url);
-  }
-
-  async download(keyOrUrl: string): Promise<Buffer> {
-    return buffer(await this.downloadStream(keyOrUrl));
-  }
-
-  async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
-    const blob = this.#blob(keyOrUrl);
-    const count = range && range.end - range.start + 1;
-    const ask = (abortSignal: AbortSignal) => blob.download(range?.start, count, { abortSignal });
-    return guarded((await call(ask)).readableStreamBody as Readable);
-  }
-
-  async delete(keyOrUrl: string): Promise<void> {
-    await this.#delete(this.#blob(keyOrUrl));
-  }
-
-  async deleteDir(prefix: string): Promise<void> {
-    const folder = this.#keyOf(prefix.replace(/\/$/, ""));
-    for await (const name of this.#names(`${folder}/`))
-      await this.#delete(this.#container.getBlobClient(name));
-  }
-
-  async exists(keyOrUrl: string): Promise<boolean> {
-    const blob = this.#blob(keyOrUrl);
-    return call((abortSignal) => blob.exists({ abortSignal }));
-  }
-
-  async properties(keyOrUrl: string): Promise<BlobProperties> {
-    const blob = this.#blob(keyOrUrl);
-    const found = await call((abortSignal) => blob.getProperties({ abortSignal }));
-    const { contentLength: size = 0, contentType, lastModified = new Date(0), etag = "" } = found;
-    return { size, contentType, lastModified, etag };
-  }
-
-  list(prefix: string): Promise<string[]> {
-    return sorted(this.keys(prefix));
-  }
-
-  async *keys(prefix: string): AsyncGenerator<string> {
-    const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isKey(`${start}x`)) return;
+  /** A container that is missing has none. */
+  protected async *keysFrom(start: string): AsyncGenerator<string> {
     try {
       for await (const name of this.#names(start)) if (isKey(name)) yield name;
     } catch (error) {
-      // A container that is missing has none.
-      if (!(error instanceof BlobNotFound)) throw error;
+      ignoreMissing(error);
     }
   }
 
-  async find(query: string, prefix: string): Promise<string[]> {
-    return findNames(await this.list(prefix), query);
-  }
-
-  async ping(): Promise<void> {
-    await this.#inContainer(() => this.#names("", 1).next());
-  }
-
-  async close(): Promise<void> {}
-
   #blob(keyOrUrl: string): BlobClient {
-    return this.#container.getBlobClient(this.#keyOf(keyOrUrl));
-  }
-
-  #keyOf(keyOrUrl: string): string {
-    if (!isUrl(keyOrUrl)) return checkKey(keyOrUrl);
-    try {
-      const url = withoutQuery(keyOrUrl);
-      const start = `${this.#base}/`;
-      if (url.startsWith(start)) return checkKey(decodeURIComponent(url.slice(start.length)));
-    } catch {}
-    throw new InvalidBlobKey("This URL is not of a blob in this container");
+    return this.#container.getBlobClient(this.keyOf(keyOrUrl));
   }
 
   /** Runs a call that is a 404 only when the container is missing: creates it and runs again. */
@@ -136,14 +112,6 @@ export class AzureBlobStorage implements Storage {
       if (!(error instanceof BlobNotFound)) throw error;
       await call((abortSignal) => this.#container.createIfNotExists({ abortSignal }));
       return run();
-    }
-  }
-
-  async #delete(blob: BlobClient): Promise<void> {
-    try {
-      await call((abortSignal) => blob.delete({ abortSignal, deleteSnapshots: "include" }));
-    } catch (error) {
-      if (!(error instanceof BlobNotFound)) throw error;
     }
   }
 
@@ -159,6 +127,10 @@ export class AzureBlobStorage implements Storage {
       token = page.continuationToken;
     } while (token);
   }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof BlobNotFound)) throw error;
 }
 
 /** The bytes of `source` in blocks, all in one buffer: each must be done with before the next. */

@@ -1,4 +1,4 @@
-import { Readable } from "node:stream";
+import { finished, Readable } from "node:stream";
 import type { RestError } from "@azure/storage-blob";
 import { TimedOut, unavailable, within } from "../errors.ts";
 import { BlobExists, BlobNotFound } from "./storage.ts";
@@ -50,6 +50,18 @@ export async function call<Result>(
       cancel?.removeEventListener("abort", stop);
     }
   }
+}
+
+/** Runs `work` with a signal that is aborted with the error of `stream`, should that fail. */
+export async function whileOpen<Result>(
+  stream: Readable,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const failing = new AbortController();
+  finished(stream, { writable: false }, (error) => {
+    if (error) failing.abort(error);
+  });
+  return work(failing.signal);
 }
 
 /** The bytes of a download, with its failures and time limit as above. */

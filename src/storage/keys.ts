@@ -22,24 +22,7 @@ export function isKey(text: string): boolean {
   );
 }
 
-export function checkKey(key: string): string {
-  if (!isKey(key)) throw new InvalidBlobKey("This is not a blob key");
-  return key;
-}
-
 /** Whether `text` is a URL with an authority, which no key can be. */
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
-}
-
-export async function sorted(keys: AsyncIterable<string>): Promise<string[]> {
-  const all: string[] = [];
-  for await (const key of keys) all.push(key);
-  return all.sort();
-}
-
-/** Those whose last segment contains `query`, whatever its case, in any script. */
-export function findNames(keys: readonly string[], query: string): string[] {
-  const nameOf = (key: string) => key.slice(key.lastIndexOf("/") + 1).toLowerCase();
-  return keys.filter((key) => nameOf(key).includes(query.toLowerCase()));
 }

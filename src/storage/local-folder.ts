@@ -2,10 +2,9 @@ import { existsSync, type Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
-import { buffer } from "node:stream/consumers";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { FileStream } from "./file-stream.ts";
-import { checkKey, findNames, InvalidBlobKey, isKey, isUrl, OWN_KEY, sorted } from "./keys.ts";
+import { OWN_KEY } from "./keys.ts";
 import { toKey, toPath, toPaths } from "./local-names.ts";
 import { UnfinishedFiles } from "./local-unfinished.ts";
 import {
@@ -13,7 +12,7 @@ import {
   BlobNotFound,
   type BlobProperties,
   type ByteRange,
-  type Storage,
+  Storage,
 } from "./storage.ts";
 
 /** Holds files until they are whole. No path of a key begins so. */
@@ -26,7 +25,7 @@ const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
  * `upload` or a deletion did is on the disk (fsync) when it returns. No content type is kept, and a
  * key can't also be a folder of other keys.
  */
-export class LocalFolderStorage implements Storage {
+export class LocalFolderStorage extends Storage {
   readonly description: string;
   readonly #folder: string;
   readonly #unfinished: UnfinishedFiles;
@@ -34,6 +33,7 @@ export class LocalFolderStorage implements Storage {
   #nextSync: Promise<void> | undefined;
 
   private constructor(folder: string) {
+    super();
     this.description = `folder ${folder}`;
     this.#folder = folder;
     this.#unfinished = new UnfinishedFiles(join(folder, UNFINISHED));
@@ -49,30 +49,9 @@ export class LocalFolderStorage implements Storage {
     return new LocalFolderStorage(await fs.realpath(folder));
   }
 
-  async upload(stream: Readable, key: string): Promise<string> {
-    let unfinished: string | undefined;
-    // It may fail before it is read, which tells of it then.
-    stream.on("error", () => {});
-    try {
-      const target = join(this.#folder, toPaths(checkKey(key))[0]);
-      unfinished = await this.#unfinished.newFile();
-      await fs.writeFile(unfinished, stream, { flag: "wx", mode: 0o600, flush: true });
-      await this.#publish(unfinished, target);
-      return pathToFileURL(target).href;
-    } catch (error) {
-      stream.destroy();
-      if (unfinished !== undefined) await fs.rm(unfinished, { force: true });
-      throw error;
-    }
-  }
-
   url(keyOrUrl: string): string {
     const paths = this.#paths(keyOrUrl);
     return pathToFileURL(paths.find((path) => existsSync(path)) ?? String(paths[0])).href;
-  }
-
-  async download(keyOrUrl: string): Promise<Buffer> {
-    return buffer(await this.downloadStream(keyOrUrl));
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
@@ -91,18 +70,13 @@ export class LocalFolderStorage implements Storage {
     await this.#removeEmptyFolders(dirname(path));
   }
 
-  async deleteDir(prefix: string): Promise<void> {
-    const folder = this.#keyOf(prefix.replace(/\/$/, ""));
-    const path = join(this.#folder, toPath(folder));
+  /** Syncs no folder that goes, unlike `delete`. */
+  override async deleteDir(prefix: string): Promise<void> {
+    const path = join(this.#folder, toPath(this.keyOf(prefix.replace(/\/$/, ""))));
     const found = await fs.stat(path).catch(ignoreAbsent);
     if (found?.isDirectory()) await fs.rm(path, { recursive: true });
-    // Those that need no folder.
-    for await (const key of this.keys(`${folder}/`)) await this.delete(key);
+    await super.deleteDir(prefix); // those that need no folder
     await this.#removeEmptyFolders(dirname(path));
-  }
-
-  async exists(keyOrUrl: string): Promise<boolean> {
-    return (await this.#find(keyOrUrl)) !== undefined;
   }
 
   async properties(keyOrUrl: string): Promise<BlobProperties> {
@@ -111,13 +85,40 @@ export class LocalFolderStorage implements Storage {
     return { size, contentType: undefined, lastModified: mtime, etag };
   }
 
-  list(prefix: string): Promise<string[]> {
-    return sorted(this.keys(prefix));
+  async ping(): Promise<void> {
+    await this.#unfinished.probe();
   }
 
-  async *keys(prefix: string): AsyncGenerator<string> {
-    const start = isUrl(prefix) ? this.#keyOf(prefix) : prefix;
-    if (!isKey(`${start}x`)) return;
+  override async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await fs.statfs(this.#folder);
+    return bavail * bsize;
+  }
+
+  override renew(dryRun = false): Promise<string[]> {
+    return this.#unfinished.renew(dryRun);
+  }
+
+  override close(): Promise<void> {
+    return this.#unfinished.close();
+  }
+
+  protected parseUrl(url: string): string | undefined {
+    return toKey(relative(this.#folder, fileURLToPath(url)));
+  }
+
+  protected async store(stream: Readable, key: string): Promise<void> {
+    const target = join(this.#folder, toPaths(key)[0]);
+    const unfinished = await this.#unfinished.newFile();
+    try {
+      await fs.writeFile(unfinished, stream, { flag: "wx", mode: 0o600, flush: true });
+      await this.#publish(unfinished, target);
+    } catch (error) {
+      await fs.rm(unfinished, { force: true });
+      throw error;
+    }
+  }
+
+  protected async *keysFrom(start: string): AsyncGenerator<string> {
     const end = OWN_KEY.test(start) ? 0 : Math.max(0, start.lastIndexOf("/"));
     for await (const path of walk(join(this.#folder, toPath(start.slice(0, end))))) {
       const key = toKey(relative(this.#folder, path));
@@ -125,38 +126,8 @@ export class LocalFolderStorage implements Storage {
     }
   }
 
-  async find(query: string, prefix: string): Promise<string[]> {
-    return findNames(await this.list(prefix), query);
-  }
-
-  async ping(): Promise<void> {
-    await this.#unfinished.probe();
-  }
-
-  async freeBytes(): Promise<number> {
-    const { bavail, bsize } = await fs.statfs(this.#folder);
-    return bavail * bsize;
-  }
-
-  renew(dryRun = false): Promise<string[]> {
-    return this.#unfinished.renew(dryRun);
-  }
-
-  close(): Promise<void> {
-    return this.#unfinished.close();
-  }
-
   #paths(keyOrUrl: string): string[] {
-    return toPaths(this.#keyOf(keyOrUrl)).map((path) => join(this.#folder, path));
-  }
-
-  #keyOf(keyOrUrl: string): string {
-    if (!isUrl(keyOrUrl)) return checkKey(keyOrUrl);
-    try {
-      const key = toKey(relative(this.#folder, fileURLToPath(keyOrUrl)));
-      if (key !== undefined) return key;
-    } catch {}
-    throw new InvalidBlobKey("This URL is not of a blob in this folder");
+    return toPaths(this.keyOf(keyOrUrl)).map((path) => join(this.#folder, path));
   }
 
   /** Undefined for what is missing or a folder. */
