@@ -38,11 +38,11 @@ const missing = ["bash", "curl", "cmp", "sed"].filter(
 );
 
 /** Each with what ends it at the first failure; dash has no `pipefail`. */
-const SHELLS = [
+const SHELLS: [[string, string[]], ...[string, string[]][]] = [
   ["bash", ["-euo", "pipefail"]],
   ["zsh", ["-f", "-euo", "pipefail"]],
   ["dash", ["-eu"]],
-] as const;
+];
 
 describe("the README's commands", {
   skip: missing.length > 0 ? `needs ${missing.join(", ")}` : false,
