@@ -21,6 +21,8 @@ export class ConfigError extends Error {
 }
 
 const NAMES = Object.keys(VARIABLES) as Name[];
+/** As in package.json. */
+const OLDEST_NODE = 24;
 /** RFC 7518 §3.2: a key of at least the hash's size. */
 const SHORTEST_KEY_BYTES = 32;
 
@@ -32,9 +34,11 @@ function textOf(name: Name, env: Env): string | undefined {
 
 /**
  * Into the environment. A variable that is already set wins, a missing file is fine. Throws
- * ConfigError when the file can't be read.
+ * ConfigError when the file can't be read, and where Node is too old: programs begin with it.
  */
-export function loadEnvFile(path: string): void {
+export function loadEnvFile(path: string, node = process.versions.node): void {
+  if (Number.parseInt(node, 10) < OLDEST_NODE)
+    throw new ConfigError(`this server needs Node ${OLDEST_NODE} or later; this is ${node}`);
   try {
     // loadEnvFile says ENOENT of a file that it may not read, too.
     accessSync(path, constants.R_OK);

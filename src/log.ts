@@ -70,7 +70,12 @@ function readableLine(time: string, level: LogLevel, message: string, fields: Fi
       const cause = value.cause === undefined ? "" : `\n  caused by ${toJson(value.cause)}`;
       return `${key}=${value.stack}${cause}`;
     });
-  return [time.slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
+  // Terminals break a line anywhere, this between two fields.
+  const width = process.stdout.columns || Infinity;
+  return [time.slice(11, 23), level.padEnd(5), message, ...rest].reduce((line, word) => {
+    const fits = line.length - line.lastIndexOf("\n") + word.length <= width;
+    return `${line}${fits ? " " : "\n  "}${word}`;
+  });
 }
 
 /**

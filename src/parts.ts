@@ -6,7 +6,6 @@ import { type Config, ConfigError } from "./config.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import { EmbeddedContentStore } from "./content/embedded.ts";
 import type { Database } from "./data/database.ts";
-import { openSqlite } from "./data/sqlite.ts";
 import type { Logger } from "./log.ts";
 import { readOrMakeSecret } from "./security/secret-file.ts";
 import type { OnStop } from "./stopping.ts";
@@ -25,7 +24,7 @@ export interface Parts {
 const DATABASE = "nassaq.db";
 const BLOBS = "blobs";
 
-// Adapters with a driver are imported when asked for.
+// Adapters with a driver are imported when asked for; SQLite's is Node's own, of new ones only.
 
 /** How parts are opened. */
 export interface Opening {
@@ -37,7 +36,8 @@ export interface Opening {
   hasRun?: boolean;
 }
 
-function openEmbedded(config: Config, { databaseFile, readOnly = false }: Opening) {
+async function openEmbedded(config: Config, { databaseFile, readOnly = false }: Opening) {
+  const { openSqlite } = await import("./data/sqlite.ts");
   return openSqlite({ file: databaseFile ?? join(config.DATA_DIR, DATABASE), readOnly });
 }
 
@@ -99,9 +99,9 @@ async function openStorage(config: Config, readOnly = false): Promise<Storage> {
   }
 }
 
-async function openContent(config: Config, embedded: () => Database, log: Logger) {
+async function openContent(config: Config, embedded: () => Promise<Database>, log: Logger) {
   const mongo = config.MONGO_HOST;
-  if (mongo.kind === "embedded") return new EmbeddedContentStore(embedded());
+  if (mongo.kind === "embedded") return new EmbeddedContentStore(await embedded());
   const { MongoContentStore, mongoConnectionString } = await import("./content/mongo.ts");
   const url = mongoConnectionString({
     host: mongo.host,
@@ -114,11 +114,11 @@ async function openContent(config: Config, embedded: () => Database, log: Logger
   return new MongoContentStore({ url, database: config.MONGO_DB_NAME, log });
 }
 
-async function openBroker(config: Config, embedded: () => Database, log: Logger) {
+async function openBroker(config: Config, embedded: () => Promise<Database>, log: Logger) {
   const { MESSAGE_BROKER_URL: broker, OCR_QUEUE_NAME: queue } = config;
   const isServers = config.SQL_SERVER.kind === "embedded";
   if (broker.kind === "embedded")
-    return new EmbeddedBroker({ database: embedded(), log, isServers });
+    return new EmbeddedBroker({ database: await embedded(), log, isServers });
   if (broker.kind === "rabbitmq") {
     const { RabbitMQBroker } = await import("./broker/rabbitmq.ts");
     return new RabbitMQBroker({ url: broker.url, queue, log });
@@ -146,8 +146,8 @@ export async function openParts(
   await prepareSchema(config, database, opening.hasRun);
   // The embedded parts keep their tables in the embedded database, also beside SQL Server.
   let shared = config.SQL_SERVER.kind === "embedded" ? database : undefined;
-  const embedded = (): Database => {
-    shared ??= opened("embedded database", openEmbedded(config, opening));
+  const embedded = async (): Promise<Database> => {
+    shared ??= opened("embedded database", await openEmbedded(config, opening));
     return shared;
   };
   const storage = opened("storage", await openStorage(config, opening.readOnly));

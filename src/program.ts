@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { type Config, ConfigError, loadConfig, loadEnvFile } from "./config.ts";
 import { DatabaseUnreachable } from "./data/database.ts";
@@ -69,10 +70,12 @@ export function stopOnSignals(log: Logger, stop: () => Promise<void>): (why: str
   return begin;
 }
 
-/** In development says on standard error where the server is. */
+/** In development says on standard error, below the line `ready`, where the server is. */
 export function tellAddress({ ENVIRONMENT }: Config, url: string): void {
   if (ENVIRONMENT !== "dev") return;
-  process.stderr.write(`Address: ${url}\nAPI reference: ${url}/docs\n`);
+  const hasPages = existsSync(new URL("../node_modules/swagger-ui-dist", import.meta.url));
+  const told = `Address: ${url}\n${hasPages ? `API reference: ${url}/docs\n` : ""}`;
+  setImmediate(() => process.stderr.write(told));
 }
 
 /** Ends a program whose start failed: 78 for its configuration, 69 without a database, else 1. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -557,6 +558,17 @@ test("loadEnvFile: a variable already set wins, a missing file is fine, an unrea
   loadEnvFile(join(folder, "missing"));
   await mkdir(join(folder, "folder"));
   assert.throws(() => loadEnvFile(join(folder, "folder")), ConfigError);
+});
+
+test("loadEnvFile: a Node older than package.json asks for is a ConfigError", () => {
+  for (const node of ["20.20.2", "23.11.1"])
+    assert.throws(
+      () => loadEnvFile("missing", node),
+      new ConfigError(`this server needs Node 24 or later; this is ${node}`),
+    );
+  for (const node of ["24.0.0", "100.0.0"]) loadEnvFile("missing", node);
+  const { engines } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  assert.equal(engines.node, ">=24");
 });
 
 test("importing the module reads nothing and changes nothing", () => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +17,7 @@ import { partsFromEnvironment } from "../support/parts.ts";
 import { type ServerProcess, spawnServer, startServer } from "../support/server-process.ts";
 import { until } from "../support/wait.ts";
 
+const ROOT = join(import.meta.dirname, "../..");
 const ADMIN = { email: "admin@example.com", password: "Adm1nistrator!" };
 const BOOTSTRAP = { BOOTSTRAP_ADMIN_EMAIL: ADMIN.email, BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password };
 const LONG_TOKENS = { ACCESS_TOKEN_EXPIRE_MINUTES: "60" };
@@ -396,4 +398,47 @@ test("the first admin of dev is told once, and never again", async (t) => {
   assert.ok(!(JSON.stringify(second.lines) + second.complaints()).includes(password));
   second.kill("SIGTERM");
   assert.equal((await ended(second)).code, 0);
+});
+
+const script = spawnSync("script", ["--version"], { encoding: "utf8" });
+
+/** What `src/main.ts` of a checkout with some packages only says on a terminal of 80 columns. */
+async function onTerminal(t: TestContext, packages: string[]): Promise<string> {
+  const folder = await temporaryFolder(t);
+  await cp(join(ROOT, "src"), join(folder, "src"), { recursive: true });
+  await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
+  await mkdir(join(folder, "node_modules"));
+  for (const name of packages)
+    await symlink(join(ROOT, "node_modules", name), join(folder, "node_modules", name));
+  const command = `stty cols 80; exec '${process.execPath}' src/main.ts`;
+  const child = spawn("script", ["-q", "-e", "-f", "-c", command, "/dev/null"], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, TERM: "xterm", PORT: "0", EMBEDDED_WORKER: "no" },
+  });
+  t.after(() => child.kill("SIGKILL"));
+  let said = "";
+  child.stdout.on("data", (data) => {
+    said += data;
+  });
+  await until(async () => /Password: \S+\s/.test(said), "the password");
+  child.stdin.write("\u0003");
+  await within(once(child, "close"), LIMIT, "The server did not end");
+  return said.replaceAll("\r", "");
+}
+
+test("on a terminal the address, the reference if it is there, the first admin and the password stand each on a line", {
+  skip: /util-linux/.test(script.stdout ?? "") ? false : "needs `script` of util-linux",
+}, async (t) => {
+  const runtime = ["valibot", "bcryptjs"];
+  for (const packages of [runtime, [...runtime, "swagger-ui-dist"]]) {
+    const said = await onTerminal(t, packages);
+    const reference = packages === runtime ? "" : "API reference: http:\\S+/docs\n";
+    const block = `Address: http:\\S+\n${reference}First administrator: \\S+\nPassword: \\S+\n`;
+    assert.match(said, new RegExp(`ready address=http:\\S+\n(  .+\n)+${block}`));
+    const fields = said.split("\n").filter((line) => / .* \S+=/.test(line));
+    assert.ok(
+      fields.every((line) => line.length <= 80),
+      said,
+    );
+  }
 });

@@ -711,7 +711,7 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        Error: {
+        ApiError: {
             /** @description What went wrong, in words. */
             detail: string;
         };
@@ -1071,7 +1071,7 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The account is not active. */
@@ -1088,7 +1088,7 @@ export interface components {
                  *       "detail": "Your account is pending role assignment. Please contact an administrator."
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The account is not active, or not an administrator's. */
@@ -1100,7 +1100,7 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The account is not active. Told only to who has its password. */
@@ -1117,7 +1117,7 @@ export interface components {
                  *       "detail": "User is not active"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description There is no such user. */
@@ -1134,7 +1134,7 @@ export interface components {
                  *       "detail": "User not found"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description Another table of the platform, which this server does not know, references it. */
@@ -1146,7 +1146,7 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description There is no such document, or it is somebody else's. */
@@ -1163,7 +1163,7 @@ export interface components {
                  *       "detail": "Document with id 7 not found."
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description There is no such path. */
@@ -1180,7 +1180,7 @@ export interface components {
                  *       "detail": "Path not found."
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The body has more than 64 KiB. */
@@ -1197,7 +1197,7 @@ export interface components {
                  *       "detail": "Request body too large"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The body has another media type than the operation reads, another charset than UTF-8, or a content coding. */
@@ -1214,7 +1214,7 @@ export interface components {
                  *       "detail": "The body must be application/json in UTF-8"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The input is not as described. Every fault is listed. */
@@ -1244,7 +1244,7 @@ export interface components {
                  *       "detail": "Too many requests. Please try again later."
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description A fault in the server. The log has the cause under the request's id. */
@@ -1261,7 +1261,7 @@ export interface components {
                  *       "detail": "Internal Server Error"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description A part that the operation needs can't be reached, or is too busy. */
@@ -1279,7 +1279,7 @@ export interface components {
                  *       "detail": "The database is not available at the moment. Please try again."
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /**
@@ -1305,7 +1305,7 @@ export interface components {
                  *       "detail": "Method Not Allowed"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description The server runs with another `ENVIRONMENT` than `dev`. */
@@ -1322,7 +1322,7 @@ export interface components {
                  *       "detail": "Not Found"
                  *     }
                  */
-                "application/json": components["schemas"]["Error"];
+                "application/json": components["schemas"]["ApiError"];
             };
         };
         /** @description A page for browsers. */
@@ -1637,7 +1637,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -1705,7 +1705,7 @@ export interface operations {
                      *       "detail": "Incorrect email or password"
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             403: components["responses"]["NotActive"];
@@ -1758,7 +1758,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             429: components["responses"]["TooManyRequests"];
@@ -1835,7 +1835,7 @@ export interface operations {
                      *       "detail": "The reset token is not valid, was used or has expired."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -2062,7 +2062,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2118,7 +2118,7 @@ export interface operations {
                      *       "detail": "The current password is wrong."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2214,7 +2214,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2284,7 +2284,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2351,7 +2351,7 @@ export interface operations {
                      *       "detail": "Request body is not allowed for this endpoint."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2510,7 +2510,7 @@ export interface operations {
                      *       "detail": "Uploaded file is empty"
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -2529,7 +2529,7 @@ export interface operations {
                      *       "detail": "Provided path doesn't exist."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             /** @description There is a document of this name in this path. */
@@ -2546,7 +2546,7 @@ export interface operations {
                      *       "detail": "A document with this filename already exists at the specified path."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The file is larger than the configured limit (`MAX_UPLOAD_SIZE_MB`, 50 unless set). */
@@ -2563,7 +2563,7 @@ export interface operations {
                      *       "detail": "File too large, max limit is 50 MB"
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             415: components["responses"]["UnsupportedMediaType"];
@@ -2582,7 +2582,7 @@ export interface operations {
                      *       "detail": "Storage upload failed"
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             503: components["responses"]["Unavailable"];
@@ -2600,7 +2600,7 @@ export interface operations {
                      *       "detail": "Not enough space to store the file"
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             default: components["responses"]["Refused"];
@@ -2780,7 +2780,7 @@ export interface operations {
                      *       "detail": "This text store can't search."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             503: components["responses"]["Unavailable"];
@@ -2906,7 +2906,7 @@ export interface operations {
                      *       "detail": "Document not found"
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             /** @description It is queued or being processed, and `force` was not given; or a table of the platform that this server does not know references it. */
@@ -2923,7 +2923,7 @@ export interface operations {
                      *       "detail": "The document is queued; delete it with ?force=true."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             422: components["responses"]["ValidationFailed"];
@@ -3045,7 +3045,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             422: components["responses"]["ValidationFailed"];
@@ -3111,7 +3111,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             /** @description It is queued or being processed. */
@@ -3128,7 +3128,7 @@ export interface operations {
                      *       "detail": "The document is queued; an administrator can force it with ?force=true."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             422: components["responses"]["ValidationFailed"];
@@ -3226,7 +3226,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The file has no such range. */
@@ -3244,7 +3244,7 @@ export interface operations {
                      *       "detail": "The file does not have this range."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             422: components["responses"]["ValidationFailed"];
@@ -3381,7 +3381,7 @@ export interface operations {
                      *       "detail": "Path 'archive/correspondence' already exists."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -3471,7 +3471,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -3538,7 +3538,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -3558,7 +3558,7 @@ export interface operations {
                      *       "detail": "Path 'archive' already exists."
                      *     }
                      */
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
             413: components["responses"]["ContentTooLarge"];
