@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { send } from "../client.ts";
+import { openStandInDatabase, type StandInDatabase } from "./database.ts";
+
+export interface CountingDatabase extends StandInDatabase {
+  /** Round trips so far: statements, and the steps of transactions. */
+  sent: number;
+  /** How long a connection had been idle when the pool asked whether it lives, in milliseconds. */
+  checks: number[];
+}
+
+/** A stand-in for SQL Server that counts what it is asked. */
+export async function openCountingDatabase(): Promise<CountingDatabase> {
+  const counts = { sent: 0, checks: [] as number[] };
+  const database = await openStandInDatabase((session) => {
+    let answeredAt = performance.now();
+    const answer = async <Value>(value: Value | Promise<Value>) => {
+      const answered = await value;
+      answeredAt = performance.now();
+      return answered;
+    };
+    return {
+      ...session,
+      call(call) {
+        if (call.text === "SELECT 1;") counts.checks.push(performance.now() - answeredAt);
+        else counts.sent++;
+        return answer(session.call(call));
+      },
+      transaction(step) {
+        counts.sent++;
+        return answer(session.transaction(step));
+      },
+    };
+  });
+  return Object.assign(counts, database);
+}
+
+export type CountedRequest = "users/me" | "docs/me" | "login" | "upload" | "download" | "delete";
+
+const REPEATS = 5;
+
+/**
+ * Round trips between a request and its answer: the least of several times, as what the server
+ * does by itself meanwhile is counted with it, and a table's first statements look columns up.
+ */
+export async function countStatements(
+  database: CountingDatabase,
+  url: string,
+  account: { username: string; password: string; token: string },
+): Promise<Record<CountedRequest, number>> {
+  const { username, password, token } = account;
+  const headers = { Authorization: `Bearer ${token}` };
+  const call = (method: string, path: string, options = {}) =>
+    send(url, method, `/api/v1/${path}`, { headers, ...options });
+  const upload = (name: string) => {
+    const file = { name: "file", filename: name, data: name };
+    return call("POST", "docs/upload", { multipart: [file] });
+  };
+  const documents: number[] = [];
+  for (let turn = 0; turn < REPEATS; turn++)
+    documents.push((await upload(`first ${turn}`)).body.doc_id);
+  const requests: Record<CountedRequest, (turn: number) => ReturnType<typeof send>> = {
+    "users/me": () => call("GET", "users/me"),
+    "docs/me": () => call("GET", "docs/me?limit=20"),
+    login: () => call("POST", "auth/login", { form: { username, password } }),
+    upload: (turn) => upload(`then ${turn}`),
+    download: (turn) => call("GET", `docs/${documents[turn]}/download`),
+    delete: (turn) => call("DELETE", `docs/${documents[turn]}?force=true`),
+  };
+  const least = Object.entries(requests).map(([name]) => [name, Number.POSITIVE_INFINITY]);
+  const counts: Record<CountedRequest, number> = Object.fromEntries(least);
+  for (const name of Object.keys(requests) as CountedRequest[]) {
+    for (let turn = 0; turn < REPEATS; turn++) {
+      await quiet(database);
+      const before = database.sent;
+      const { status } = await requests[name](turn);
+      counts[name] = Math.min(counts[name], database.sent - before);
+      assert.ok(status < 300, `${name} is answered with ${status}`);
+    }
+  }
+  return counts;
+}
+
+/** Resolves when nothing has been sent for a while: what goes on after an answer is over. */
+async function quiet(database: CountingDatabase): Promise<void> {
+  for (let before = Number.NaN; before !== database.sent; ) {
+    before = database.sent;
+    await sleep(50);
+  }
+}
