@@ -1,24 +1,12 @@
 import { type Database, escapeLike, type Queryable, sameText, type Window } from "./database.ts";
 import { filters, inList } from "./filters.ts";
-
-export const OCR_STAGE = "OCR";
-
-export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
-type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
-
-export interface StageState {
-  status: ProcessingStatus;
-  startTime: Date | null;
-  endTime: Date | null;
-  errorMessage: string | null;
-  /** How far a worker is that tells it, else null. */
-  pagesDone: number | null;
-  pagesTotal: number | null;
-}
-
-interface Stage extends StageState {
-  stageName: string;
-}
+import {
+  insertStage,
+  OCR_STAGE,
+  type ProcessingStatus,
+  STAGE_TIMES,
+  type StageState,
+} from "./processing.ts";
 
 /** With the latest state of its stage `OCR`. */
 export interface Document extends StageState {
@@ -27,6 +15,8 @@ export interface Document extends StageState {
   /** The canonical virtual path. */
   path: string;
   uploadedByUserId: number;
+  /** Their full name. */
+  uploadedBy: string;
   uploadedAt: Date;
   fileSize: number | null;
   contentType: string | null;
@@ -39,23 +29,26 @@ export interface Document extends StageState {
 }
 
 /** What a list shows of a document. */
-export type ListedDocument = Pick<
+export type ListedDocument = Omit<
   Document,
-  "docId" | "filename" | "path" | "uploadedByUserId" | "uploadedAt" | "status" | "errorMessage"
+  | "description"
+  | "sha256"
+  | "blobKey"
+  | "mongoDocId"
+  | Exclude<keyof StageState, "status" | "errorMessage">
 >;
 
 const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
-const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
-  s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
 const LISTED = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
-  d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
-  COALESCE(s.status, 'Queued') AS status, s.error_message AS errorMessage`;
+  d.uploaded_by_user_id AS uploadedByUserId, u.full_name AS uploadedBy,
+  d.uploaded_at AS uploadedAt, COALESCE(s.status, 'Queued') AS status,
+  s.error_message AS errorMessage, d.file_size AS fileSize, d.content_type AS contentType`;
 const JOINS = `LEFT JOIN Virtual_Paths p ON p.path_id = d.path_id
+  LEFT JOIN Users u ON u.user_id = d.uploaded_by_user_id
   LEFT JOIN Processing_Status s ON s.status_id =
     (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})`;
-const SELECT_DOCUMENT = `SELECT ${LISTED}, d.file_size AS fileSize,
-  d.content_type AS contentType, d.description AS description, d.sha256 AS sha256,
-  d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_STATE} FROM Documents d ${JOINS}`;
+const SELECT_DOCUMENT = `SELECT ${LISTED}, d.description AS description, d.sha256 AS sha256,
+  d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_TIMES} FROM Documents d ${JOINS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
@@ -78,10 +71,14 @@ export interface DocumentFilter {
   userId?: number | undefined;
   status?: ProcessingStatus | undefined;
   path?: string | undefined;
+  /** Also in the paths below it. */
+  recursive?: boolean | undefined;
   /** Part of the file name, literally. */
   q?: string | undefined;
 }
 
+const PATH_NAMED = "SELECT v.path_id FROM Virtual_Paths v WHERE v.full_path = @path";
+const PATHS_BELOW = `${PATH_NAMED} OR v.full_path LIKE @below ESCAPE '\\'`;
 const JOIN_DOCUMENT = "JOIN Documents d ON d.doc_id = f.doc_id";
 /** The newest row of the stage counts. */
 const HAS_STATUS = `f.stage_name = '${OCR_STAGE}' AND f.status = CAST(@status AS VARCHAR(20))
@@ -95,7 +92,8 @@ const EXISTS_STATUS = `EXISTS (SELECT 1 FROM Processing_Status f
  * stage, which only a foreign writer makes, is shown as queued but not found by that status.
  */
 export function listDocuments(database: Database, filter: DocumentFilter, window: Window) {
-  const { userId, status, path, q } = filter;
+  const { userId, status, path, recursive = false, q } = filter;
+  const below = path === "/" ? "%" : `${escapeLike(path ?? "")}/%`;
   const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
   const named = [status, userId, path, q].filter((value) => value !== undefined).length;
   // Alone, a status finds its documents by its own index.
@@ -104,7 +102,7 @@ export function listDocuments(database: Database, filter: DocumentFilter, window
     { userId, path, pattern, status },
     {
       userId: "d.uploaded_by_user_id = @userId",
-      path: "d.path_id = (SELECT v.path_id FROM Virtual_Paths v WHERE v.full_path = @path)",
+      path: recursive ? `d.path_id IN (${PATHS_BELOW})` : `d.path_id = (${PATH_NAMED})`,
       pattern: "d.filename LIKE @pattern ESCAPE '\\'",
       status: byStatus ? HAS_STATUS : EXISTS_STATUS,
     },
@@ -117,10 +115,10 @@ export function listDocuments(database: Database, filter: DocumentFilter, window
     key: byStatus ? "f.doc_id" : "d.doc_id",
     table: "Documents",
     id: "doc_id",
-    isIndexed: named < 2 && q === undefined,
+    isIndexed: named < 2 && q === undefined && !(recursive && path !== undefined),
     part: q === undefined ? undefined : { text: q, index: "Document_Names" },
   };
-  return database.list<ListedDocument>(list, params, window);
+  return database.list<ListedDocument>(list, { ...params, below }, window);
 }
 
 /** Whether the path, or the user, has a document. */
@@ -149,17 +147,10 @@ export async function documentHasBytes(q: Queryable, filename: string, sha256: s
   return (await q.first(sql, { filename, sha256 })) !== undefined;
 }
 
-/** Oldest first. */
-export function listStages(q: Queryable, docId: number) {
-  return q.all<Stage>(
-    `SELECT s.stage_name AS stageName, s.status AS status,
-       s.error_message AS errorMessage, ${STAGE_STATE}
-     FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
-    { docId },
-  );
-}
-
-type NewDocument = Omit<Document, "docId" | "path" | "mongoDocId" | keyof StageState> & {
+type NewDocument = Omit<
+  Document,
+  "docId" | "path" | "uploadedBy" | "mongoDocId" | keyof StageState
+> & {
   pathId: number;
   fileType: string | null;
 };
@@ -177,39 +168,9 @@ export async function insertDocument(
   return docId;
 }
 
-function insertStage(tx: Queryable, docId: number, stage: string, queuedAt: Date) {
-  return tx.run(
-    `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
-     VALUES (@docId, @stage, 'Queued', @queuedAt)`,
-    { docId, stage, queuedAt },
-  );
-}
-
 /** Others that lock the document wait for the end of this transaction. */
 export async function lockDocument(tx: Queryable, docId: number): Promise<void> {
   await tx.run("UPDATE Documents SET updated_at = updated_at WHERE doc_id = @docId", { docId });
-}
-
-/** Queues the `stages` of a locked document; each has exactly one row afterwards. */
-export async function requeueStages(
-  tx: Queryable,
-  docId: number,
-  stages: readonly string[],
-  queuedAt: Date,
-): Promise<void> {
-  const newest = `(SELECT MAX(x.status_id) FROM Processing_Status x
-    WHERE x.doc_id = @docId AND x.stage_name = @stage)`;
-  for (const stage of stages) {
-    // Not replaced: a table of the platform may reference the row.
-    const requeue = `UPDATE Processing_Status SET status = 'Queued', start_time = @queuedAt,
-      end_time = NULL, error_message = NULL, pages_done = NULL, pages_total = NULL
-      WHERE status_id = ${newest}`;
-    const isThere = (await tx.run(requeue, { docId, stage, queuedAt })) === 1;
-    if (!isThere) await insertStage(tx, docId, stage, queuedAt);
-    const removeOlder = `DELETE FROM Processing_Status
-      WHERE doc_id = @docId AND stage_name = @stage AND status_id < ${newest}`;
-    await tx.run(removeOlder, { docId, stage });
-  }
 }
 
 /** Keeps where the blobs without a key are, before their path, not the root, is renamed. */

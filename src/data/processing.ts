@@ -1,5 +1,67 @@
 import type { Queryable } from "./database.ts";
-import { OCR_STAGE } from "./documents.ts";
+
+export const OCR_STAGE = "OCR";
+
+export const PROCESSING_STATUSES = ["Queued", "Processing", "Finished", "Failed"] as const;
+export type ProcessingStatus = (typeof PROCESSING_STATUSES)[number];
+
+export interface StageState {
+  status: ProcessingStatus;
+  startTime: Date | null;
+  endTime: Date | null;
+  errorMessage: string | null;
+  /** How far a worker is that tells it, else null. */
+  pagesDone: number | null;
+  pagesTotal: number | null;
+}
+
+interface Stage extends StageState {
+  stageName: string;
+}
+
+/** Of a stage `s`; with its status and error they are a `StageState`. */
+export const STAGE_TIMES = `s.start_time AS startTime, s.end_time AS endTime,
+  s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
+
+/** Oldest first. */
+export function listStages(q: Queryable, docId: number) {
+  return q.all<Stage>(
+    `SELECT s.stage_name AS stageName, s.status AS status,
+       s.error_message AS errorMessage, ${STAGE_TIMES}
+     FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
+    { docId },
+  );
+}
+
+export function insertStage(tx: Queryable, docId: number, stage: string, queuedAt: Date) {
+  return tx.run(
+    `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
+     VALUES (@docId, @stage, 'Queued', @queuedAt)`,
+    { docId, stage, queuedAt },
+  );
+}
+
+/** Queues the `stages` of a locked document; each has exactly one row afterwards. */
+export async function requeueStages(
+  tx: Queryable,
+  docId: number,
+  stages: readonly string[],
+  queuedAt: Date,
+): Promise<void> {
+  const newest = `(SELECT MAX(x.status_id) FROM Processing_Status x
+    WHERE x.doc_id = @docId AND x.stage_name = @stage)`;
+  for (const stage of stages) {
+    // Not replaced: a table of the platform may reference the row.
+    const requeue = `UPDATE Processing_Status SET status = 'Queued', start_time = @queuedAt,
+      end_time = NULL, error_message = NULL, pages_done = NULL, pages_total = NULL
+      WHERE status_id = ${newest}`;
+    const isThere = (await tx.run(requeue, { docId, stage, queuedAt })) === 1;
+    if (!isThere) await insertStage(tx, docId, stage, queuedAt);
+    const removeOlder = `DELETE FROM Processing_Status
+      WHERE doc_id = @docId AND stage_name = @stage AND status_id < ${newest}`;
+    await tx.run(removeOlder, { docId, stage });
+  }
+}
 
 /** What a worker measured. Confidences are from 0 to 1, costs in USD. */
 export interface OcrResult {

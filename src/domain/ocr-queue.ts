@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { Broker } from "../broker/broker.ts";
 import type { Queryable } from "../data/database.ts";
-import { type Document, OCR_STAGE } from "../data/documents.ts";
+import type { Document } from "../data/documents.ts";
 import { addToOutbox } from "../data/outbox.ts";
+import { OCR_STAGE } from "../data/processing.ts";
 
 /** The stages that each worker expects to find, one row each. */
 const STAGES = { ocr_api: [OCR_STAGE], ai_foundry: [OCR_STAGE, "Classification"] } as const;

@@ -1,6 +1,7 @@
 import type { Queryable } from "../data/database.ts";
-import { type Document, listStages, lockDocument, requeueStages } from "../data/documents.ts";
+import { type Document, lockDocument } from "../data/documents.ts";
 import { removeFromOutboxByDocument } from "../data/outbox.ts";
+import { listStages, requeueStages } from "../data/processing.ts";
 import { AppError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { ADMIN_ROLE, type Caller, type Core } from "./authority.ts";

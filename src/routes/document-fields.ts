@@ -1,10 +1,6 @@
 import type { ExtractedText } from "../content/content-store.ts";
-import {
-  type Document,
-  type ListedDocument,
-  OCR_STAGE,
-  type StageState,
-} from "../data/documents.ts";
+import type { Document, ListedDocument } from "../data/documents.ts";
+import { OCR_STAGE, type StageState } from "../data/processing.ts";
 
 /** A document in a list. */
 export function listItem(document: ListedDocument) {
@@ -13,9 +9,12 @@ export function listItem(document: ListedDocument) {
     filename: document.filename,
     path: document.path,
     uploaded_by_user_id: document.uploadedByUserId,
+    uploaded_by: document.uploadedBy,
     uploaded_at: document.uploadedAt,
     status: document.status,
     error_message: document.errorMessage,
+    size: document.fileSize,
+    content_type: document.contentType,
   };
 }
 

@@ -160,7 +160,7 @@ function lists({ testAlone }: Suite): void {
       assert.deepEqual(ids(await list("/me?skip=1&limit=2", "user")), mine.slice(1, 3));
       assert.equal((await list("/me?skip=1&limit=2", "user")).total, 5);
       assert.deepEqual(await list("/me?skip=5", "user"), { total: 5, items: [] });
-      const { id } = await app.as("other");
+      const { id, fullName } = await app.as("other");
       assert.deepEqual(ids(await list(`?user_id=${id}`, "admin")), [theirs]);
       // A filter of another list never widens one's own.
       assert.deepEqual(ids(await list(`/me?user_id=${id}`, "user")), mine);
@@ -173,9 +173,12 @@ function lists({ testAlone }: Suite): void {
           filename: "theirs.txt",
           path: "/",
           uploaded_by_user_id: id,
+          uploaded_by: fullName,
           uploaded_at: undefined,
           status: "Queued",
           error_message: null,
+          size: 23,
+          content_type: "text/plain",
         },
       );
       assert.match(item.uploaded_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
@@ -206,6 +209,12 @@ function lists({ testAlone }: Suite): void {
       [{ path: "/" }, [root]],
       [{ path: "a" }, [a]],
       [{ path: "/a/b/" }, [ab]],
+      [{ path: "a", recursive: "true" }, [ab, a]],
+      [{ path: "a/b", recursive: "true" }, [ab]],
+      [{ path: "/", recursive: "true" }, [ab, a, root]],
+      [{ path: "a", recursive: "true", status: "Failed" }, [ab]],
+      [{ path: "a_b", recursive: "true" }, []],
+      [{ path: "a", recursive: "false" }, [a]],
       [{ q: "%_[" }, [root]],
       [{ q: "الربع" }, [a]],
       [{ q: "txt" }, [ab, root]],

@@ -142,6 +142,7 @@ test("every example is valid by its schema", () => {
     check(below("/components/headers", name, "schema"), example, name);
   }
   for (const [name, { example }] of componentsOf<Header>("parameters")) {
+    if (example === undefined) continue;
     check(below("/components/parameters", name, "schema"), example, name);
   }
   assert.ok(count > 100, `only ${count} examples`);
