@@ -115,8 +115,6 @@ export function listDocuments(database: Database, filter: DocumentFilter, window
     joins: byStatus ? `${JOIN_DOCUMENT} ${JOINS}` : JOINS,
     where,
     key: byStatus ? "f.doc_id" : "d.doc_id",
-    table: "Documents",
-    id: "doc_id",
     isIndexed: named < 2 && q === undefined,
     part: q === undefined ? undefined : { text: q, index: "Document_Names" },
   };

@@ -61,7 +61,7 @@ WHERE full_path <> N'/'`,
       addColumn("Documents", "sha256", "CHAR(64) NULL"),
       // Long enough for `full_path/filename`.
       addColumn("Documents", "blob_key", "NVARCHAR(800) NULL"),
-      // Keys that requests look up are NVARCHAR, as parameters are, which can't seek a VARCHAR index.
+      // NVARCHAR where requests look it up: parameters, which are, can't seek a VARCHAR index.
       createTable("Sessions", [
         "session_id NVARCHAR(32) NOT NULL PRIMARY KEY",
         "user_id INT NOT NULL REFERENCES Users (user_id)",
@@ -171,8 +171,8 @@ WHERE full_path <> N'/'`,
     name: "0006-begun-deletions",
     steps: [addColumn("Deletions", "begun_at", "DATETIME2(3) NULL")],
   },
-  // Indexes in the order of the lists, which go down an integer key. Every index ends with its
-  // table's key. `Document_Names` finds parts of names; triggers keep it, so no writer can forget it.
+  // Indexes in the order of the lists: each ends with its table's key. Triggers keep
+  // `Document_Names`, which finds parts of names, so no writer can forget it.
   {
     name: "0007-list-indexes",
     steps: [
