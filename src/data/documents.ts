@@ -16,20 +16,21 @@ export interface StageState {
   pagesTotal: number | null;
 }
 
-interface Stage extends StageState {
-  stageName: string;
-}
-
-/** With the latest state of its stage `OCR`. */
-export interface Document extends StageState {
+/** What a list shows of a document, with the latest state of its stage `OCR`. */
+export interface ListedDocument extends Pick<StageState, "status" | "errorMessage"> {
   docId: number;
   filename: string;
   /** The canonical virtual path. */
   path: string;
   uploadedByUserId: number;
+  /** The full name. */
+  uploadedBy: string;
   uploadedAt: Date;
   fileSize: number | null;
   contentType: string | null;
+}
+
+export interface Document extends ListedDocument, StageState {
   description: string | null;
   sha256: string | null;
   /** Null for documents that the reference system stored, whose blob is `path/filename`. */
@@ -38,24 +39,20 @@ export interface Document extends StageState {
   mongoDocId: string;
 }
 
-/** What a list shows of a document. */
-export type ListedDocument = Pick<
-  Document,
-  "docId" | "filename" | "path" | "uploadedByUserId" | "uploadedAt" | "status" | "errorMessage"
->;
-
 const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
 const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
   s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
 const LISTED = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
-  d.uploaded_by_user_id AS uploadedByUserId, d.uploaded_at AS uploadedAt,
+  d.uploaded_by_user_id AS uploadedByUserId, u.full_name AS uploadedBy,
+  d.uploaded_at AS uploadedAt, d.file_size AS fileSize, d.content_type AS contentType,
   COALESCE(s.status, 'Queued') AS status, s.error_message AS errorMessage`;
 const JOINS = `LEFT JOIN Virtual_Paths p ON p.path_id = d.path_id
+  LEFT JOIN Users u ON u.user_id = d.uploaded_by_user_id
   LEFT JOIN Processing_Status s ON s.status_id =
     (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})`;
-const SELECT_DOCUMENT = `SELECT ${LISTED}, d.file_size AS fileSize,
-  d.content_type AS contentType, d.description AS description, d.sha256 AS sha256,
-  d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_STATE} FROM Documents d ${JOINS}`;
+const SELECT_DOCUMENT = `SELECT ${LISTED}, d.description AS description,
+  d.sha256 AS sha256, d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_STATE}
+  FROM Documents d ${JOINS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });
@@ -78,10 +75,15 @@ export interface DocumentFilter {
   userId?: number | undefined;
   status?: ProcessingStatus | undefined;
   path?: string | undefined;
+  /** Also what lies below `path`. */
+  recursive?: boolean;
   /** Part of the file name, literally. */
   q?: string | undefined;
 }
 
+const IN_PATH = "d.path_id = (SELECT v.path_id FROM Virtual_Paths v WHERE v.full_path = @path)";
+const IN_PATH_OR_BELOW = `EXISTS (SELECT 1 FROM Virtual_Paths v WHERE v.path_id = d.path_id
+  AND (v.full_path = @path OR v.full_path LIKE @below ESCAPE '\\'))`;
 const JOIN_DOCUMENT = "JOIN Documents d ON d.doc_id = f.doc_id";
 /** The newest row of the stage counts. */
 const HAS_STATUS = `f.stage_name = '${OCR_STAGE}' AND f.status = CAST(@status AS VARCHAR(20))
@@ -95,7 +97,10 @@ const EXISTS_STATUS = `EXISTS (SELECT 1 FROM Processing_Status f
  * stage, which only a foreign writer makes, is shown as queued but not found by that status.
  */
 export function listDocuments(database: Database, filter: DocumentFilter, window: Window) {
-  const { userId, status, path, q } = filter;
+  const { userId, status, q, recursive } = filter;
+  // Below the root is everything.
+  const path = recursive && filter.path === "/" ? undefined : filter.path;
+  const below = `${escapeLike(path ?? "")}/%`;
   const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
   const named = [status, userId, path, q].filter((value) => value !== undefined).length;
   // Alone, a status finds its documents by its own index.
@@ -104,7 +109,7 @@ export function listDocuments(database: Database, filter: DocumentFilter, window
     { userId, path, pattern, status },
     {
       userId: "d.uploaded_by_user_id = @userId",
-      path: "d.path_id = (SELECT v.path_id FROM Virtual_Paths v WHERE v.full_path = @path)",
+      path: recursive ? IN_PATH_OR_BELOW : IN_PATH,
       pattern: "d.filename LIKE @pattern ESCAPE '\\'",
       status: byStatus ? HAS_STATUS : EXISTS_STATUS,
     },
@@ -115,10 +120,10 @@ export function listDocuments(database: Database, filter: DocumentFilter, window
     joins: byStatus ? `${JOIN_DOCUMENT} ${JOINS}` : JOINS,
     where,
     key: byStatus ? "f.doc_id" : "d.doc_id",
-    isIndexed: named < 2 && q === undefined,
+    isIndexed: named < 2 && q === undefined && !(recursive && path),
     part: q === undefined ? undefined : { text: q, index: "Document_Names" },
   };
-  return database.list<ListedDocument>(list, params, window);
+  return database.list<ListedDocument>(list, { ...params, below }, window);
 }
 
 /** Whether the path, or the user, has a document. */
@@ -149,7 +154,7 @@ export async function documentHasBytes(q: Queryable, filename: string, sha256: s
 
 /** Oldest first. */
 export function listStages(q: Queryable, docId: number) {
-  return q.all<Stage>(
+  return q.all<StageState & { stageName: string }>(
     `SELECT s.stage_name AS stageName, s.status AS status,
        s.error_message AS errorMessage, ${STAGE_STATE}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
@@ -157,7 +162,10 @@ export function listStages(q: Queryable, docId: number) {
   );
 }
 
-type NewDocument = Omit<Document, "docId" | "path" | "mongoDocId" | keyof StageState> & {
+type NewDocument = Omit<
+  Document,
+  "docId" | "path" | "uploadedBy" | "mongoDocId" | keyof StageState
+> & {
   pathId: number;
   fileType: string | null;
 };

@@ -13,9 +13,12 @@ export function listItem(document: ListedDocument) {
     filename: document.filename,
     path: document.path,
     uploaded_by_user_id: document.uploadedByUserId,
+    uploaded_by: document.uploadedBy,
     uploaded_at: document.uploadedAt,
     status: document.status,
     error_message: document.errorMessage,
+    size: document.fileSize,
+    content_type: document.contentType,
   };
 }
 

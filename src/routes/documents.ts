@@ -19,12 +19,13 @@ import type { Request } from "../http/request.ts";
 import { validate } from "../http/validate.ts";
 import { listItem, stageFields } from "./document-fields.ts";
 import { download } from "./downloads.ts";
-import { docIdOf, forced, id, listReply, paging } from "./inputs.ts";
+import { docIdOf, flag, forced, id, listReply, paging } from "./inputs.ts";
 
 const mineQuery = v.object({
   ...paging(100),
   status: v.optional(v.picklist(PROCESSING_STATUSES)),
   path: v.optional(virtualPath),
+  recursive: v.optional(flag, "false"),
   q: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(255))),
 });
 const listQuery = v.object({ ...mineQuery.entries, user_id: v.optional(id) });
@@ -100,8 +101,6 @@ export function createDocumentRoutes({ database, documents, uploads, maxUploadBy
       const stages = await listStages(database, docId);
       return json({
         ...listItem(document),
-        size: document.fileSize,
-        content_type: document.contentType,
         sha256: document.sha256,
         description: document.description,
         stages: stages.map((stage) => stageFields(stage.stageName, stage)),

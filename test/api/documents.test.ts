@@ -160,7 +160,7 @@ function lists({ testAlone }: Suite): void {
       assert.deepEqual(ids(await list("/me?skip=1&limit=2", "user")), mine.slice(1, 3));
       assert.equal((await list("/me?skip=1&limit=2", "user")).total, 5);
       assert.deepEqual(await list("/me?skip=5", "user"), { total: 5, items: [] });
-      const { id } = await app.as("other");
+      const { id, fullName } = await app.as("other");
       assert.deepEqual(ids(await list(`?user_id=${id}`, "admin")), [theirs]);
       // A filter of another list never widens one's own.
       assert.deepEqual(ids(await list(`/me?user_id=${id}`, "user")), mine);
@@ -173,9 +173,12 @@ function lists({ testAlone }: Suite): void {
           filename: "theirs.txt",
           path: "/",
           uploaded_by_user_id: id,
+          uploaded_by: fullName,
           uploaded_at: undefined,
           status: "Queued",
           error_message: null,
+          size: 23,
+          content_type: "text/plain",
         },
       );
       assert.match(item.uploaded_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
@@ -183,7 +186,7 @@ function lists({ testAlone }: Suite): void {
   );
 
   testAlone("filters narrow a list: status, path, part of the name", {}, async (app) => {
-    for (const full_path of ["a", "a/b"])
+    for (const full_path of ["a", "a/b", "ab"])
       await play(app, {
         title: full_path,
         at: "POST /api/v1/paths",
@@ -191,25 +194,33 @@ function lists({ testAlone }: Suite): void {
         json: { full_path },
         status: 201,
       });
-    const [root, a, ab] = [
+    const [root, a, ab, beside] = [
       await upload(app, "50%_[x].txt"),
       await upload(app, "تقرير الربع.pdf", { path: "/a/" }),
       await upload(app, "500ax.TXT", { path: "a/b" }),
+      await upload(app, "beside.dat", { path: "ab" }),
     ];
     await setStatus(app, a.doc_id, "Finished");
     await setStatus(app, ab.doc_id, "Failed", "no text in it");
     for (const [query, found] of [
-      [{ status: "Queued" }, [root]],
+      [{ status: "Queued" }, [beside, root]],
       [{ status: "Finished" }, [a]],
       [{ status: "Failed" }, [ab]],
       [{ status: "Processing" }, []],
       [{ path: "/" }, [root]],
       [{ path: "a" }, [a]],
       [{ path: "/a/b/" }, [ab]],
+      [{ path: "a", recursive: "true" }, [ab, a]],
+      [{ path: "A/", recursive: "true", status: "Failed" }, [ab]],
+      [{ path: "a/b", recursive: "true" }, [ab]],
+      [{ path: "_", recursive: "true" }, []],
+      [{ path: "/", recursive: "true" }, [beside, ab, a, root]],
+      [{ path: "a", recursive: "false" }, [a]],
+      [{ recursive: "true", q: "50" }, [ab, root]],
       [{ q: "%_[" }, [root]],
       [{ q: "الربع" }, [a]],
       [{ q: "txt" }, [ab, root]],
-      [{ q: "" }, [ab, a, root]],
+      [{ q: "" }, [beside, ab, a, root]],
       [{ q: "50", status: "Failed", path: "a/b" }, [ab]],
       [{ q: "50", status: "Failed", path: "a" }, []],
     ] as const) {
@@ -309,7 +320,7 @@ function visibility({ test }: Suite): void {
 function details({ test }: Suite): void {
   test("the detail has all that is known, and the status what a client polls", async (app) => {
     const { doc_id, sha256 } = await upload(app, "détail.txt", { description: "وصف" });
-    const { id } = await app.as("user");
+    const { id, fullName } = await app.as("user");
     const detail = (await app.call("GET", `/api/v1/docs/${doc_id}`, user)).body;
     const queued = detail.uploaded_at;
     const expected = {
@@ -317,6 +328,7 @@ function details({ test }: Suite): void {
       filename: "détail.txt",
       path: "/",
       uploaded_by_user_id: id,
+      uploaded_by: fullName,
       status: "Queued",
       error_message: null,
       size: 24,

@@ -17,6 +17,7 @@ for (const filter of [
   {},
   { userId: 1 },
   { path: "a" },
+  { path: "a", recursive: true },
   { status: "Queued" },
   { status: "Failed" },
   { status: "Failed", userId: 1 },
@@ -58,7 +59,7 @@ describe("A list", () => {
         const steps = plan.map((step) => String(step.detail)).join("\n");
         // All rows, in the order of their keys, are read as far as the LIMIT.
         const isUnfiltered = name.endsWith("{}");
-        assert.doesNotMatch(steps, isUnfiltered ? /TEMP B-TREE/ : /SCAN [dflpsv]\b|TEMP B-TREE/);
+        assert.doesNotMatch(steps, isUnfiltered ? /TEMP B-TREE/ : /SCAN [dflpsuv]\b|TEMP B-TREE/);
       }
     });
 });

@@ -877,16 +877,22 @@ export interface components {
         };
         /** @description The SHA-256 of the bytes in hexadecimal. */
         Sha256: string;
+        /** @description What older servers stored may lack size and media type. */
         Document: {
             doc_id: number;
             filename: string;
             /** @description The virtual path. */
             path: string;
             uploaded_by_user_id: number;
+            /** @description The uploader's full name. */
+            uploaded_by: string;
             uploaded_at: components["schemas"]["Instant"];
             status: components["schemas"]["ProcessingStatus"];
             /** @description Why the OCR failed. */
             error_message: string | null;
+            /** @description Bytes. */
+            size: number | null;
+            content_type: string | null;
         };
         DocumentPage: {
             total: number;
@@ -926,6 +932,8 @@ export interface components {
             /** @description The virtual path. */
             path: string;
             uploaded_by_user_id: number;
+            /** @description The uploader's full name. */
+            uploaded_by: string;
             uploaded_at: components["schemas"]["Instant"];
             status: components["schemas"]["ProcessingStatus"];
             /** @description Why the OCR failed. */
@@ -1023,10 +1031,15 @@ export interface components {
             /** @description The virtual path. */
             path: string;
             uploaded_by_user_id: number;
+            /** @description The uploader's full name. */
+            uploaded_by: string;
             uploaded_at: components["schemas"]["Instant"];
             status: components["schemas"]["ProcessingStatus"];
             /** @description Why the OCR failed. */
             error_message: string | null;
+            /** @description Bytes. */
+            size: number | null;
+            content_type: string | null;
             /** @description Higher is better. */
             score: number;
             /** @description A part of the text. */
@@ -1356,9 +1369,12 @@ export interface components {
                  *           "filename": "letter.txt",
                  *           "path": "archive/letters",
                  *           "uploaded_by_user_id": 2,
+                 *           "uploaded_by": "Salma Haddad-Nasser",
                  *           "uploaded_at": "2026-02-26T14:30:00.123Z",
                  *           "status": "Queued",
-                 *           "error_message": null
+                 *           "error_message": null,
+                 *           "size": 17,
+                 *           "content_type": "text/plain"
                  *         }
                  *       ]
                  *     }
@@ -1403,6 +1419,11 @@ export interface components {
          * @example archive/letters
          */
         path: string;
+        /**
+         * @description With `path`, also the documents below it.
+         * @example true
+         */
+        recursive: boolean;
         /**
          * @description Only documents whose file name has this text in it, whatever the case of its letters.
          * @example letter
@@ -2630,6 +2651,11 @@ export interface operations {
                  */
                 path?: components["parameters"]["path"];
                 /**
+                 * @description With `path`, also the documents below it.
+                 * @example true
+                 */
+                recursive?: components["parameters"]["recursive"];
+                /**
                  * @description Only documents whose file name has this text in it, whatever the case of its letters.
                  * @example letter
                  */
@@ -2678,6 +2704,11 @@ export interface operations {
                  * @example archive/letters
                  */
                 path?: components["parameters"]["path"];
+                /**
+                 * @description With `path`, also the documents below it.
+                 * @example true
+                 */
+                recursive?: components["parameters"]["recursive"];
                 /**
                  * @description Only documents whose file name has this text in it, whatever the case of its letters.
                  * @example letter
@@ -2742,9 +2773,12 @@ export interface operations {
                      *           "filename": "letter.txt",
                      *           "path": "archive/letters",
                      *           "uploaded_by_user_id": 2,
+                     *           "uploaded_by": "Salma Haddad-Nasser",
                      *           "uploaded_at": "2026-02-26T14:30:00.123Z",
                      *           "status": "Queued",
                      *           "error_message": null,
+                     *           "size": 17,
+                     *           "content_type": "text/plain",
                      *           "score": 0.6237,
                      *           "snippet": {
                      *             "text": "Dear colleagues,",
@@ -2817,6 +2851,7 @@ export interface operations {
                      *       "filename": "letter.txt",
                      *       "path": "archive/letters",
                      *       "uploaded_by_user_id": 2,
+                     *       "uploaded_by": "Salma Haddad-Nasser",
                      *       "uploaded_at": "2026-02-26T14:30:00.123Z",
                      *       "status": "Queued",
                      *       "error_message": null,
