@@ -62,17 +62,8 @@ export function listAuditRows(database: Database, filter: AuditFilter, window: W
   });
   const actor = `${escapeLike(`{"actor_id":${filter.userId},`)}%`;
   const { userId, since, until } = filter;
-  const from = "Logs l";
-  const list = {
-    columns: COLUMNS,
-    from,
-    joins: "",
-    where,
-    key: "l.log_id",
-    table: "Logs",
-    id: "log_id",
-    isIndexed: userId === undefined && since === undefined && until === undefined,
-  };
+  const isIndexed = userId === undefined && since === undefined && until === undefined;
+  const list = { columns: COLUMNS, from: "Logs l", joins: "", where, key: "l.log_id", isIndexed };
   return database.list<AuditRow>(list, { ...params, actor }, window);
 }
 
@@ -140,11 +131,7 @@ export async function lockHead(tx: Queryable, epoch: number) {
 
 /** Throws `UniqueViolation` when the epoch has begun already. */
 export function insertHead(q: Queryable, head: AuditHead) {
-  return q.run(
-    `INSERT INTO Audit_Heads (epoch, wrapped_key, length, last_mac, head_mac)
-     VALUES (@epoch, @wrappedKey, @length, @lastMac, @headMac)`,
-    { ...head },
-  );
+  return q.insert("Audit_Heads", { ...head }, "epoch");
 }
 
 export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">) {

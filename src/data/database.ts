@@ -10,7 +10,7 @@ export interface Window {
 
 /**
  * Rows by an integer, newest first: `SELECT columns FROM from joins where`, of which `joins` only
- * serve the columns. `key` names the integer in `from`, whose range is that of the `table`'s `id`.
+ * serve the columns. `key` names the integer in `from`, a table.
  */
 export interface List {
   columns: string;
@@ -19,8 +19,6 @@ export interface List {
   /** With its WHERE, or empty. */
   where: string;
   key: string;
-  table: string;
-  id: string;
   /** Whether an index finds what `where` says, in the order of the list. */
   isIndexed: boolean;
   /** What `where` looks for as a part of a name; an engine may find keys in that index first. */
@@ -81,27 +79,23 @@ export interface Database extends Queryable {
   close(): Promise<void>;
 }
 
-export class UniqueViolation extends Error {
-  override readonly name = "UniqueViolation";
+class DatabaseError extends Error {
+  override readonly name = this.constructor.name;
 }
+
+export class UniqueViolation extends DatabaseError {}
 
 /** A referenced row is missing, or the row is still referenced. */
-export class ForeignKeyViolation extends Error {
-  override readonly name = "ForeignKeyViolation";
-}
+export class ForeignKeyViolation extends DatabaseError {}
 
 /** The database could not be opened in all attempts, or it refused the login. */
-export class DatabaseUnreachable extends Error {
-  override readonly name = "DatabaseUnreachable";
-}
+export class DatabaseUnreachable extends DatabaseError {}
 
 /**
  * The `cause` of `unavailable` when the answer to a COMMIT was lost: it may have happened. Look
  * before undoing what belongs to the transaction, or doing it again.
  */
-export class OutcomeUnknown extends Error {
-  override readonly name = "OutcomeUnknown";
-}
+export class OutcomeUnknown extends DatabaseError {}
 
 /** Escapes `text` for `LIKE @pattern ESCAPE '\'`, so that `%`, `_` and `[` mean themselves. */
 export function escapeLike(text: string): string {

@@ -8,8 +8,8 @@ import {
   type StageState,
 } from "./processing.ts";
 
-/** With the latest state of its stage `OCR`. */
-export interface Document extends StageState {
+/** What a list shows of a document, with the latest state of its stage `OCR`. */
+export interface ListedDocument extends Pick<StageState, "status" | "errorMessage"> {
   docId: number;
   filename: string;
   /** The canonical virtual path. */
@@ -20,6 +20,9 @@ export interface Document extends StageState {
   uploadedAt: Date;
   fileSize: number | null;
   contentType: string | null;
+}
+
+export interface Document extends ListedDocument, StageState {
   description: string | null;
   sha256: string | null;
   /** Null for documents that the reference system stored, whose blob is `path/filename`. */
@@ -27,16 +30,6 @@ export interface Document extends StageState {
   /** The text's id in its store, or `pending`. */
   mongoDocId: string;
 }
-
-/** What a list shows of a document. */
-export type ListedDocument = Omit<
-  Document,
-  | "description"
-  | "sha256"
-  | "blobKey"
-  | "mongoDocId"
-  | Exclude<keyof StageState, "status" | "errorMessage">
->;
 
 const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
 const LISTED = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
@@ -92,8 +85,10 @@ const EXISTS_STATUS = `EXISTS (SELECT 1 FROM Processing_Status f
  * stage, which only a foreign writer makes, is shown as queued but not found by that status.
  */
 export function listDocuments(database: Database, filter: DocumentFilter, window: Window) {
-  const { userId, status, path, recursive = false, q } = filter;
-  const below = path === "/" ? "%" : `${escapeLike(path ?? "")}/%`;
+  const { userId, status, q, recursive } = filter;
+  // Below the root is everything.
+  const path = recursive && filter.path === "/" ? undefined : filter.path;
+  const below = `${escapeLike(path ?? "")}/%`;
   const pattern = q === undefined ? undefined : `%${escapeLike(q)}%`;
   const named = [status, userId, path, q].filter((value) => value !== undefined).length;
   // Alone, a status finds its documents by its own index.
@@ -113,9 +108,7 @@ export function listDocuments(database: Database, filter: DocumentFilter, window
     joins: byStatus ? `${JOIN_DOCUMENT} ${JOINS}` : JOINS,
     where,
     key: byStatus ? "f.doc_id" : "d.doc_id",
-    table: "Documents",
-    id: "doc_id",
-    isIndexed: named < 2 && q === undefined && !(recursive && path !== undefined),
+    isIndexed: named < 2 && q === undefined && !(recursive && path),
     part: q === undefined ? undefined : { text: q, index: "Document_Names" },
   };
   return database.list<ListedDocument>(list, { ...params, below }, window);

@@ -45,10 +45,10 @@ function listAtOnce(q: Queryable, bounded: (found: string) => string): Database[
 
 /** Goes down the keys: a range of them is a short statement, and others get a turn in between. */
 async function walk<Row>(q: Queryable, list: List, params: Params, window: Window) {
-  const { table, id, from, part } = list;
+  const { key, from, part } = list;
   const terms = termsOf(part?.text ?? "");
-  const ends = `SELECT (SELECT MIN(${id}) FROM ${table}) AS bottom,
-    (SELECT MAX(${id}) FROM ${table}) AS high`;
+  const ends = `SELECT (SELECT MIN(${key}) FROM ${from}) AS bottom,
+    (SELECT MAX(${key}) FROM ${from}) AS high`;
   let { bottom, high } = (await q.first<{ bottom: number; high: number }>(ends)) ?? NO_ENDS;
   const rows: Row[] = [];
   let counted = 0;

@@ -1,4 +1,4 @@
-import type { Queryable } from "./database.ts";
+import type { Params, Queryable } from "./database.ts";
 
 export const OCR_STAGE = "OCR";
 
@@ -15,17 +15,13 @@ export interface StageState {
   pagesTotal: number | null;
 }
 
-interface Stage extends StageState {
-  stageName: string;
-}
-
 /** Of a stage `s`; with its status and error they are a `StageState`. */
 export const STAGE_TIMES = `s.start_time AS startTime, s.end_time AS endTime,
   s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
 
 /** Oldest first. */
 export function listStages(q: Queryable, docId: number) {
-  return q.all<Stage>(
+  return q.all<StageState & { stageName: string }>(
     `SELECT s.stage_name AS stageName, s.status AS status,
        s.error_message AS errorMessage, ${STAGE_TIMES}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
@@ -96,38 +92,37 @@ type Measured = Pick<
 const NEWEST = `status_id = (SELECT MAX(x.status_id) FROM Processing_Status x
   WHERE x.doc_id = @docId AND x.stage_name = '${OCR_STAGE}')`;
 
+const UNFINISHED = "status IN ('Queued', 'Processing')";
+const PROCESSING = "status = 'Processing'";
+
+/** Sets columns of the stage if it is in one of these states; resolves with 0 if it is not. */
+const update = (q: Queryable, set: string, state: string, params: Params & { docId: number }) =>
+  q.run(`UPDATE Processing_Status SET ${set} WHERE ${NEWEST} AND ${state}`, params);
+
 /**
  * Notes that a worker has begun; false when the document was finished, failed or deleted before.
  * A stage without a row gets one.
  */
 export async function startProcessing(q: Queryable, docId: number, now: Date): Promise<boolean> {
-  const begun = await q.run(
-    `UPDATE Processing_Status SET status = 'Processing', start_time = @now, end_time = NULL,
-       error_message = NULL, pages_done = NULL, pages_total = NULL
-     WHERE ${NEWEST} AND status IN ('Queued', 'Processing')`,
-    { docId, now },
-  );
+  const begin = `status = 'Processing', start_time = @now, end_time = NULL, error_message = NULL,
+    pages_done = NULL, pages_total = NULL`;
   const insert = `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
     SELECT d.doc_id, '${OCR_STAGE}', 'Processing', @now FROM Documents d
     WHERE d.doc_id = @docId AND NOT EXISTS (SELECT 1 FROM Processing_Status s
       WHERE s.doc_id = d.doc_id AND s.stage_name = '${OCR_STAGE}')`;
-  return begun === 1 || (await q.run(insert, { docId, now })) === 1;
+  const params = { docId, now };
+  return (await update(q, begin, UNFINISHED, params)) === 1 || (await q.run(insert, params)) === 1;
 }
 
 /** How many of a document's pages are done; resolves with 0 unless it is being processed. */
 export function noteProgress(q: Queryable, docId: number, done: number, total: number) {
-  return q.run(
-    `UPDATE Processing_Status SET pages_done = @done, pages_total = @total
-     WHERE ${NEWEST} AND status = 'Processing'`,
-    { docId, done, total },
-  );
+  return update(q, "pages_done = @done, pages_total = @total", PROCESSING, { docId, done, total });
 }
 
 /** False when the document is not being processed any more. */
 export async function finishProcessing(tx: Queryable, docId: number, now: Date): Promise<boolean> {
-  const sql = `UPDATE Processing_Status SET status = 'Finished', end_time = @now,
-    error_message = NULL WHERE ${NEWEST} AND status = 'Processing'`;
-  return (await tx.run(sql, { docId, now })) === 1;
+  const set = "status = 'Finished', end_time = @now, error_message = NULL";
+  return (await update(tx, set, PROCESSING, { docId, now })) === 1;
 }
 
 /** `message` tells a person what to do. False when the document is finished, failed or deleted. */
@@ -136,9 +131,8 @@ export async function failProcessing(
   docId: number,
   { message, now }: { message: string; now: Date },
 ): Promise<boolean> {
-  const sql = `UPDATE Processing_Status SET status = 'Failed', end_time = @now,
-    error_message = @message WHERE ${NEWEST} AND status IN ('Queued', 'Processing')`;
-  return (await q.run(sql, { docId, message, now })) === 1;
+  const set = "status = 'Failed', end_time = @now, error_message = @message";
+  return (await update(q, set, UNFINISHED, { docId, message, now })) === 1;
 }
 
 /** `textId` is the text's id in the content store. False when the document is deleted. */

@@ -1,4 +1,5 @@
 import type { Queryable } from "./database.ts";
+import { count } from "./filters.ts";
 
 /** One login. Of refresh tokens only the SHA-256 of their ids is kept, in hex. */
 export interface Session {
@@ -14,12 +15,7 @@ export function insertSession(
   q: Queryable,
   session: Omit<Session, "pendingTokenHash" | "pendingIssuedAt"> & { createdAt: Date },
 ) {
-  return q.run(
-    `INSERT INTO Sessions
-       (session_id, user_id, current_token_hash, created_at, last_used_at, expires_at)
-     VALUES (@sessionId, @userId, @currentTokenHash, @createdAt, @createdAt, @expiresAt)`,
-    { ...session },
-  );
+  return q.insert("Sessions", { ...session, lastUsedAt: session.createdAt }, "user_id");
 }
 
 /** The user's session, if it was not revoked; it may have expired. */
@@ -71,4 +67,19 @@ export function revokeSessions(
      WHERE ${condition} AND revoked_at IS NULL`,
     { ...which, reason, now },
   );
+}
+
+/** Sessions may be revoked or not, resets used or not: they are kept as long. */
+type Table = "Sessions" | "Password_Resets";
+
+const expired = (table: Table) => `FROM ${table} WHERE expires_at < @before`;
+
+/** How many expired before `before`. */
+export function countExpired(q: Queryable, table: Table, before: Date) {
+  return count(q, expired(table), { before });
+}
+
+/** Returns how many. */
+export function deleteExpired(q: Queryable, table: Table, before: Date) {
+  return q.run(`DELETE ${expired(table)}`, { before });
 }

@@ -31,7 +31,7 @@ const UNAVAILABLE_CODES = [SQLITE_BUSY, 6, 7, 8, 10, 11, 13, 14, 15, 26];
 
 const DIALECT: Dialect = {
   page: "LIMIT @page_limit OFFSET @page_skip",
-  insert: ({ table, columns, values, identity }) =>
+  insert: (table, columns, values, identity) =>
     `INSERT INTO ${table} (${columns}) VALUES (${values}) RETURNING ${identity} AS id`,
   columns: `SELECT name, 1 - "notnull" AS nullable FROM pragma_table_info(@table)`,
 };

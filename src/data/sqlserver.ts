@@ -25,7 +25,7 @@ const LONGEST_NVARCHAR = 4000;
 const DIALECT: Dialect = {
   page: "OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
   // Servers don't agree on the name of an OUTPUT column that is not given one.
-  insert: ({ table, columns, values, identity }) =>
+  insert: (table, columns, values, identity) =>
     `INSERT INTO ${table} (${columns}) OUTPUT INSERTED.${identity} AS id VALUES (${values})`,
   columns: `SELECT c.name AS name, c.is_nullable AS nullable FROM sys.columns c
     WHERE c.object_id = OBJECT_ID(@table, N'U')`,

@@ -12,7 +12,7 @@ export interface Dialect {
   /** Follows the ORDER BY; has the parameters `page_skip` and `page_limit`. */
   page: string;
   /** Returns the identity as `id`. */
-  insert(parts: { table: string; columns: string; values: string; identity: string }): string;
+  insert(table: string, columns: string, values: string, identity: string): string;
   /** A SELECT of `name` and `nullable` (0 or 1) of the columns of the table `@table`. */
   columns: string;
 }
@@ -42,7 +42,7 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
         if (!IDENTIFIER.test(name)) throw new TypeError("Not an identifier");
       const columns = names.map(columnOf).join(", ");
       const values = names.map((name) => `@${name}`).join(", ");
-      const text = dialect.insert({ table, columns, values, identity });
+      const text = dialect.insert(table, columns, values, identity);
       const { rows } = await execute(text, params, false);
       return (rows[0] as { id: number }).id;
     },

@@ -147,3 +147,20 @@ export async function deleteUser(q: Queryable, userId: number): Promise<void> {
 export function lockAdmins(tx: Queryable, roleId: number) {
   return tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
 }
+
+export interface Role {
+  roleId: number;
+  roleName: string;
+  description: string | null;
+}
+
+const SELECT_ROLE =
+  "SELECT r.role_id AS roleId, r.role_name AS roleName, r.description AS description FROM Roles r";
+
+export function listRoles(q: Queryable) {
+  return q.all<Role>(`${SELECT_ROLE} ORDER BY r.role_id`);
+}
+
+export function findRole(q: Queryable, roleId: number) {
+  return q.first<Role>(`${SELECT_ROLE} WHERE r.role_id = @roleId`, { roleId });
+}

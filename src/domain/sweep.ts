@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isNamed } from "../data/deletions.ts";
-import { countExpired, deleteExpired } from "../data/expired.ts";
+import { countExpired, deleteExpired } from "../data/sessions.ts";
 import type { Core } from "./authority.ts";
 import { isOwnKey } from "./blobs.ts";
 import type { Stores } from "./deletions.ts";

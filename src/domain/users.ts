@@ -1,9 +1,8 @@
 import * as v from "valibot";
 import { type Queryable, UniqueViolation } from "../data/database.ts";
 import { hasDocuments } from "../data/documents.ts";
-import { findRole } from "../data/roles.ts";
-import type { User, UserChanges } from "../data/users.ts";
 import * as users from "../data/users.ts";
+import { findRole, type User, type UserChanges } from "../data/users.ts";
 import { AppError } from "../errors.ts";
 import type { Action } from "./audit.ts";
 import { ADMIN_ROLE, type Caller, type Core, type Level } from "./authority.ts";

@@ -25,7 +25,7 @@ const mineQuery = v.object({
   ...paging(100),
   status: v.optional(v.picklist(PROCESSING_STATUSES)),
   path: v.optional(virtualPath),
-  recursive: v.optional(flag),
+  recursive: v.optional(flag, "false"),
   q: v.optional(v.pipe(text, v.normalize("NFC"), v.maxLength(255))),
 });
 const listQuery = v.object({ ...mineQuery.entries, user_id: v.optional(id) });

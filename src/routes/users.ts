@@ -1,7 +1,6 @@
 import * as v from "valibot";
 import type { Database, Window } from "../data/database.ts";
-import { listRoles } from "../data/roles.ts";
-import { countUsers, listUsers, type User } from "../data/users.ts";
+import { countUsers, listRoles, listUsers, type User } from "../data/users.ts";
 import type { Caller } from "../domain/authority.ts";
 import type { PasswordChanges } from "../domain/password-changes.ts";
 import { adminUpdate, selfUpdate, type Users } from "../domain/users.ts";

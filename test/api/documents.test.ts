@@ -186,7 +186,7 @@ function lists({ testAlone }: Suite): void {
   );
 
   testAlone("filters narrow a list: status, path, part of the name", {}, async (app) => {
-    for (const full_path of ["a", "a/b"])
+    for (const full_path of ["a", "a/b", "ab"])
       await play(app, {
         title: full_path,
         at: "POST /api/v1/paths",
@@ -194,15 +194,16 @@ function lists({ testAlone }: Suite): void {
         json: { full_path },
         status: 201,
       });
-    const [root, a, ab] = [
+    const [root, a, ab, beside] = [
       await upload(app, "50%_[x].txt"),
       await upload(app, "تقرير الربع.pdf", { path: "/a/" }),
       await upload(app, "500ax.TXT", { path: "a/b" }),
+      await upload(app, "beside.dat", { path: "ab" }),
     ];
     await setStatus(app, a.doc_id, "Finished");
     await setStatus(app, ab.doc_id, "Failed", "no text in it");
     for (const [query, found] of [
-      [{ status: "Queued" }, [root]],
+      [{ status: "Queued" }, [beside, root]],
       [{ status: "Finished" }, [a]],
       [{ status: "Failed" }, [ab]],
       [{ status: "Processing" }, []],
@@ -211,14 +212,14 @@ function lists({ testAlone }: Suite): void {
       [{ path: "/a/b/" }, [ab]],
       [{ path: "a", recursive: "true" }, [ab, a]],
       [{ path: "a/b", recursive: "true" }, [ab]],
-      [{ path: "/", recursive: "true" }, [ab, a, root]],
+      [{ path: "/", recursive: "true" }, [beside, ab, a, root]],
       [{ path: "a", recursive: "true", status: "Failed" }, [ab]],
       [{ path: "a_b", recursive: "true" }, []],
       [{ path: "a", recursive: "false" }, [a]],
       [{ q: "%_[" }, [root]],
       [{ q: "الربع" }, [a]],
       [{ q: "txt" }, [ab, root]],
-      [{ q: "" }, [ab, a, root]],
+      [{ q: "" }, [beside, ab, a, root]],
       [{ q: "50", status: "Failed", path: "a/b" }, [ab]],
       [{ q: "50", status: "Failed", path: "a" }, []],
     ] as const) {
@@ -318,7 +319,7 @@ function visibility({ test }: Suite): void {
 function details({ test }: Suite): void {
   test("the detail has all that is known, and the status what a client polls", async (app) => {
     const { doc_id, sha256 } = await upload(app, "détail.txt", { description: "وصف" });
-    const { id } = await app.as("user");
+    const { id, fullName } = await app.as("user");
     const detail = (await app.call("GET", `/api/v1/docs/${doc_id}`, user)).body;
     const queued = detail.uploaded_at;
     const expected = {
@@ -326,6 +327,7 @@ function details({ test }: Suite): void {
       filename: "détail.txt",
       path: "/",
       uploaded_by_user_id: id,
+      uploaded_by: fullName,
       status: "Queued",
       error_message: null,
       size: 24,

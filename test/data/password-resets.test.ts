@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { loadConfig } from "../../src/config.ts";
 import { UniqueViolation } from "../../src/data/database.ts";
-import { deleteExpired } from "../../src/data/expired.ts";
 import {
   findPasswordReset,
   insertPasswordReset,
   usePasswordReset,
 } from "../../src/data/password-resets.ts";
+import { deleteExpired } from "../../src/data/sessions.ts";
 import { deleteUser, insertUser } from "../../src/data/users.ts";
 import { openDatabase } from "../../src/parts.ts";
 import { ENGINES, type Engine } from "../support/engines.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { deleteExpired } from "../../src/data/expired.ts";
+import { deleteExpired } from "../../src/data/sessions.ts";
 import { insertUser, updateUser } from "../../src/data/users.ts";
 import type { Tokens } from "../../src/domain/sessions.ts";
 import { createJwt } from "../../src/security/jwt.ts";
