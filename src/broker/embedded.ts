@@ -42,7 +42,6 @@ export class EmbeddedBroker implements ConsumingBroker {
   readonly #database: Database;
   readonly #log: Logger;
   readonly #consumers: Consumer[] = [];
-  #isMade = false;
 
   /** `isServers`: the database is the one that holds the documents. */
   constructor(options: { database: Database; log: Logger; isServers?: boolean }) {
@@ -63,7 +62,7 @@ export class EmbeddedBroker implements ConsumingBroker {
   }
 
   async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
-    const source = (signal: AbortSignal) => this.#messages(queue, signal);
+    const source = (signal: AbortSignal) => this.#receive(queue, signal);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
     return consumer;
@@ -75,8 +74,8 @@ export class EmbeddedBroker implements ConsumingBroker {
   }
 
   async ping(): Promise<void> {
-    await makeTable(this.#database);
-    this.#isMade = true;
+    await this.#database.run(TABLE);
+    await this.#database.run(INDEX);
   }
 
   async close(): Promise<void> {
@@ -84,13 +83,12 @@ export class EmbeddedBroker implements ConsumingBroker {
   }
 
   async #add(q: Queryable, queue: string, { id: message_id, body }: Message): Promise<void> {
-    if (!this.#isMade) await makeTable(q);
     const now = new Date();
     const row = { queue, message_id, body, created_at: now, visible_at: now, deliveries: 0 };
     await q.insert("Broker_Messages", row, "broker_message_id");
   }
 
-  async *#messages(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
+  async *#receive(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
     await this.ping();
     while (!signal.aborted) {
       const lease = randomUUID();
@@ -145,9 +143,4 @@ export class EmbeddedBroker implements ConsumingBroker {
         }),
     };
   }
-}
-
-async function makeTable(q: Queryable): Promise<void> {
-  await q.run(TABLE);
-  await q.run(INDEX);
 }

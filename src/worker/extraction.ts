@@ -64,14 +64,11 @@ export async function extract(
     throw tooMuch(`The file is too large (at most ${spell(limits.fileBytes / 1e6)} MB)`);
   const child = startEngine({ size: source.size, limits });
   const over = new AbortController();
-  let reason: unknown;
-  const kill = (why: unknown) => {
-    reason ??= why;
-    child.kill("SIGKILL");
-  };
-  const stop = () => kill(signal.reason);
+  over.signal.addEventListener("abort", () => child.kill("SIGKILL"));
+  const stop = () => over.abort(signal.reason);
   signal.addEventListener("abort", stop);
   let extraction: Extraction | undefined;
+  let refusal: Unreadable | undefined;
   let lastWords = "";
   let started = Infinity;
   let pageStarted = Infinity;
@@ -80,7 +77,7 @@ export async function extract(
     if (report.kind === "received") started = pageStarted;
     else if (report.kind === "page") onPage(report.done, report.total);
     else if (report.kind === "done") extraction = report.extraction;
-    else reason ??= new Unreadable(report.message);
+    else refusal = new Unreadable(report.message);
   });
   child.stderr?.on("data", (said: Buffer) => {
     lastWords = `${lastWords}${said}`.slice(-LAST_WORDS);
@@ -88,7 +85,7 @@ export async function extract(
   const watch = setInterval(() => {
     const isOver = (since: number, seconds: number) => performance.now() - since > seconds * 1_000;
     const refuse = (what: string, most: number, unit: string) =>
-      kill(tooMuch(`${what} ${spell(most)} ${unit} to read`));
+      over.abort(tooMuch(`${what} ${spell(most)} ${unit} to read`));
     if (memoryOf(child.pid) > limits.memoryBytes)
       refuse("The document takes more memory than", limits.memoryBytes / 1e6, "MB");
     if (isOver(pageStarted, limits.pageSeconds))
@@ -97,11 +94,12 @@ export async function extract(
       refuse("The document takes longer than", limits.documentSeconds, "seconds");
   }, WATCH_MS);
   try {
-    send(source, child.stdin as Writable, over.signal).catch(kill);
+    send(source, child.stdin as Writable, over.signal).catch((why) => over.abort(why));
     const [code, signalName] = await once(child, "close");
     if (extraction) return extraction;
+    over.signal.throwIfAborted();
     const how = signalName ?? `code ${code}`;
-    throw reason ?? new Error(`The engine ended with ${how}: ${lastWords}`);
+    throw refusal ?? new Error(`The engine ended with ${how}: ${lastWords}`);
   } finally {
     over.abort();
     clearInterval(watch);
