@@ -26,10 +26,7 @@ export interface Received extends Delivery {
   park(reason: string): Promise<void>;
 }
 
-/**
- * The messages of one queue until `signal` is aborted. One that ended or threw before is called
- * again. What carries the answers stays open until `drained`.
- */
+/** Messages until `signal` is aborted; asked again when it ends. Stays open until `drained`. */
 export type Source = (
   signal: AbortSignal,
   drained: () => Promise<unknown>,

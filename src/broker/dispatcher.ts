@@ -23,8 +23,8 @@ const FIRST_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 30_000;
 
 /**
- * Sends what is in the outbox, oldest first, and removes it once it is confirmed. While the broker
- * is away, one message in each pause is tried. A refused message holds up no other.
+ * Sends the outbox, oldest first, and removes what is confirmed. While the broker is away, one
+ * message in each pause is tried. A refused message holds up no other.
  */
 export function createDispatcher(parts: {
   database: Database;

@@ -98,10 +98,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     }
   }
 
-  /**
-   * Leases the message that is visible for longest: one that comes again waits behind those that
-   * waited meanwhile, or each consumer that dies would have the same one.
-   */
+  /** The one that is visible for longest: what comes again waits behind what waited meanwhile. */
   #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
     const now = new Date();
     return this.#database.first<LeasedRow>(

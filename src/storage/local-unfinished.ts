@@ -10,7 +10,7 @@ const SAMPLE = Buffer.alloc(4096);
 
 /**
  * Files that are not whole yet, in one folder a process, whose time of modification says that the
- * process lives. It is the file system's time: machines that share one may differ in theirs.
+ * process lives, by the file system's clock: machines that share one may differ.
  */
 export class UnfinishedFiles {
   readonly #all: string;

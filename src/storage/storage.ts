@@ -31,8 +31,8 @@ export abstract class Storage {
   abstract readonly description: string;
 
   /**
-   * Stores `stream` in constant memory; returns the blob's URL. Throws `BlobExists` rather than
-   * overwrite. A failure leaves no blob, and destroys the stream.
+   * In constant memory; returns the URL. Throws `BlobExists` rather than overwrite. A failure
+   * leaves no blob, and destroys the stream.
    */
   async upload(stream: Readable, key: string, options: UploadOptions = {}): Promise<string> {
     // It may fail before it is read, which tells of it then.
@@ -100,9 +100,8 @@ export abstract class Storage {
   /** Free for blobs, where a disk of this machine holds them. */
   freeBytes?(): Promise<number>;
   /**
-   * To be called every 5 s where it is there: claims this process's unfinished files anew, and
-   * removes and names those that nobody has claimed for 20 s; with `dryRun` it only names them. An
-   * upload that loses its file so fails.
+   * Every 5 s: claims this process's unfinished files anew; removes and names those that nobody has
+   * claimed for 20 s, whose uploads fail so. With `dryRun` it only names them.
    */
   renew?(dryRun?: boolean): Promise<string[]>;
   async close(): Promise<void> {}

@@ -49,8 +49,7 @@ const LAST_WORDS = 2_000;
 
 /**
  * Reads a document in a process of its own. `onPage` hears of pages done of all, first of none.
- * Throws `Unreadable`; what `open` or its stream throws; an Error when the engine died for no known
- * reason; the signal's reason.
+ * Throws `Unreadable`, what the source throws, the signal's reason, or an Error for a dead engine.
  */
 export async function extract(
   source: Source,

@@ -158,10 +158,7 @@ async function read(
   }
 }
 
-/**
- * Repeats what fails because a part is unavailable, which is not the document's fault, until it
- * succeeds. Throws what else it fails with, and the signal's reason.
- */
+/** Repeats what fails because a part is unavailable, which is not the document's fault. */
 function patiently(signal: AbortSignal, log: Logger) {
   return async <Result>(work: () => Promise<Result>): Promise<Result> => {
     for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
