@@ -36,7 +36,6 @@ export interface Delivery extends Message {
 export type Handler = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
 
 export interface ConsumeOptions {
-  /** Messages at a time. */
   prefetch: number;
   /** Before a message is parked. When it throws the message comes again. */
   onGivenUp?: (delivery: Delivery) => Promise<void>;

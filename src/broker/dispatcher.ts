@@ -10,7 +10,6 @@ import { AppError, TimedOut, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, pause } from "./broker.ts";
 
-/** Messages published at once. */
 const BATCH = 20;
 /** A broker that says nothing for so long is away. */
 const PUBLISH_MS = 12_000;
@@ -65,7 +64,6 @@ export function createDispatcher(parts: {
     return messages.length === 0;
   }
 
-  /** Sends a claimed message and removes it, or gives it back. */
   async function send(message: OutboxMessage, claimant: string): Promise<void> {
     const { outbox_id: outboxId, queue, message_id, body, attempts } = message;
     try {

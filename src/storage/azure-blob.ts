@@ -91,7 +91,6 @@ export class AzureBlobStorage extends Storage {
     });
   }
 
-  /** A container that is missing has none. */
   protected async *keysFrom(start: string): AsyncGenerator<string> {
     try {
       for await (const name of this.#names(start)) if (isKey(name)) yield name;
@@ -115,7 +114,6 @@ export class AzureBlobStorage extends Storage {
     }
   }
 
-  /** Names that start with `prefix`, read page by page. */
   async *#names(prefix: string, maxPageSize = 1_000): AsyncGenerator<string> {
     let token: string | undefined;
     do {

@@ -4,7 +4,6 @@ import { TimedOut, unavailable, within } from "../errors.ts";
 import { BlobExists, BlobNotFound } from "./storage.ts";
 
 const CALL_TIMEOUT_MS = 10_000;
-/** For the next bytes of a download. */
 const READ_TIMEOUT_MS = 30_000;
 
 /** The port's error. The SDK's holds the request with its signature, and may quote a SAS. */

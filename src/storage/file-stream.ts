@@ -16,7 +16,6 @@ export class FileStream extends Readable {
   #isReading = false;
   #onRead: (() => void) | undefined;
 
-  /** From `start` up to but not including `end`. */
   constructor(file: FileHandle, start: number, end: number) {
     super({ highWaterMark: CHUNK_BYTES });
     this.#file = file;

@@ -125,7 +125,6 @@ export class LocalFolderStorage extends Storage {
     return toPaths(this.keyOf(keyOrUrl)).map((path) => join(this.#folder, path));
   }
 
-  /** Undefined for what is missing or a folder. */
   async #find(keyOrUrl: string): Promise<(Stats & { path: string }) | undefined> {
     for (const path of this.#paths(keyOrUrl)) {
       const found = await fs.stat(path).catch(ignoreAbsent);

@@ -106,7 +106,6 @@ export abstract class Storage {
   renew?(dryRun?: boolean): Promise<string[]>;
   async close(): Promise<void> {}
 
-  /** Throws `InvalidBlobKey`. */
   protected keyOf(keyOrUrl: string): string {
     try {
       const key = isUrl(keyOrUrl) ? this.parseUrl(keyOrUrl) : keyOrUrl;

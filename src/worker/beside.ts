@@ -7,7 +7,6 @@ import { enginesInstalled } from "./engines.ts";
 
 const PROGRAM = fileURLToPath(new URL(`main${extname(import.meta.url)}`, import.meta.url));
 
-/** For its orderly end. */
 const STOP_TIMEOUT_MS = 3_000;
 
 /**

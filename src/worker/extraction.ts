@@ -4,20 +4,12 @@ import { readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { addAbortSignal, type Readable, type Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import type { ExtractedText } from "../content/content-store.ts";
 import { engineFolders } from "./engines.ts";
 import { LIMITS, type Limits, spell, tooMuch, Unreadable } from "./limits.ts";
 
 /** What a document says. `elapsed_seconds` is from its last byte's arrival to its text. */
-export interface Extraction {
-  extracted_text: string;
-  ocr: {
-    page_count: number;
-    word_count: number;
-    avg_confidence: number;
-    primary_language: string;
-    elapsed_seconds: number;
-  };
-}
+export type Extraction = Pick<ExtractedText, "extracted_text" | "ocr">;
 
 /** A document. `open` starts its bytes, exactly `size` of them. */
 export interface Source {
@@ -40,11 +32,8 @@ export type Report =
 
 export type Extract = typeof extract;
 
-/** The engine beside this file, as source or compiled. */
 const PROGRAM = fileURLToPath(new URL(`./engine${extname(import.meta.url)}`, import.meta.url));
-/** Between two looks at the time and the memory that a document takes. */
 const WATCH_MS = 250;
-/** How many characters of what the process wrote in its death go into the error. */
 const LAST_WORDS = 2_000;
 
 /**
@@ -120,7 +109,6 @@ function startEngine(order: Order) {
   });
 }
 
-/** Resident memory of a process in bytes; 0 where there is no `/proc`. */
 function memoryOf(pid: number | undefined): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "utf8");

@@ -19,7 +19,6 @@ import type { Storage } from "../storage/storage.ts";
 import type { Extract } from "./extraction.ts";
 import { Unreadable } from "./limits.ts";
 
-/** Between two writes of how far a document is. */
 const PROGRESS_MS = 300;
 /** While a part is away, doubled for each repetition. */
 const FIRST_PAUSE_MS = 500;

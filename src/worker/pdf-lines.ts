@@ -52,7 +52,6 @@ function isOneGlyph(last: Glyph, glyph: Glyph): boolean {
   );
 }
 
-/** Words and numbers, each in reading order in itself, and single spaces and signs. */
 function listRuns(line: readonly Glyph[]): Glyph[] {
   const runs: Glyph[] = [];
   let before = "";

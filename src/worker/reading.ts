@@ -6,7 +6,6 @@ import { readPlainText } from "./text.ts";
 /** The pages of a document, each read when it is asked for. All may throw `Unreadable`. */
 export interface Reading {
   pageCount: number;
-  /** The first is 0. */
   readPage(index: number): Page | Promise<Page>;
 }
 

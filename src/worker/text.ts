@@ -1,7 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { Unreadable } from "./limits.ts";
 
-/** How many bytes tell whether a text without a mark is UTF-16. */
 const SAMPLE = 4096;
 
 /** UTF-16 by its mark, or where every other byte is the high one of English (0) or Arabic (6). */
@@ -49,7 +48,6 @@ export const countLetters = (text: string): number => count(text, /[\p{L}\p{N}]/
 export const countWords = (text: string): number =>
   count(text, /(?<![\p{L}\p{N}\p{M}])[\p{L}\p{N}\p{M}]/gu);
 
-/** The language by its script, whichever has more letters. */
 export function languageOf(text: string): "ar" | "en" | "und" {
   const arabic = count(text, /\p{Script=Arabic}/gu);
   const latin = count(text, /\p{Script=Latin}/gu);
