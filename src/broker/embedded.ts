@@ -1,14 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Database, Queryable } from "../data/database.ts";
 import type { Logger } from "../log.ts";
-import {
-  type ConsumeOptions,
-  type Consumer,
-  type ConsumingBroker,
-  type Handler,
-  type Message,
-  pause,
-} from "./broker.ts";
+import { type Consumer, type ConsumingBroker, type Message, pause } from "./broker.ts";
 import { type Received, startConsumer } from "./consumer.ts";
 
 /** Without a renewal, three of them in this time, a message is delivered again. */
@@ -61,7 +54,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     await this.#add(this.#database, queue, message);
   }
 
-  async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
+  async consume(...[queue, handler, options]: Parameters<ConsumingBroker["consume"]>) {
     const source = (signal: AbortSignal) => this.#receive(queue, signal);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);

@@ -2,14 +2,7 @@ import { Readable } from "node:stream";
 import * as amqp from "amqplib";
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import {
-  type ConsumeOptions,
-  type Consumer,
-  type ConsumingBroker,
-  type Handler,
-  type Message,
-  pause,
-} from "./broker.ts";
+import { type Consumer, type ConsumingBroker, type Message, pause } from "./broker.ts";
 import { type Received, type Source, startConsumer } from "./consumer.ts";
 
 const CONNECT_WAIT_MS = 3_000;
@@ -82,7 +75,7 @@ export class RabbitMQBroker implements ConsumingBroker {
     await this.#send(queue, Buffer.from(body), { contentType: "application/json", messageId });
   }
 
-  async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
+  async consume(...[queue, handler, options]: Parameters<ConsumingBroker["consume"]>) {
     const source: Source = (...ends) => this.#receive(queue, options.prefetch, ...ends);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
