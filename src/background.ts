@@ -1,5 +1,5 @@
 import type { Broker } from "./broker/broker.ts";
-import { Dispatcher } from "./broker/dispatcher.ts";
+import { createDispatcher } from "./broker/dispatcher.ts";
 import type { Config } from "./config.ts";
 import type { Core } from "./domain/authority.ts";
 import { startChores } from "./domain/chores.ts";
@@ -30,7 +30,7 @@ export type Background = ReturnType<typeof createBackground>;
 /** What is done beside the requests. Each process keeps what it holds; one of them leads. */
 export function createBackground(config: Config, parts: Parts, onStop: OnStop) {
   const { storage, log, deletions, uploads } = parts;
-  const dispatcher = new Dispatcher(parts);
+  const dispatcher = createDispatcher(parts);
   let firstAdmin: Promise<void> | undefined;
 
   const start = (name: string, interval: number, chore: Chore) =>
@@ -40,7 +40,7 @@ export function createBackground(config: Config, parts: Parts, onStop: OnStop) {
 
   return {
     /** A message was committed. */
-    notify: () => dispatcher.notify(),
+    notify: dispatcher.notify,
 
     /** `work`, but not before the first admin was made, where this process makes it. */
     settledBefore:
@@ -53,7 +53,7 @@ export function createBackground(config: Config, parts: Parts, onStop: OnStop) {
     /** Takes what one process does for all. */
     async lead(): Promise<void> {
       dispatcher.start();
-      onStop("dispatcher", () => dispatcher.stop());
+      onStop("dispatcher", dispatcher.stop);
       start("deletions", OFTEN, async (stopping) => {
         // Where the database was away for longer than a lease, the uploads that run here go on.
         await uploads.renew();

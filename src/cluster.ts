@@ -28,8 +28,8 @@ export async function runCluster(config: Config, log: Logger, stop: (why: string
 }
 
 /**
- * Starts a process that leads, then the others, and starts again what dies: another one leads
- * meanwhile. One that ends by itself before all listen ends the cluster with its exit code.
+ * Starts a process that leads, then the others, and again what dies: another one leads then. One
+ * that ends by itself before all listen ends the cluster with its exit code.
  */
 function startPrimary(config: Config, log: Logger) {
   const { WEB_CONCURRENCY: size, METRICS_PORT: metricsPort } = config;

@@ -6,7 +6,6 @@ import type { Logger } from "./log.ts";
 const FIRST_PAUSE = 1_000;
 const LONGEST_PAUSE = 60_000;
 
-/** How a process ended, or why it could not be started. */
 interface End {
   code?: number;
   signal?: string;

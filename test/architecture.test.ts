@@ -130,6 +130,7 @@ const ARROWS: Record<string, string[]> = {
     "domain/",
     "security/",
   ],
+  "worker/extraction": ["worker/", "content/content-store"],
   "worker/": ["log", "worker/"],
   "cli/commands": [
     "parts",

@@ -14,15 +14,11 @@ export interface Broker {
   /** Returns within seconds whatever answers; it keeps trying by itself. */
   connect(): Promise<void>;
   /**
-   * Resolves once the broker answers for the message. Rejects with the `unavailable` AppError when
-   * it says nothing for some seconds or takes nothing now, with another error when it refuses this
-   * message or this queue.
+   * Resolves once the broker answers for the message. Rejects with `unavailable` when it takes
+   * nothing now, with another error when it refuses this message or queue.
    */
   publish(queue: string, message: Message): Promise<void>;
-  /**
-   * Publishes with the commit of `tx`, a transaction of the server's database. Only there where the
-   * queues are tables of that database.
-   */
+  /** With the commit of `tx`; only where the queues are tables of the server's database. */
   enqueue?(tx: Queryable, queue: string, message: Message): Promise<void>;
   /** How many messages each queue has, parked ones too; only where the queue is in a table here. */
   depths?(): Promise<{ queue: string; messages: number }[]>;
@@ -40,7 +36,6 @@ export interface Delivery extends Message {
 export type Handler = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
 
 export interface ConsumeOptions {
-  /** Messages at a time. */
   prefetch: number;
   /** Before a message is parked. When it throws the message comes again. */
   onGivenUp?: (delivery: Delivery) => Promise<void>;

@@ -26,10 +26,7 @@ export interface Received extends Delivery {
   park(reason: string): Promise<void>;
 }
 
-/**
- * The messages of one queue until `signal` is aborted. One that ended or threw before is called
- * again. What carries the answers stays open until `drained`.
- */
+/** Messages until `signal` is aborted; asked again when it ends. Stays open until `drained`. */
 export type Source = (
   signal: AbortSignal,
   drained: () => Promise<unknown>,
@@ -79,7 +76,13 @@ export function startConsumer(
     } catch (error) {
       if (signal.aborted) return release();
       log.warn("A message was not handled", { message_id, deliveries, error });
-      if (deliveries >= MAX_DELIVERIES && (await isGivenUp(delivery))) {
+      let isLast = deliveries >= MAX_DELIVERIES;
+      if (isLast)
+        await onGivenUp?.(delivery).catch((error: unknown) => {
+          isLast = false;
+          log.warn("A message is not given up yet", { message_id, error });
+        });
+      if (isLast) {
         await park(String(error).slice(0, 400));
         return log.error("A message is parked", { message_id, error });
       }
@@ -87,16 +90,6 @@ export function startConsumer(
       return retry();
     }
     await ack();
-  }
-
-  async function isGivenUp(delivery: Delivery): Promise<boolean> {
-    try {
-      await onGivenUp?.(delivery);
-      return true;
-    } catch (error) {
-      log.warn("A message is not given up yet", { message_id: delivery.id, error });
-      return false;
-    }
   }
 
   const running = run();

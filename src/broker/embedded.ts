@@ -1,14 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Database, Queryable } from "../data/database.ts";
 import type { Logger } from "../log.ts";
-import {
-  type ConsumeOptions,
-  type Consumer,
-  type ConsumingBroker,
-  type Handler,
-  type Message,
-  pause,
-} from "./broker.ts";
+import { type Consumer, type ConsumingBroker, type Message, pause } from "./broker.ts";
 import { type Received, startConsumer } from "./consumer.ts";
 
 /** Without a renewal, three of them in this time, a message is delivered again. */
@@ -42,7 +35,6 @@ export class EmbeddedBroker implements ConsumingBroker {
   readonly #database: Database;
   readonly #log: Logger;
   readonly #consumers: Consumer[] = [];
-  #isMade = false;
 
   /** `isServers`: the database is the one that holds the documents. */
   constructor(options: { database: Database; log: Logger; isServers?: boolean }) {
@@ -62,8 +54,8 @@ export class EmbeddedBroker implements ConsumingBroker {
     await this.#add(this.#database, queue, message);
   }
 
-  async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
-    const source = (signal: AbortSignal) => this.#messages(queue, signal);
+  async consume(...[queue, handler, options]: Parameters<ConsumingBroker["consume"]>) {
+    const source = (signal: AbortSignal) => this.#receive(queue, signal);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
     return consumer;
@@ -75,8 +67,8 @@ export class EmbeddedBroker implements ConsumingBroker {
   }
 
   async ping(): Promise<void> {
-    await makeTable(this.#database);
-    this.#isMade = true;
+    await this.#database.run(TABLE);
+    await this.#database.run(INDEX);
   }
 
   async close(): Promise<void> {
@@ -84,13 +76,12 @@ export class EmbeddedBroker implements ConsumingBroker {
   }
 
   async #add(q: Queryable, queue: string, { id: message_id, body }: Message): Promise<void> {
-    if (!this.#isMade) await makeTable(q);
     const now = new Date();
     const row = { queue, message_id, body, created_at: now, visible_at: now, deliveries: 0 };
     await q.insert("Broker_Messages", row, "broker_message_id");
   }
 
-  async *#messages(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
+  async *#receive(queue: string, signal: AbortSignal): AsyncGenerator<Received> {
     await this.ping();
     while (!signal.aborted) {
       const lease = randomUUID();
@@ -100,10 +91,7 @@ export class EmbeddedBroker implements ConsumingBroker {
     }
   }
 
-  /**
-   * Leases the message that is visible for longest: one that comes again waits behind those that
-   * waited meanwhile, or each consumer that dies would have the same one.
-   */
+  /** The one that is visible for longest: what comes again waits behind what waited meanwhile. */
   #take(queue: string, lease: string): Promise<LeasedRow | undefined> {
     const now = new Date();
     return this.#database.first<LeasedRow>(
@@ -145,9 +133,4 @@ export class EmbeddedBroker implements ConsumingBroker {
         }),
     };
   }
-}
-
-async function makeTable(q: Queryable): Promise<void> {
-  await q.run(TABLE);
-  await q.run(INDEX);
 }

@@ -2,20 +2,12 @@ import { Readable } from "node:stream";
 import * as amqp from "amqplib";
 import { unavailable, within } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import {
-  type ConsumeOptions,
-  type Consumer,
-  type ConsumingBroker,
-  type Handler,
-  type Message,
-  pause,
-} from "./broker.ts";
+import { type Consumer, type ConsumingBroker, type Message, pause } from "./broker.ts";
 import { type Received, type Source, startConsumer } from "./consumer.ts";
 
 const CONNECT_WAIT_MS = 3_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const CONFIRM_TIMEOUT_MS = 10_000;
-/** For the broker's answer to any other operation. */
 const REPLY_TIMEOUT_MS = 5_000;
 /** Before a message that could not be copied is given back. */
 const COPY_PAUSE_MS = 5_000;
@@ -35,10 +27,8 @@ export class RabbitMQBroker implements ConsumingBroker {
   readonly #log: Logger;
   readonly #consumers: Consumer[] = [];
   #recovering: amqp.RecoveringChannelModel | undefined;
-  /** Why the connection is down. */
   #fault: Error | undefined = new Error("RabbitMQ is not connected yet.");
   #publisher: Promise<amqp.ConfirmChannel> | undefined;
-  /** Ids of messages that no queue took. */
   readonly #returned = new Set<unknown>();
 
   /** `url` is `amqp://` or `amqps://`; `queue` is declared at each connection. */
@@ -85,7 +75,7 @@ export class RabbitMQBroker implements ConsumingBroker {
     await this.#send(queue, Buffer.from(body), { contentType: "application/json", messageId });
   }
 
-  async consume(queue: string, handler: Handler, options: ConsumeOptions): Promise<Consumer> {
+  async consume(...[queue, handler, options]: Parameters<ConsumingBroker["consume"]>) {
     const source: Source = (...ends) => this.#receive(queue, options.prefetch, ...ends);
     const consumer = startConsumer(source, { queue, handler, ...options, log: this.#log });
     this.#consumers.push(consumer);
@@ -117,7 +107,6 @@ export class RabbitMQBroker implements ConsumingBroker {
     }
   }
 
-  /** The channel of all publishes, opened when there is none. */
   #openPublisher(): Promise<amqp.ConfirmChannel> {
     if (this.#publisher) return this.#publisher;
     const forget = () => {
@@ -222,7 +211,6 @@ function answered<Reply>(answer: Promise<Reply>, what: string, limit = REPLY_TIM
   });
 }
 
-/** Waits for an answer that may fail or stay away. */
 const quietly = (ask: () => Promise<unknown>) =>
   answered(new Promise((done) => done(ask())), "RabbitMQ did not answer").catch(ignore);
 

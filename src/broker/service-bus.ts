@@ -11,7 +11,6 @@ const TOKEN_SECONDS = 3_600;
 export class AzureServiceBusBroker implements Broker {
   readonly description: string;
   readonly #access: ReturnType<typeof parseConnectionString>;
-  /** Why the last message was refused. */
   #refusal: Error | undefined;
 
   constructor({ connectionString }: { connectionString: string }) {

@@ -38,7 +38,6 @@ class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The values of the options. Throws UsageError for anything else. */
 function read<const Options extends ParseArgsConfig["options"]>(args: string[], options: Options) {
   try {
     return parseArgs({ args, options }).values;

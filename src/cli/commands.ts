@@ -17,10 +17,7 @@ import { auditSecrets, type Opening, openDatabase, openParts, prepareSchema } fr
 import { createPasswords } from "../security/passwords.ts";
 import { createClosers } from "../stopping.ts";
 
-/** Deletions read at once. */
 const BATCH = 100;
-/** Milliseconds between two lines of progress. */
-const PROGRESS_INTERVAL = 250;
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -95,7 +92,6 @@ export async function createAdmin(options: {
   });
 }
 
-/** The first line of standard input. A terminal is asked for it and does not show it. */
 async function readPassword(): Promise<string> {
   const { stdin, stderr } = process;
   const output = new Writable({ write: (_chunk, _encoding, done) => done() });
@@ -162,29 +158,18 @@ export function sweep(dryRun = false): Promise<void> {
   });
 }
 
-/** Prints each finding, and on a terminal the progress. Whether there are none. */
+/** Prints each finding. Whether there are none. */
 export function checkIntegrity(): Promise<boolean> {
   return withStores(true, async (stores) => {
-    const progress = (text: string) => {
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
-    };
-    const counts = { documents: 0, blobs: 0, findings: 0 };
-    const sum = () =>
-      `${counts.documents} documents, ${counts.blobs} blobs: ${counts.findings} findings`;
-    let next = 0;
+    const all = { documents: 0, blobs: 0, findings: 0 };
     for await (const { documents, blobs, findings } of checkAll(stores)) {
-      if (findings.length > 0) progress("");
       for (const finding of findings) printFinding(finding);
-      counts.documents += documents;
-      counts.blobs += blobs;
-      counts.findings += findings.length;
-      if (performance.now() < next) continue;
-      progress(sum());
-      next = performance.now() + PROGRESS_INTERVAL;
+      all.documents += documents;
+      all.blobs += blobs;
+      all.findings += findings.length;
     }
-    progress("");
-    print(`Checked ${sum()}.`);
-    return counts.findings === 0;
+    print(`Checked ${all.documents} documents, ${all.blobs} blobs: ${all.findings} findings.`);
+    return all.findings === 0;
   });
 }
 

@@ -3,13 +3,9 @@ type Labels = Readonly<Record<string, string | number>>;
 /** With what follows the family's name: `_bucket`, `_sum`, `_count`. */
 type Sample = readonly [value: number, labels?: Labels, suffix?: string];
 
-/** Of the text format, version 0.0.4. */
 export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/**
- * A metric in the text format (prometheus.io, "Exposition formats"); nothing without samples. Names
- * are in base units, those of counters end in `_total`.
- */
+/** A metric in the text format (prometheus.io, "Exposition formats"); nothing without samples. */
 export function expose(
   type: "counter" | "gauge" | "histogram",
   name: string,

@@ -3,13 +3,7 @@ import type { Readable } from "node:stream";
 import { type BlobClient, BlobServiceClient, type ContainerClient } from "@azure/storage-blob";
 import { call, guarded, whileOpen } from "./azure-call.ts";
 import { isKey } from "./keys.ts";
-import {
-  BlobNotFound,
-  type BlobProperties,
-  type ByteRange,
-  Storage,
-  type UploadOptions,
-} from "./storage.ts";
+import { BlobNotFound, type BlobProperties, type ByteRange, Storage } from "./storage.ts";
 
 /** An upload holds one block. A blob has 50,000 at most: 195 GiB. */
 const BLOCK_BYTES = 4 * 1024 * 1024;
@@ -68,7 +62,7 @@ export class AzureBlobStorage extends Storage {
   }
 
   /** Blocks are no blob before their list is committed: an upload that ends early leaves none. */
-  protected store(stream: Readable, key: string, { contentType }: UploadOptions) {
+  protected store(stream: Readable, key: string, contentType?: string) {
     return whileOpen(stream, async (cancel) => {
       const blob = this.#container.getBlockBlobClient(key);
       const upload = randomUUID();
@@ -91,7 +85,6 @@ export class AzureBlobStorage extends Storage {
     });
   }
 
-  /** A container that is missing has none. */
   protected async *keysFrom(start: string): AsyncGenerator<string> {
     try {
       for await (const name of this.#names(start)) if (isKey(name)) yield name;
@@ -115,7 +108,6 @@ export class AzureBlobStorage extends Storage {
     }
   }
 
-  /** Names that start with `prefix`, read page by page. */
   async *#names(prefix: string, maxPageSize = 1_000): AsyncGenerator<string> {
     let token: string | undefined;
     do {

@@ -4,13 +4,9 @@ import { TimedOut, unavailable, within } from "../errors.ts";
 import { BlobExists, BlobNotFound } from "./storage.ts";
 
 const CALL_TIMEOUT_MS = 10_000;
-/** For the next bytes of a download. */
 const READ_TIMEOUT_MS = 30_000;
 
-/**
- * The port's error for one of the SDK. That one holds the request with its signature, perhaps a SAS
- * too: only its code, its status and its message up to a `?` are kept.
- */
+/** The port's error. The SDK's holds the request with its signature, and may quote a SAS. */
 function toFailure(error: unknown): Error {
   if (error instanceof TimedOut) return unavailable("The document storage", error);
   const { message, name, code, statusCode: status, response } = error as RestError;
@@ -25,10 +21,7 @@ function toFailure(error: unknown): Error {
   return unavailable("The document storage", cause);
 }
 
-/**
- * Runs one call of the SDK, which must be safe to repeat, and once more when its time runs out.
- * Throws the reason of `cancel`.
- */
+/** Runs one call, safe to repeat, and again when its time runs out. Throws `cancel`'s reason. */
 export async function call<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
   timeoutMs = CALL_TIMEOUT_MS,

@@ -5,8 +5,8 @@ import { Readable } from "node:stream";
 const CHUNK_BYTES = 64 * 1024;
 
 /**
- * Bytes of an open file, which it closes. Chunks that are given back are filled again: new ones
- * make V8 collect the whole heap every few megabytes, which doubles the time of a processor.
+ * Bytes of an open file, which it closes. Chunks given back are filled again: new ones make V8
+ * collect the whole heap every few megabytes, which doubles the time of a processor.
  */
 export class FileStream extends Readable {
   readonly #file: FileHandle;
@@ -16,7 +16,6 @@ export class FileStream extends Readable {
   #isReading = false;
   #onRead: (() => void) | undefined;
 
-  /** From `start` up to but not including `end`. */
   constructor(file: FileHandle, start: number, end: number) {
     super({ highWaterMark: CHUNK_BYTES });
     this.#file = file;

@@ -10,8 +10,7 @@ export class InvalidBlobKey extends Error {
 }
 
 /**
- * Whether `text` may be a key: 1 to 1024 characters that Azure's XML can carry, none of control, in
- * segments joined by `/`, none of them empty, `.` or `..`.
+ * 1 to 1024 characters that Azure's XML can carry, in segments, none of them empty, `.` or `..`.
  */
 export function isKey(text: string): boolean {
   return (

@@ -21,9 +21,8 @@ const UNFINISHED = ".unfinished";
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
 /**
- * Blobs as files, for their owner alone, in a folder that only servers of this kind write to. What
- * `upload` or a deletion did is on the disk (fsync) when it returns. No content type is kept, and a
- * key can't also be a folder of other keys.
+ * Blobs as files for their owner alone. What `upload` or a deletion did is on the disk (fsync) when
+ * it returns. No content type is kept, and a key can't also be a folder of other keys.
  */
 export class LocalFolderStorage extends Storage {
   readonly description: string;
@@ -41,11 +40,7 @@ export class LocalFolderStorage extends Storage {
 
   /** Makes the folder where it is missing, unless `readOnly`. */
   static async open({ folder, readOnly = false }: { folder: string; readOnly?: boolean }) {
-    if (!readOnly) {
-      await fs.mkdir(join(folder, UNFINISHED), { recursive: true, mode: 0o700 });
-      // There an earlier version kept its unfinished files.
-      await fs.rm(join(folder, ".uploads"), { recursive: true, force: true });
-    }
+    if (!readOnly) await fs.mkdir(join(folder, UNFINISHED), { recursive: true, mode: 0o700 });
     return new LocalFolderStorage(await fs.realpath(folder));
   }
 
@@ -130,7 +125,6 @@ export class LocalFolderStorage extends Storage {
     return toPaths(this.keyOf(keyOrUrl)).map((path) => join(this.#folder, path));
   }
 
-  /** Undefined for what is missing or a folder. */
   async #find(keyOrUrl: string): Promise<(Stats & { path: string }) | undefined> {
     for (const path of this.#paths(keyOrUrl)) {
       const found = await fs.stat(path).catch(ignoreAbsent);

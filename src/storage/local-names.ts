@@ -28,16 +28,16 @@ function toNames(segment: string): string[] {
 }
 
 /**
- * The path of `key` in the storage folder: the same segments, with `%`, what Windows forbids and a
- * leading dot percent-encoded. One of more than 255 bytes becomes nested folders.
+ * The same segments, with `%`, a leading dot and what Windows forbids percent-encoded. One of more
+ * than 255 bytes becomes nested folders.
  */
 export function toPath(key: string): string {
   return key.split("/").flatMap(toNames).join("/");
 }
 
 /**
- * Where a blob may be, the place of new ones first. An own key's needs no folder, if its name is
- * short enough: one folder is synced for it. Earlier versions kept all at `toPath`.
+ * Where a blob may be, new ones first: an own key's needs no folder, so that one folder is synced
+ * for it. Earlier versions kept all at `toPath`.
  */
 export function toPaths(key: string): [string, ...string[]] {
   const path = toPath(key);

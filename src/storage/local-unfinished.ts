@@ -10,19 +10,17 @@ const SAMPLE = Buffer.alloc(4096);
 
 /**
  * Files that are not whole yet, in one folder a process, whose time of modification says that the
- * process lives. It is the file system's time: machines that share one may differ in theirs.
+ * process lives, by the file system's clock: machines that share one may differ.
  */
 export class UnfinishedFiles {
   readonly #all: string;
   readonly #own: string;
 
-  /** `all` holds the folders of all processes. */
   constructor(all: string) {
     this.#all = all;
     this.#own = join(all, randomUUID());
   }
 
-  /** A path for a new file. */
   async newFile(): Promise<string> {
     await fs.mkdir(this.#own, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
@@ -56,7 +54,6 @@ export class UnfinishedFiles {
     return files;
   }
 
-  /** Removes this process's folder. */
   async close(): Promise<void> {
     await fs.rm(this.#own, { recursive: true, force: true });
   }

@@ -17,10 +17,6 @@ export interface ByteRange {
   end: number;
 }
 
-export interface UploadOptions {
-  contentType?: string;
-}
-
 /**
  * Immutable blobs by key. `keyOrUrl` is a key or the URL that `upload` returned; anything else
  * throws `InvalidBlobKey` (see `keys.ts`). Reading what is missing throws `BlobNotFound`; deleting
@@ -31,15 +27,15 @@ export abstract class Storage {
   abstract readonly description: string;
 
   /**
-   * Stores `stream` in constant memory; returns the blob's URL. Throws `BlobExists` rather than
-   * overwrite. A failure leaves no blob, and destroys the stream.
+   * In constant memory; returns the URL. Throws `BlobExists` rather than overwrite. A failure
+   * leaves no blob, and destroys the stream.
    */
-  async upload(stream: Readable, key: string, options: UploadOptions = {}): Promise<string> {
+  async upload(stream: Readable, key: string, options?: { contentType?: string }): Promise<string> {
     // It may fail before it is read, which tells of it then.
     stream.on("error", () => {});
     try {
       if (!isKey(key)) throw new InvalidBlobKey("This is not a blob key");
-      await this.store(stream, key, options);
+      await this.store(stream, key, options?.contentType);
       return this.url(key);
     } catch (error) {
       stream.destroy();
@@ -100,14 +96,12 @@ export abstract class Storage {
   /** Free for blobs, where a disk of this machine holds them. */
   freeBytes?(): Promise<number>;
   /**
-   * To be called every 5 s where it is there: claims this process's unfinished files anew, and
-   * removes and names those that nobody has claimed for 20 s; with `dryRun` it only names them. An
-   * upload that loses its file so fails.
+   * Every 5 s: claims this process's unfinished files anew; removes and names those that nobody has
+   * claimed for 20 s, whose uploads fail so. With `dryRun` it only names them.
    */
   renew?(dryRun?: boolean): Promise<string[]>;
   async close(): Promise<void> {}
 
-  /** Throws `InvalidBlobKey`. */
   protected keyOf(keyOrUrl: string): string {
     try {
       const key = isUrl(keyOrUrl) ? this.parseUrl(keyOrUrl) : keyOrUrl;
@@ -119,7 +113,7 @@ export abstract class Storage {
   /** The key in a URL of this store; undefined or a URIError for another. */
   protected abstract parseUrl(url: string): string | undefined;
   /** `upload` to a valid key. */
-  protected abstract store(stream: Readable, key: string, options: UploadOptions): Promise<void>;
+  protected abstract store(stream: Readable, key: string, contentType?: string): Promise<void>;
   /** `keys`, of a beginning that a key can have. */
   protected abstract keysFrom(start: string): AsyncIterable<string>;
 }

@@ -7,13 +7,11 @@ import { enginesInstalled } from "./engines.ts";
 
 const PROGRAM = fileURLToPath(new URL(`main${extname(import.meta.url)}`, import.meta.url));
 
-/** For its orderly end. */
 const STOP_TIMEOUT_MS = 3_000;
 
 /**
- * Runs an OCR worker as a child process with the server's own environment, and starts it again
- * when it ends, unless it was told to. Without the engines it says so once and runs none. What is
- * returned ends the worker and waits for that.
+ * Runs an OCR worker as a child process, again when it ends, unless it was told to end or the
+ * engines are missing. What is returned ends it.
  */
 export function startWorkerBeside(log: Logger): () => Promise<void> {
   if (!enginesInstalled()) {

@@ -1,7 +1,6 @@
 /**
- * The engine process: one document in, its text out. It has no environment, no database and no
- * secret, reads no file but its programs, writes none, calls no network, and lives no longer than
- * its parent.
+ * The engine process: one document in, its text out. It has no environment and no secret, reads no
+ * file but its programs, writes none, calls no network, and ends with its parent.
  */
 import { Worker } from "node:worker_threads";
 import type { Extraction, Order, Report } from "./extraction.ts";

@@ -4,20 +4,12 @@ import { readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { addAbortSignal, type Readable, type Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import type { ExtractedText } from "../content/content-store.ts";
 import { engineFolders } from "./engines.ts";
 import { LIMITS, type Limits, spell, tooMuch, Unreadable } from "./limits.ts";
 
 /** What a document says. `elapsed_seconds` is from its last byte's arrival to its text. */
-export interface Extraction {
-  extracted_text: string;
-  ocr: {
-    page_count: number;
-    word_count: number;
-    avg_confidence: number;
-    primary_language: string;
-    elapsed_seconds: number;
-  };
-}
+export type Extraction = Pick<ExtractedText, "extracted_text" | "ocr">;
 
 /** A document. `open` starts its bytes, exactly `size` of them. */
 export interface Source {
@@ -40,17 +32,13 @@ export type Report =
 
 export type Extract = typeof extract;
 
-/** The engine beside this file, as source or compiled. */
 const PROGRAM = fileURLToPath(new URL(`./engine${extname(import.meta.url)}`, import.meta.url));
-/** Between two looks at the time and the memory that a document takes. */
 const WATCH_MS = 250;
-/** How many characters of what the process wrote in its death go into the error. */
 const LAST_WORDS = 2_000;
 
 /**
  * Reads a document in a process of its own. `onPage` hears of pages done of all, first of none.
- * Throws `Unreadable`; what `open` or its stream throws; an Error when the engine died for no known
- * reason; the signal's reason.
+ * Throws `Unreadable`, what the source throws, the signal's reason, or an Error for a dead engine.
  */
 export async function extract(
   source: Source,
@@ -64,14 +52,11 @@ export async function extract(
     throw tooMuch(`The file is too large (at most ${spell(limits.fileBytes / 1e6)} MB)`);
   const child = startEngine({ size: source.size, limits });
   const over = new AbortController();
-  let reason: unknown;
-  const kill = (why: unknown) => {
-    reason ??= why;
-    child.kill("SIGKILL");
-  };
-  const stop = () => kill(signal.reason);
+  over.signal.addEventListener("abort", () => child.kill("SIGKILL"));
+  const stop = () => over.abort(signal.reason);
   signal.addEventListener("abort", stop);
   let extraction: Extraction | undefined;
+  let refusal: Unreadable | undefined;
   let lastWords = "";
   let started = Infinity;
   let pageStarted = Infinity;
@@ -80,7 +65,7 @@ export async function extract(
     if (report.kind === "received") started = pageStarted;
     else if (report.kind === "page") onPage(report.done, report.total);
     else if (report.kind === "done") extraction = report.extraction;
-    else reason ??= new Unreadable(report.message);
+    else refusal = new Unreadable(report.message);
   });
   child.stderr?.on("data", (said: Buffer) => {
     lastWords = `${lastWords}${said}`.slice(-LAST_WORDS);
@@ -88,7 +73,7 @@ export async function extract(
   const watch = setInterval(() => {
     const isOver = (since: number, seconds: number) => performance.now() - since > seconds * 1_000;
     const refuse = (what: string, most: number, unit: string) =>
-      kill(tooMuch(`${what} ${spell(most)} ${unit} to read`));
+      over.abort(tooMuch(`${what} ${spell(most)} ${unit} to read`));
     if (memoryOf(child.pid) > limits.memoryBytes)
       refuse("The document takes more memory than", limits.memoryBytes / 1e6, "MB");
     if (isOver(pageStarted, limits.pageSeconds))
@@ -97,11 +82,12 @@ export async function extract(
       refuse("The document takes longer than", limits.documentSeconds, "seconds");
   }, WATCH_MS);
   try {
-    send(source, child.stdin as Writable, over.signal).catch(kill);
+    send(source, child.stdin as Writable, over.signal).catch((why) => over.abort(why));
     const [code, signalName] = await once(child, "close");
     if (extraction) return extraction;
+    over.signal.throwIfAborted();
     const how = signalName ?? `code ${code}`;
-    throw reason ?? new Error(`The engine ended with ${how}: ${lastWords}`);
+    throw refusal ?? new Error(`The engine ended with ${how}: ${lastWords}`);
   } finally {
     over.abort();
     clearInterval(watch);
@@ -123,7 +109,6 @@ function startEngine(order: Order) {
   });
 }
 
-/** Resident memory of a process in bytes; 0 where there is no `/proc`. */
 function memoryOf(pid: number | undefined): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "utf8");

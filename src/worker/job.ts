@@ -19,7 +19,6 @@ import type { Storage } from "../storage/storage.ts";
 import type { Extract } from "./extraction.ts";
 import { Unreadable } from "./limits.ts";
 
-/** Between two writes of how far a document is. */
 const PROGRESS_MS = 300;
 /** While a part is away, doubled for each repetition. */
 const FIRST_PAUSE_MS = 500;
@@ -158,10 +157,7 @@ async function read(
   }
 }
 
-/**
- * Repeats what fails because a part is unavailable, which is not the document's fault, until it
- * succeeds. Throws what else it fails with, and the signal's reason.
- */
+/** Repeats what fails because a part is unavailable, which is not the document's fault. */
 function patiently(signal: AbortSignal, log: Logger) {
   return async <Result>(work: () => Promise<Result>): Promise<Result> => {
     for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {

@@ -33,7 +33,6 @@ export function tooMuch(what: string, advice = "Split it, or send it in a lower 
   return new Unreadable(`${what}. ${advice}`);
 }
 
-/** Throws `Unreadable` for what would be too large to draw or decode. */
 export function checkPixels(what: string, width: number, height: number, limits: Limits): void {
   if (Math.max(width, height) <= limits.side && width * height <= limits.pixels) return;
   const most = `at most ${spell(limits.side)} a side and ${spell(limits.pixels)} in all`;

@@ -12,7 +12,6 @@ import { createJob } from "./job.ts";
 /** One: a document's engine process takes a core and up to a gigabyte. */
 const PREFETCH = 1;
 
-/** Takes the messages of the OCR queue until the parts are closed. */
 async function work(config: Config, log: Logger, onStop: OnStop): Promise<void> {
   const { MESSAGE_BROKER_URL: url, OCR_QUEUE_NAME: queue } = config;
   if (url.kind === "service-bus")

@@ -27,10 +27,7 @@ interface Tesseract {
   Clear(): void;
 }
 
-/**
- * Most English words have a confidence of 92 to 96 of 100. Arabic that was read as English, or as
- * digits, has less: "المحترم" as "prs" 66, "الأول" as "Jol" 87, "فائق" as "36" 76.
- */
+/** Most English words have 92 to 96 of 100; Arabic that was read as English or digits has less. */
 const SURE = 90;
 
 const require = createRequire(import.meta.url);
@@ -55,9 +52,8 @@ const [both, arabic] = ["eng+ara", "ara"].map((languages) => {
 }) as [Tesseract, Tesseract];
 
 /**
- * Whether a page of Arabic without English should be read as such: some of its words may be Arabic
- * misread, or it has columns, which the engine orders by its first language. `table` has a line for
- * each word: level 5 of page, block, paragraph, line and word.
+ * Whether a page of Arabic should be read without English: some words may be Arabic misread, or it
+ * has columns, ordered by the first language. In `table` rows of level 5 are words.
  */
 function isArabicAlone(table: string): boolean {
   const isArabic = (text: string) => /\p{Script=Arabic}/u.test(text);
@@ -73,10 +69,7 @@ function isArabicAlone(table: string): boolean {
   return hasColumns || foreign.some(({ isSure }) => !isSure);
 }
 
-/**
- * Reads an image, turned by the orientation of EXIF. `dotsPerInch` 0: as the image says, or a
- * guess. undefined: no image that is read.
- */
+/** Reads an image, turned by EXIF's orientation; undefined for none. `dotsPerInch` 0: its own. */
 export function recognize(image: Uint8Array, orientation: number, dotsPerInch: number) {
   core.FS.writeFile("/input", image);
   const read = (tesseract: Tesseract) => {

@@ -39,10 +39,7 @@ function isOneLine(one: readonly Glyph[], other: readonly Glyph[]): boolean {
   return overlap > height / 2 && gap < height * 1.5;
 }
 
-/**
- * Whether two letters are one glyph, a ligature or a letter and its marks: they come backwards.
- * PDFium cuts the glyph's box into equal parts for them.
- */
+/** Whether two letters are one glyph, a ligature or a letter with marks, which come backwards. */
 function isOneGlyph(last: Glyph, glyph: Glyph): boolean {
   const touch = (a: number, b: number) => Math.abs(a - b) < 0.01;
   return (
@@ -55,7 +52,6 @@ function isOneGlyph(last: Glyph, glyph: Glyph): boolean {
   );
 }
 
-/** Words and numbers, each in reading order in itself, and single spaces and signs. */
 function listRuns(line: readonly Glyph[]): Glyph[] {
   const runs: Glyph[] = [];
   let before = "";
@@ -77,10 +73,7 @@ function turnBrackets(text: string): string {
   return text.replace(/[()[\]{}«»]/g, (one) => ")(][}{»«".charAt("()[]{}«»".indexOf(one)));
 }
 
-/**
- * In a line from the right: words and numbers from the left, with what parts them. Numbers with a
- * space between are each for themselves (UAX 9, rules N1 and N2).
- */
+/** Words and numbers from the left in a line from the right (UAX 9, rules N1 and N2). */
 const FROM_LEFT = /[LD](?:N*[LD]|[NS]*L|(?<=L)[NS]*D)*/g;
 const FROM_RIGHT = /R(?:[NS]*R)*/g;
 
@@ -101,10 +94,7 @@ function readLine(line: readonly Glyph[]): string {
   return isFromRight ? turnBrackets(textOf(runs)) : textOf(runs);
 }
 
-/**
- * The text of a page. PDFium gives lines with Arabic in the order in which they were drawn, so that
- * what a reader sees as one line may come as several, its words and numbers mixed up.
- */
+/** The text of a page. PDFium gives lines with Arabic in pieces, in the order of their drawing. */
 export function readLines(glyphs: readonly Glyph[]): string {
   const pieces: Glyph[][] = [[]];
   for (const glyph of glyphs) {

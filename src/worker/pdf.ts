@@ -25,7 +25,6 @@ interface Characters {
   _FPDFText_GetCharBox(layer: number, index: number, ...addresses: number[]): number;
 }
 
-/** PDFium, compiled to WebAssembly. */
 const pdfium = (await PDFiumModule({})) as Awaited<ReturnType<typeof PDFiumModule>> & Characters;
 pdfium._FPDF_InitLibraryWithConfig({});
 const { malloc, free } = pdfium.wasmExports;
@@ -76,7 +75,6 @@ async function readPage(page: number, name: string, limits: Limits): Promise<Pag
   return seen && countLetters(seen.text) > letters ? seen : layer;
 }
 
-/** Whether there is an image, or a form, which may have one. */
 function hasImage(page: number): boolean {
   for (let at = pdfium._FPDFPage_CountObjects(page) - 1; at >= 0; at -= 1) {
     const object = pdfium._FPDFPage_GetObject(page, at);
@@ -85,7 +83,6 @@ function hasImage(page: number): boolean {
   return false;
 }
 
-/** The text layer; empty where there is none. */
 function readLayer(page: number): string {
   const layer = pdfium._FPDFText_LoadPage(page);
   if (layer === 0) return "";

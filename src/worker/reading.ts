@@ -6,14 +6,10 @@ import { readPlainText } from "./text.ts";
 /** The pages of a document, each read when it is asked for. All may throw `Unreadable`. */
 export interface Reading {
   pageCount: number;
-  /** The first is 0. */
   readPage(index: number): Page | Promise<Page>;
 }
 
-/**
- * Opens a document of any kind that is read, by its first bytes: its name may lie, and text is what
- * is nothing else. Changes the bytes of a TIFF.
- */
+/** Opens a document by its first bytes: its name may lie. Changes the bytes of a TIFF. */
 export async function openDocument(bytes: Buffer, limits: Limits): Promise<Reading> {
   const head = bytes.toString("latin1", 0, 1024);
   const starts = (...signatures: string[]) => signatures.some((each) => head.startsWith(each));
@@ -48,10 +44,7 @@ async function readImage(name: string, bytes: Buffer, limits: Limits): Promise<P
   );
 }
 
-/**
- * A TIFF's pages are a chain of directories (TIFF 6.0, section 2), which may be a circle. The
- * engine reads the first, so each becomes it in turn.
- */
+/** A chain of directories (TIFF 6.0, section 2). The engine reads the first: each becomes it. */
 function openTiff(bytes: Buffer, limits: Limits): Reading {
   const file = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const isLittle = bytes[0] === 0x49;

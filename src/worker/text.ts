@@ -1,13 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { Unreadable } from "./limits.ts";
 
-/** How many bytes tell whether a text without a mark is UTF-16. */
 const SAMPLE = 4096;
 
-/**
- * UTF-16 by its mark, or plainly so without one: every other byte of English is zero and of Arabic
- * six, and the bytes between are neither.
- */
+/** UTF-16 by its mark, or where every other byte is the high one of English (0) or Arabic (6). */
 function utf16Of(bytes: Buffer): "utf-16le" | "utf-16be" | undefined {
   if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";
   if (bytes[0] === 0xfe && bytes[1] === 0xff) return "utf-16be";
@@ -28,10 +24,7 @@ function count(text: string, pattern: RegExp): number {
   return found;
 }
 
-/**
- * Windows-1256 has Arabic letters where Windows-1252 has Western ones. Read as 1256, a Western
- * text mixes both scripts in its words; an Arabic one has words of Arabic alone.
- */
+/** Read as Windows-1256, a Western text mixes both scripts in its words; an Arabic one does not. */
 function decodeWindows(bytes: Buffer): string {
   const arabic = new TextDecoder("windows-1256").decode(bytes);
   const mixed = count(arabic, /\p{Script=Latin}[\u0600-\u06ff]|[\u0600-\u06ff]\p{Script=Latin}/gu);
@@ -51,11 +44,10 @@ export function readPlainText(bytes: Buffer): string {
 }
 
 export const countLetters = (text: string): number => count(text, /[\p{L}\p{N}]/gu);
-// Where a word begins: to match all of one of some megabytes, the engine's stack is too small.
+// Where a word begins: one of some megabytes is too much for the stack of a match.
 export const countWords = (text: string): number =>
   count(text, /(?<![\p{L}\p{N}\p{M}])[\p{L}\p{N}\p{M}]/gu);
 
-/** The language by its script, whichever has more letters. */
 export function languageOf(text: string): "ar" | "en" | "und" {
   const arabic = count(text, /\p{Script=Arabic}/gu);
   const latin = count(text, /\p{Script=Latin}/gu);
@@ -63,10 +55,7 @@ export function languageOf(text: string): "ar" | "en" | "und" {
   return arabic >= latin ? "ar" : "en";
 }
 
-/**
- * The text as a person would have typed it: letters instead of shapes of Arabic letters, no marks
- * that only steer its display, no control characters, no more than one empty line in a row.
- */
+/** Letters instead of shapes of Arabic letters, no control characters, at most one empty line. */
 export function tidy(text: string): string {
   return (
     text
@@ -74,7 +63,7 @@ export function tidy(text: string): string {
       .replace(/\r\n?|[\f\v\u0085\u2028\u2029]/g, "\n")
       .replace(/[\ufb50-\ufdff\ufe70-\ufefc]+/g, (shapes) => shapes.normalize("NFKC"))
       .replace(/[[\p{Cc}\p{Bidi_Control}\p{Noncharacter_Code_Point}\u00ad\ufeff]--[\t\n]]/gv, "")
-      // Begins where a run does: a try at each of its spaces would take hours for a long one.
+      // Begins where a run does: a try at each of its spaces takes hours.
       .replace(/(?<![ \t\u00a0])[ \t\u00a0]+$/gm, "")
       .replace(/\n{3,}/g, "\n\n")
       .replace(/^\n+/, "")

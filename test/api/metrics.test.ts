@@ -56,7 +56,7 @@ apiSuite("metrics", ({ test, testAlone }) => {
     assert.equal(count("GET", "/api/v1/docs/:doc_id", "200"), 1);
     assert.equal(count("GET", "/api/v1/docs/:doc_id", "404"), 3);
     assert.equal(count("GET", "none", "404"), 3);
-    assert.equal(count("other", "/", "405"), 1);
+    assert.equal(count("PROPFIND", "/", "405"), 1);
     const all = families.get("nassaq_http_request_duration_seconds")?.samples ?? [];
     assert.equal(all.filter(({ name }) => name === REQUESTS).length, 5);
     assert.equal(valueIn(families, "nassaq_upload_received_bytes_total"), 5);

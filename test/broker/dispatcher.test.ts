@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Broker, Message } from "../../src/broker/broker.ts";
-import { Dispatcher } from "../../src/broker/dispatcher.ts";
+import { createDispatcher } from "../../src/broker/dispatcher.ts";
 import type { Database } from "../../src/data/database.ts";
 import { addToOutbox, claimFromOutbox, removeFromOutboxByDocument } from "../../src/data/outbox.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
@@ -62,11 +62,11 @@ const down = () =>
   Promise.reject(unavailable("The message broker", new Error("connection refused")));
 
 describe("dispatcher", () => {
-  const dispatchers: Dispatcher[] = [];
+  const dispatchers: ReturnType<typeof createDispatcher>[] = [];
   afterEach(() => Promise.all(dispatchers.splice(0).map((dispatcher) => dispatcher.stop())));
 
-  function start(broker: Broker, on = database, now = () => new Date()): Dispatcher {
-    const dispatcher = new Dispatcher({ database: on, broker, log: silent, now });
+  function start(broker: Broker, on = database, now = () => new Date()) {
+    const dispatcher = createDispatcher({ database: on, broker, log: silent, now });
     dispatchers.push(dispatcher);
     dispatcher.start();
     return dispatcher;

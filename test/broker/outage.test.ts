@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "amqplib";
-import { Dispatcher } from "../../src/broker/dispatcher.ts";
+import { createDispatcher } from "../../src/broker/dispatcher.ts";
 import { RabbitMQBroker } from "../../src/broker/rabbitmq.ts";
 import { addToOutbox } from "../../src/data/outbox.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
@@ -56,7 +56,7 @@ describe("outbox and a RabbitMQ that goes away", () => {
     await server.stop();
     await server.start();
     await untilDone(() => broker.ping(), "a ping");
-    const dispatcher = new Dispatcher({ database, broker, log: silent, now: () => new Date() });
+    const dispatcher = createDispatcher({ database, broker, log: silent, now: () => new Date() });
     dispatcher.start();
     const left = async () => (await database.all("SELECT outbox_id FROM Outbox")).length;
     try {

@@ -241,16 +241,6 @@ describe("LocalFolderStorage", () => {
     assert.deepEqual(await readdir(all), [mine.own]);
   });
 
-  it("removes what an earlier version left unfinished, unless it only reads", async () => {
-    const left = join(folder, ".uploads");
-    await mkdir(left);
-    await writeFile(join(left, "half.part"), "");
-    await (await LocalFolderStorage.open({ folder, readOnly: true })).close();
-    assert.deepEqual(await readdir(left), ["half.part"]);
-    await (await LocalFolderStorage.open({ folder })).close();
-    await assert.rejects(stat(left), { code: "ENOENT" });
-  });
-
   it("makes files and folders for their owner alone", async () => {
     await storage.upload(Readable.from(["x"]), "a/b/file");
     const mode = async (name: string) => (await stat(join(folder, name))).mode & 0o777;
