@@ -108,6 +108,10 @@ test("Swagger UI shows all operations; after Authorize, Try it out on one's own 
 
   const upload = page.locator("#operations-Documents-uploadDocument");
   await upload.locator(".opblock-summary-control").click();
+  await upload.locator(".response[data-code=default] pre").waitFor();
+  const { height = 0 } = (await upload.boundingBox()) ?? {};
+  assert.ok(height < 2_000, `the upload is ${height} px tall: it fits two screens`);
+  await upload.screenshot({ path: join(screenshots, "swagger-ui-upload-described.png") });
   await upload.locator(".try-out__btn").click();
   const chosen = {
     name: "letter.txt",
