@@ -21,6 +21,7 @@ const CONTENT_TYPES: Record<string, string> = {
 /** What each page loads: files of ours and of dev dependencies. */
 const SWAGGER_UI = [
   "./reference/swagger-ui.js",
+  "./reference/compact.css",
   "swagger-ui-dist/swagger-ui.css",
   "swagger-ui-dist/swagger-ui-bundle.js",
 ];

@@ -54,7 +54,7 @@ export interface paths {
         put?: never;
         /**
          * Open an account
-         * @description The account is not active and has no role until an administrator changes that. Without a `username` one is made from the address: `john@example.com` becomes `john_example`, with a number appended if that is taken.
+         * @description The account is not active until an administrator activates it. It has no role, and needs none to upload and read. Without a `username` one is made from the address: `john@example.com` becomes `john_example`, with a number appended if that is taken.
          */
         post: operations["register"];
         delete?: never;
@@ -1077,9 +1077,6 @@ export interface components {
         /** @description No access token, or one that is malformed, expired, of an ended session, or whose user is gone. */
         Unauthorized: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                 [name: string]: unknown;
             };
@@ -1087,12 +1084,9 @@ export interface components {
                 "application/json": components["schemas"]["ApiError"];
             };
         };
-        /** @description The account is not active. */
+        /** @description The account is not active: it was not let in yet, or was deactivated since. The sentence is the same for both; a role alone does not help. */
         ActiveOnly: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1104,12 +1098,9 @@ export interface components {
                 "application/json": components["schemas"]["ApiError"];
             };
         };
-        /** @description The account is not active, or not an administrator's. */
+        /** @description The account is not active (not let in yet, or deactivated), or not an administrator's. */
         AdminsOnly: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1119,9 +1110,6 @@ export interface components {
         /** @description The account is not active. Told only to who has its password. */
         NotActive: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1136,9 +1124,6 @@ export interface components {
         /** @description There is no such user. */
         NoSuchUser: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1153,9 +1138,6 @@ export interface components {
         /** @description Another table of the platform, which this server does not know, references it. */
         Referenced: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1165,9 +1147,6 @@ export interface components {
         /** @description There is no such document, or it is somebody else's. */
         NoSuchDocument: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1182,9 +1161,6 @@ export interface components {
         /** @description There is no such path. */
         NoSuchPath: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1199,9 +1175,6 @@ export interface components {
         /** @description The body has more than 64 KiB. */
         ContentTooLarge: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1216,9 +1189,6 @@ export interface components {
         /** @description The body has another media type than the operation reads, another charset than UTF-8, or a content coding. */
         UnsupportedMediaType: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1233,9 +1203,6 @@ export interface components {
         /** @description The input is not as described. Every fault is listed. */
         ValidationFailed: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1245,9 +1212,6 @@ export interface components {
         /** @description Too many attempts from this address or on this account. */
         TooManyRequests: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 "Retry-After": components["headers"]["Retry-After"];
                 [name: string]: unknown;
             };
@@ -1263,9 +1227,6 @@ export interface components {
         /** @description A fault in the server. The log has the cause under the request's id. */
         InternalError: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1280,9 +1241,6 @@ export interface components {
         /** @description A part that the operation needs can't be reached, or is too busy. */
         Unavailable: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 "Retry-After": components["headers"]["Retry-After"];
                 [name: string]: unknown;
             };
@@ -1306,9 +1264,6 @@ export interface components {
          */
         Refused: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 Allow: components["headers"]["Allow"];
                 [name: string]: unknown;
             };
@@ -1324,9 +1279,6 @@ export interface components {
         /** @description The server runs with another `ENVIRONMENT` than `dev`. */
         NotInDev: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1341,9 +1293,6 @@ export interface components {
         /** @description A page for browsers. */
         Page: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 "Content-Security-Policy": components["headers"]["Content-Security-Policy"];
                 [name: string]: unknown;
             };
@@ -1354,9 +1303,6 @@ export interface components {
         /** @description One page of documents, and how many there are on all pages together. */
         DocumentPage: {
             headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 [name: string]: unknown;
             };
             content: {
@@ -1399,51 +1345,21 @@ export interface components {
          * @example 3
          */
         path_id: number;
-        /**
-         * @description Leave out so many from the start.
-         * @example 0
-         */
+        /** @description Leave out so many from the start. */
         skip: number;
-        /**
-         * @description At most so many.
-         * @example 20
-         */
+        /** @description At most so many. */
         limit: number;
-        /**
-         * @description Only documents in this state.
-         * @example Queued
-         */
+        /** @description Only documents in this state, for example `Queued`. */
         status: components["schemas"]["ProcessingStatus"];
-        /**
-         * @description Only documents in this virtual path, with or without outer slashes.
-         * @example archive/letters
-         */
+        /** @description Only documents in this virtual path (for example `archive/letters`), with or without outer slashes. */
         path: string;
         /** @description With `path`, also documents in the paths below it. */
         recursive: boolean;
-        /**
-         * @description Only documents whose file name has this text in it, whatever the case of its letters.
-         * @example letter
-         */
+        /** @description Only documents whose file name has this text in it (for example `letter`), whatever the case of its letters. */
         q: string;
     };
     requestBodies: never;
     headers: {
-        /**
-         * @description The request's id, also in the server's log.
-         * @example 0b9c6a5e-3c1f-4a63-9d3a-5d1f8a7c2e11
-         */
-        "X-Request-Id": string;
-        /**
-         * @description Nothing of the API may be stored by caches.
-         * @example no-store
-         */
-        "Cache-Control": "no-store";
-        /**
-         * @description Browsers must not guess another media type.
-         * @example nosniff
-         */
-        "X-Content-Type-Options": "nosniff";
         /**
          * @description As `Cache-Control`, for old caches (RFC 6749, section 5.1).
          * @example no-cache
@@ -1531,9 +1447,6 @@ export interface operations {
             /** @description Alive. */
             204: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1553,9 +1466,6 @@ export interface operations {
             /** @description Every part answers. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1577,9 +1487,6 @@ export interface operations {
             /** @description Some part does not answer, its disk is nearly full (`MIN_FREE_MB`), or the server is stopping. */
             503: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "Retry-After": components["headers"]["Retry-After"];
                     [name: string]: unknown;
                 };
@@ -1624,9 +1531,6 @@ export interface operations {
             /** @description The new account. */
             201: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     Location: components["headers"]["Location"];
                     [name: string]: unknown;
                 };
@@ -1649,9 +1553,6 @@ export interface operations {
             /** @description The address or the user name belongs to somebody, whatever the case of its letters. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1690,9 +1591,6 @@ export interface operations {
             /** @description The tokens of a new session. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     Pragma: components["headers"]["Pragma"];
                     [name: string]: unknown;
                 };
@@ -1711,9 +1609,6 @@ export interface operations {
             /** @description Unknown address or wrong password; which of the two is not told. */
             401: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                     [name: string]: unknown;
                 };
@@ -1748,9 +1643,6 @@ export interface operations {
             /** @description New tokens of the same session. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     Pragma: components["headers"]["Pragma"];
                     [name: string]: unknown;
                 };
@@ -1769,9 +1661,6 @@ export interface operations {
             /** @description No refresh token, a bad or expired one, one of an ended session, or one whose user is gone or not active. */
             401: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                     [name: string]: unknown;
                 };
@@ -1797,9 +1686,6 @@ export interface operations {
             /** @description The session is over. */
             204: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1832,9 +1718,6 @@ export interface operations {
             /** @description The new password is set. */
             204: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1842,9 +1725,6 @@ export interface operations {
             /** @description The token is unknown, used, replaced or expired, or its account is gone or not active; which is not told. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1868,20 +1748,11 @@ export interface operations {
     listUsers: {
         parameters: {
             query?: {
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
-                /**
-                 * @description At most so many.
-                 * @example 20
-                 */
+                /** @description At most so many. */
                 limit?: components["parameters"]["limit"];
-                /**
-                 * @description Only active accounts, or only those that are not.
-                 * @example true
-                 */
+                /** @description Only active accounts (`true`), or only those that are not (`false`). */
                 is_active?: boolean;
             };
             header?: never;
@@ -1893,9 +1764,6 @@ export interface operations {
             /** @description One page of accounts. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "X-Total-Count": components["headers"]["X-Total-Count"];
                     [name: string]: unknown;
                 };
@@ -1938,15 +1806,9 @@ export interface operations {
     listPendingUsers: {
         parameters: {
             query?: {
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
-                /**
-                 * @description At most so many.
-                 * @example 20
-                 */
+                /** @description At most so many. */
                 limit?: number;
             };
             header?: never;
@@ -1958,9 +1820,6 @@ export interface operations {
             /** @description One page of accounts. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "X-Total-Count": components["headers"]["X-Total-Count"];
                     [name: string]: unknown;
                 };
@@ -2002,9 +1861,6 @@ export interface operations {
             /** @description The caller's account. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2050,9 +1906,6 @@ export interface operations {
             /** @description The account after the change. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2074,9 +1927,6 @@ export interface operations {
             /** @description No field at all, or a user name that belongs to somebody. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2115,9 +1965,6 @@ export interface operations {
             /** @description The new password is set. */
             204: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2125,9 +1972,6 @@ export interface operations {
             /** @description The current password is wrong. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2168,9 +2012,6 @@ export interface operations {
             /** @description The account. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2216,9 +2057,6 @@ export interface operations {
             /** @description Deleted, and all sessions with it. */
             204: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2226,9 +2064,6 @@ export interface operations {
             /** @description One's own account, the last active administrator, or a user whose documents still exist. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2272,9 +2107,6 @@ export interface operations {
             /** @description The account after the change. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2296,9 +2128,6 @@ export interface operations {
             /** @description No field at all, a name or an address that belongs to somebody, an unknown role, or the last administrator. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2334,9 +2163,6 @@ export interface operations {
             /** @description The active account. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2358,9 +2184,6 @@ export interface operations {
             /** @description There was a body. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2399,9 +2222,6 @@ export interface operations {
             /** @description The token. `Location` is where it is used. */
             201: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     Location: components["headers"]["Location"];
                     [name: string]: unknown;
                 };
@@ -2436,9 +2256,6 @@ export interface operations {
             /** @description All roles. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2489,9 +2306,6 @@ export interface operations {
             /** @description The queued document. */
             201: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     Location: components["headers"]["Location"];
                     [name: string]: unknown;
                 };
@@ -2517,9 +2331,6 @@ export interface operations {
             /** @description The file has no bytes. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2536,9 +2347,6 @@ export interface operations {
             /** @description The path does not exist. */
             404: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2553,9 +2361,6 @@ export interface operations {
             /** @description There is a document of this name in this path. */
             409: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2570,9 +2375,6 @@ export interface operations {
             /** @description The file is larger than the configured limit (`MAX_UPLOAD_SIZE_MB`, 50 unless set). */
             413: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2589,9 +2391,6 @@ export interface operations {
             /** @description The storage did not take the file, or a fault in the server. The log has the cause. */
             500: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2607,9 +2406,6 @@ export interface operations {
             /** @description The disk has no room for the file (`MIN_FREE_MB`). Told before the body is read. */
             507: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2627,37 +2423,19 @@ export interface operations {
     listDocuments: {
         parameters: {
             query?: {
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
-                /**
-                 * @description At most so many.
-                 * @example 20
-                 */
+                /** @description At most so many. */
                 limit?: components["parameters"]["limit"];
-                /**
-                 * @description Only documents in this state.
-                 * @example Queued
-                 */
+                /** @description Only documents in this state, for example `Queued`. */
                 status?: components["parameters"]["status"];
-                /**
-                 * @description Only documents in this virtual path, with or without outer slashes.
-                 * @example archive/letters
-                 */
+                /** @description Only documents in this virtual path (for example `archive/letters`), with or without outer slashes. */
                 path?: components["parameters"]["path"];
                 /** @description With `path`, also documents in the paths below it. */
                 recursive?: components["parameters"]["recursive"];
-                /**
-                 * @description Only documents whose file name has this text in it, whatever the case of its letters.
-                 * @example letter
-                 */
+                /** @description Only documents whose file name has this text in it (for example `letter`), whatever the case of its letters. */
                 q?: components["parameters"]["q"];
-                /**
-                 * @description Only what this user uploaded.
-                 * @example 2
-                 */
+                /** @description Only what this user uploaded, for example `2`. */
                 user_id?: number;
             };
             header?: never;
@@ -2678,32 +2456,17 @@ export interface operations {
     listMyDocuments: {
         parameters: {
             query?: {
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
-                /**
-                 * @description At most so many.
-                 * @example 20
-                 */
+                /** @description At most so many. */
                 limit?: components["parameters"]["limit"];
-                /**
-                 * @description Only documents in this state.
-                 * @example Queued
-                 */
+                /** @description Only documents in this state, for example `Queued`. */
                 status?: components["parameters"]["status"];
-                /**
-                 * @description Only documents in this virtual path, with or without outer slashes.
-                 * @example archive/letters
-                 */
+                /** @description Only documents in this virtual path (for example `archive/letters`), with or without outer slashes. */
                 path?: components["parameters"]["path"];
                 /** @description With `path`, also documents in the paths below it. */
                 recursive?: components["parameters"]["recursive"];
-                /**
-                 * @description Only documents whose file name has this text in it, whatever the case of its letters.
-                 * @example letter
-                 */
+                /** @description Only documents whose file name has this text in it (for example `letter`), whatever the case of its letters. */
                 q?: components["parameters"]["q"];
             };
             header?: never;
@@ -2729,15 +2492,9 @@ export interface operations {
                  * @example colleagues
                  */
                 q: string;
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
-                /**
-                 * @description At most so many.
-                 * @example 20
-                 */
+                /** @description At most so many. */
                 limit?: components["parameters"]["limit"];
             };
             header?: never;
@@ -2749,9 +2506,6 @@ export interface operations {
             /** @description One page of what was found, and how much there is on all pages together. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2794,9 +2548,6 @@ export interface operations {
             /** @description The text store of this installation can't search. */
             501: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2830,9 +2581,6 @@ export interface operations {
             /** @description The document with every stage of its processing. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2880,10 +2628,7 @@ export interface operations {
     deleteDocument: {
         parameters: {
             query?: {
-                /**
-                 * @description Delete it even while it is queued or being processed.
-                 * @example true
-                 */
+                /** @description Delete it even while it is queued or being processed. */
                 force?: boolean;
             };
             header?: never;
@@ -2901,9 +2646,6 @@ export interface operations {
             /** @description Deleted. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2921,9 +2663,6 @@ export interface operations {
             /** @description There is no such document. */
             404: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2938,9 +2677,6 @@ export interface operations {
             /** @description It is queued or being processed, and `force` was not given; or a table of the platform that this server does not know references it. */
             409: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2962,10 +2698,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description `wait=N` waits up to N seconds (RFC 7240, section 4.3); more than 30 count as 30. Other preferences, and malformed ones, are ignored.
-                 * @example wait=1
-                 */
+                /** @description `wait=N` (for example `wait=1`) waits up to N seconds (RFC 7240, section 4.3); more than 30 count as 30. Other preferences, and malformed ones, are ignored. */
                 Prefer?: string;
             };
             path: {
@@ -2982,9 +2715,6 @@ export interface operations {
             /** @description The state of its OCR. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "Preference-Applied": components["headers"]["Preference-Applied"];
                     [name: string]: unknown;
                 };
@@ -3032,9 +2762,6 @@ export interface operations {
             /** @description The text, and what its worker told about it. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3065,9 +2792,6 @@ export interface operations {
             /** @description There is no such document for the caller, or it has no text. */
             404: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3083,10 +2807,7 @@ export interface operations {
     reprocessDocument: {
         parameters: {
             query?: {
-                /**
-                 * @description Also while it is queued or being processed, when an administrator says so.
-                 * @example true
-                 */
+                /** @description Also while it is queued or being processed, when an administrator says so. */
                 force?: boolean;
             };
             header?: never;
@@ -3104,9 +2825,6 @@ export interface operations {
             /** @description Queued again. */
             202: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3131,9 +2849,6 @@ export interface operations {
             /** @description There is no such document for the caller, or its file is missing from the storage. */
             404: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3143,9 +2858,6 @@ export interface operations {
             /** @description It is queued or being processed. */
             409: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3167,20 +2879,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description One range of bytes (RFC 9110, section 14). Several ranges, or another unit, get the whole file.
-                 * @example bytes=0-3
-                 */
+                /** @description One range of bytes (RFC 9110, section 14), for example `bytes=0-3`. Several ranges, or another unit, get the whole file. */
                 Range?: string;
-                /**
-                 * @description The `Range` counts only if the file still has this entity tag.
-                 * @example "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
-                 */
+                /** @description The `Range` counts only if the file still has this entity tag, one of an `ETag`. */
                 "If-Range"?: string;
-                /**
-                 * @description Entity tags of copies that the client has; 304 if the file is one of these.
-                 * @example "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
-                 */
+                /** @description Entity tags of copies that the client has; 304 if the file is one of these. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -3197,9 +2900,6 @@ export interface operations {
             /** @description The whole file. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
@@ -3214,9 +2914,6 @@ export interface operations {
             /** @description The part that `Range` asked for. */
             206: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
@@ -3232,9 +2929,6 @@ export interface operations {
             /** @description The client has this file already. */
             304: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     ETag: components["headers"]["ETag"];
                     "Accept-Ranges": components["headers"]["Accept-Ranges"];
                     [name: string]: unknown;
@@ -3246,9 +2940,6 @@ export interface operations {
             /** @description There is no such document for the caller, or its file is missing from the storage. */
             404: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3258,9 +2949,6 @@ export interface operations {
             /** @description The file has no such range. */
             416: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "Content-Range": components["headers"]["Content-Range"];
                     [name: string]: unknown;
                 };
@@ -3282,25 +2970,13 @@ export interface operations {
     listPaths: {
         parameters: {
             query?: {
-                /**
-                 * @description Only paths of at least so many segments; the root has none.
-                 * @example 0
-                 */
+                /** @description Only paths of at least so many segments; the root has none. */
                 minDepth?: number;
-                /**
-                 * @description Only paths of at most so many segments.
-                 * @example 5
-                 */
+                /** @description Only paths of at most so many segments. */
                 maxDepth?: number;
-                /**
-                 * @description Only paths that begin with this text, taken literally.
-                 * @example archive
-                 */
+                /** @description Only paths that begin with this text, taken literally, for example `archive`. */
                 prefix?: string;
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
                 /** @description At most so many; without it all that are left. */
                 limit?: number;
@@ -3314,9 +2990,6 @@ export interface operations {
             /** @description The paths. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     "X-Total-Count": components["headers"]["X-Total-Count"];
                     [name: string]: unknown;
                 };
@@ -3372,9 +3045,6 @@ export interface operations {
             /** @description The new path. */
             201: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     Location: components["headers"]["Location"];
                     [name: string]: unknown;
                 };
@@ -3396,9 +3066,6 @@ export interface operations {
             /** @description The path exists. */
             409: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3436,9 +3103,6 @@ export interface operations {
             /** @description The path. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3481,9 +3145,6 @@ export interface operations {
             /** @description Deleted. */
             204: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3491,9 +3152,6 @@ export interface operations {
             /** @description The root, or a path that documents or deeper paths are in. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3537,9 +3195,6 @@ export interface operations {
             /** @description The path after the change. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3558,9 +3213,6 @@ export interface operations {
             /** @description No field at all, or a new name for the root. */
             400: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3573,9 +3225,6 @@ export interface operations {
             /** @description Another path has this name. */
             409: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3637,9 +3286,6 @@ export interface operations {
             /** @description An OpenAPI 3.1 description. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3663,9 +3309,6 @@ export interface operations {
             /** @description An OpenAPI 3.1 description. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3680,35 +3323,17 @@ export interface operations {
     listLogs: {
         parameters: {
             query?: {
-                /**
-                 * @description Leave out so many from the start.
-                 * @example 0
-                 */
+                /** @description Leave out so many from the start. */
                 skip?: components["parameters"]["skip"];
-                /**
-                 * @description At most so many.
-                 * @example 20
-                 */
+                /** @description At most so many. */
                 limit?: components["parameters"]["limit"];
-                /**
-                 * @description Only this kind of event.
-                 * @example document_upload
-                 */
+                /** @description Only this kind of event, for example `document_upload`. */
                 action_type?: string;
-                /**
-                 * @description Only what this user did, also when they have been deleted since.
-                 * @example 2
-                 */
+                /** @description Only what this user did (for example `2`), also when they have been deleted since. */
                 user_id?: number;
-                /**
-                 * @description Only what happened at this instant (RFC 3339) or later.
-                 * @example 2026-02-01T00:00:00Z
-                 */
+                /** @description Only what happened at this instant (RFC 3339) or later, for example `2026-02-01T00:00:00Z`. */
                 since?: string;
-                /**
-                 * @description Only what happened before this instant (RFC 3339).
-                 * @example 2026-03-01T00:00:00Z
-                 */
+                /** @description Only what happened before this instant (RFC 3339), for example `2026-03-01T00:00:00Z`. */
                 until?: string;
             };
             header?: never;
@@ -3720,9 +3345,6 @@ export interface operations {
             /** @description One page of the trail, and how many rows there are on all pages together. */
             200: {
                 headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    "Cache-Control": components["headers"]["Cache-Control"];
-                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {

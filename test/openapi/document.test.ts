@@ -138,14 +138,21 @@ test("every example is valid by its schema", () => {
       checkContent(pointer, target.content);
     }
   }
-  for (const [name, { example }] of componentsOf<Header>("headers")) {
+  for (const [name, { example }] of componentsOf<Header>("headers"))
     check(below("/components/headers", name, "schema"), example, name);
-  }
-  for (const [name, { example }] of componentsOf<Header>("parameters")) {
-    if (example === undefined) continue;
-    check(below("/components/parameters", name, "schema"), example, name);
-  }
+  const always = "x-headers-of-every-answer";
+  for (const [name, { example }] of Object.entries(description[always]))
+    check(below("", always, name, "schema"), example, name);
+  for (const [name, { example }] of componentsOf<Header>("parameters"))
+    if (example !== undefined)
+      check(below("/components/parameters", name, "schema"), example, name);
   assert.ok(count > 100, `only ${count} examples`);
+});
+
+test("a parameter has an example exactly when it is required: pages fill it in, and find nothing", () => {
+  for (const operation of operations)
+    for (const { name, example, required = false } of parametersOf(operation))
+      assert.equal(example !== undefined, required, `${operation.operationId}: ${name}`);
 });
 
 function componentsOf<Component>(kind: string): [string, Component][] {

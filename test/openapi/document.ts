@@ -23,8 +23,10 @@ export interface Documented {
 export interface Parameter {
   name: string;
   in: "path" | "query" | "header";
-  schema: unknown;
-  example: unknown;
+  required?: boolean;
+  description: string;
+  schema: { type?: string; default?: unknown };
+  example?: unknown;
 }
 
 interface OperationObject {
@@ -50,6 +52,7 @@ export const description = parse(
 ) as Record<string, never> & {
   info: { version: string };
   security: unknown[];
+  "x-headers-of-every-answer": Record<string, Header>;
   paths: Record<string, Record<string, never>>;
 };
 
@@ -98,6 +101,13 @@ export function parametersOf({ path, pointer, parameters = [] }: Operation): Par
     ...shared.map((_, index) => below(pathPointer, "parameters", String(index))),
     ...parameters.map((_, index) => below(pointer, "parameters", String(index))),
   ].map((parameter) => resolve<Parameter>(parameter).target);
+}
+
+/** A value to send. An optional parameter has it in its text: pages would fill in an `example`. */
+export function exampleOf({ example, description, schema }: Parameter): unknown {
+  if (example !== undefined) return example;
+  const told = /for example `([^`]+)`/.exec(description)?.[1];
+  return told ?? (schema.type === "boolean" ? true : schema.default);
 }
 
 /** The examples of a media type by name; a single one has none. */

@@ -84,6 +84,7 @@ test("Swagger UI shows all operations; after Authorize, Try it out on one's own 
   skip,
 }, async () => {
   const { page, complaints } = await openPage();
+  await page.clock.install();
   await page.goto(`${server.url}/docs`);
   await showsAllInSwaggerUi(page);
   await page.screenshot({ path: join(screenshots, "swagger-ui.png"), fullPage: true });
@@ -100,14 +101,31 @@ test("Swagger UI shows all operations; after Authorize, Try it out on one's own 
   const operation = page.locator("#operations-Users-getMe");
   await operation.locator(".opblock-summary-control").click();
   await operation.locator(".try-out__btn").click();
-  await operation.locator(".execute").click();
+  const tokenSent = async () => {
+    const sent = page.waitForRequest("**/users/me");
+    await operation.locator(".execute").click();
+    const request = await sent;
+    assert.equal((await request.response())?.status(), 200);
+    return request.headers().authorization;
+  };
+  const first = await tokenSent();
   const live = operation.locator(".live-responses-table .response");
   assert.equal((await live.locator(".response-col_status").first().innerText()).trim(), "200");
   assert.match(await live.innerText(), new RegExp(ADMIN.email));
   await operation.screenshot({ path: join(screenshots, "swagger-ui-me.png") });
 
+  // Once the token of Authorize is over the page sends newer ones, of the same session.
+  await page.clock.fastForward("01:01:00");
+  const again = [await tokenSent(), await tokenSent()];
+  assert.ok(again[0]?.startsWith("Bearer ey") && again[0] !== first, String(again));
+  assert.equal(again[1], again[0], "one refresh is enough");
+
   const upload = page.locator("#operations-Documents-uploadDocument");
   await upload.locator(".opblock-summary-control").click();
+  await upload.locator(".response[data-code=default] pre").waitFor();
+  const { height = 0 } = (await upload.boundingBox()) ?? {};
+  assert.ok(height < 2_000, `the upload is ${height} px tall: it fits two screens`);
+  await upload.screenshot({ path: join(screenshots, "swagger-ui-upload-described.png") });
   await upload.locator(".try-out__btn").click();
   const chosen = {
     name: "letter.txt",

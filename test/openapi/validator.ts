@@ -22,6 +22,8 @@ export interface ObservedResponse {
 const OF_ANY_ANSWER =
   /^(date|connection|keep-alive|transfer-encoding|content-length|content-type|vary|access-control-.*)$/;
 
+const ALWAYS = "x-headers-of-every-answer";
+
 const ajv = new Ajv2020({
   allErrors: true,
   allowUnionTypes: true,
@@ -119,8 +121,8 @@ function exists(pointer: string): boolean {
 }
 
 function faultsOfHeaders(pointer: string, headers: Headers): string[] {
-  const declared = resolve<Documented>(pointer).target.headers ?? {};
-  const names = Object.keys(declared);
+  const own = Object.keys(resolve<Documented>(pointer).target.headers ?? {});
+  const names = [...own, ...Object.keys(description[ALWAYS])];
   const known = new Set(names.map((name) => name.toLowerCase()));
   const undeclared = [...headers.keys()].filter(
     (name) => !known.has(name) && !OF_ANY_ANSWER.test(name),
@@ -128,7 +130,9 @@ function faultsOfHeaders(pointer: string, headers: Headers): string[] {
   return [
     ...undeclared.map((name) => `header ${name} is not declared`),
     ...names.flatMap((name) => {
-      const header = resolve<Header>(below(pointer, "headers", name));
+      const header = resolve<Header>(
+        own.includes(name) ? below(pointer, "headers", name) : below("", ALWAYS, name),
+      );
       const text = headers.get(name);
       if (text === null) return header.target.required ? [`header ${name} is missing`] : [];
       const value =
