@@ -1,21 +1,24 @@
 import { execFileSync, execSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import type { Bench } from "./contest.ts";
 import { isPinned, killAll, LOAD_CORE } from "./programs.ts";
 import { HEADING, type Judged, judge, type Line, lineText } from "./report.ts";
 import { loginStorm, logins, refusedLogins } from "./rows/accounts.ts";
 import { downloadLarge, downloadSmall, uploadLarge, uploadSmall } from "./rows/bytes.ts";
 import { cluster, docsMe, root, usersMe } from "./rows/hot.ts";
 import { lists, paths } from "./rows/lists.ts";
-import { besideWorker, idleMemory, startTimes } from "./rows/process.ts";
-import { statements } from "./rows/statements.ts";
-import type { Bench } from "./server.ts";
+import { ocr } from "./rows/ocr.ts";
+import { besideWorker, idleMemory, startTimes, statements } from "./rows/process.ts";
+import { search } from "./rows/search.ts";
 
 /**
- * How fast the built server is: `npm run bench [quick] [row …]`. Each row measures it against
- * node:http ("floor") and Fastify in turn, in processes of their own, on a core of their own. The
- * medians of the rounds go to the terminal and to `results/`.
+ * How fast the built server is: `npm run bench -- [quick] [row …] [--against <checkout>]`. Each row
+ * measures it against node:http ("floor"), Fastify and the server of the other checkout, which is
+ * the older one, in turn, in processes of their own, on a core of their own. The medians of the
+ * rounds go to the terminal and to `results/`.
  */
 const ROWS: Record<string, (bench: Bench) => Promise<void>> = {
   root,
@@ -35,13 +38,18 @@ const ROWS: Record<string, (bench: Bench) => Promise<void>> = {
   statements,
   cluster,
   worker: besideWorker,
+  search,
+  ocr,
 };
 /** What `quick` leaves out unless it is named. */
-const LONG = ["refused-logins", "worker"];
+const LONG = ["refused-logins", "worker", "search", "ocr"];
 /** No row takes so long, in milliseconds. */
-const ROW_LIMIT = 300_000;
+const ROW_LIMIT = 600_000;
 
-const words = process.argv.slice(2);
+const { values, positionals: words } = parseArgs({
+  options: { against: { type: "string" } },
+  allowPositionals: true,
+});
 const isQuick = words.includes("quick");
 const named = words.filter((word) => word !== "quick");
 const unknown = named.filter((name) => !(name in ROWS));
@@ -51,10 +59,14 @@ if (unknown.length > 0) {
   );
   process.exit(2);
 }
+const ROOT = join(import.meta.dirname, "../..");
+const mainOf = (checkout: string) => join(checkout, "dist/main.js");
+const { against } = values;
+const mains = { ...(against && { against: mainOf(resolve(against)) }), ours: mainOf(ROOT) };
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 const bench = isQuick
-  ? { isQuick, rounds: 3, seconds: 0.6, warmSeconds: 2.5 }
-  : { isQuick, rounds: 5, seconds: 2, warmSeconds: 5 };
+  ? { isQuick, mains, rounds: 3, seconds: 0.5, warmSeconds: 1.5 }
+  : { isQuick, mains, rounds: 5, seconds: 2, warmSeconds: 5 };
 const folder = mkdtempSync(join(tmpdir(), "nassaq-bench-"));
 // What tests' helpers make is below it, too.
 process.env.TMPDIR = folder;
@@ -93,10 +105,11 @@ process.stdout.write(
 );
 process.exit();
 
-/** Builds the server, installs the peers where they are missing, and keeps off the servers' core. */
+/** Builds the servers, installs the peers where they are missing, and keeps off the servers' core. */
 function prepare(): void {
   const quiet = { stdio: ["ignore", "ignore", "inherit"] as ["ignore", "ignore", "inherit"] };
-  execFileSync("npm", ["run", "build"], { ...quiet, cwd: join(import.meta.dirname, "../..") });
+  for (const main of Object.values(mains))
+    execFileSync("npm", ["run", "build"], { ...quiet, cwd: join(main, "../..") });
   if (!existsSync(join(import.meta.dirname, "node_modules/fastify")))
     execFileSync("npm", ["ci"], { ...quiet, cwd: import.meta.dirname });
   if (isPinned) execFileSync("taskset", ["-a", "-p", "-c", LOAD_CORE, `${process.pid}`], quiet);

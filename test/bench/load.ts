@@ -29,21 +29,14 @@ const bearer = (token: string | undefined) => (token ? [`Authorization: Bearer $
 
 export const get = (path: string, token?: string): Wire => wire("GET", path, bearer(token));
 
-export const remove = (path: string, token: string): Wire => wire("DELETE", path, bearer(token));
+const post = (path: string, type: string, text: string) =>
+  wire("POST", path, [`Content-Type: ${type}`], [Buffer.from(text)]);
 
-export function postForm(path: string, fields: Record<string, string>): Wire {
-  const body = Buffer.from(new URLSearchParams(fields).toString());
-  return wire("POST", path, ["Content-Type: application/x-www-form-urlencoded"], [body]);
-}
+export const postForm = (path: string, fields: Record<string, string>): Wire =>
+  post(path, "application/x-www-form-urlencoded", `${new URLSearchParams(fields)}`);
 
-export function postJson(path: string, value: unknown): Wire {
-  return wire(
-    "POST",
-    path,
-    ["Content-Type: application/json"],
-    [Buffer.from(JSON.stringify(value))],
-  );
-}
+export const postJson = (path: string, value: unknown): Wire =>
+  post(path, "application/json", JSON.stringify(value));
 
 /** An upload as browsers send it. */
 export function postFile(name: string, bytes: Buffer, token: string): Wire {

@@ -120,26 +120,26 @@ function html({ script, font, wear, text }: Plan): string {
 }
 
 /**
- * Draws all pages at 300 dpi, and those of a coarser scanner at 200 and 150; `scale` multiplies
- * these. Needs Chromium and the Debian packages above; throws when a typeface is missing.
+ * Draws all pages at 300 dpi, and those of a coarser scanner at 200 and 150. Needs Chromium and the
+ * Debian packages above; throws when a typeface is missing.
  */
-export async function drawPages(scale = 1): Promise<BenchPage[]> {
+export async function drawPages(): Promise<BenchPage[]> {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
   });
   try {
     const pages: BenchPage[] = [];
-    for (const page of plan()) pages.push({ ...page, picture: await draw(browser, page, scale) });
+    for (const page of plan()) pages.push({ ...page, picture: await draw(browser, page) });
     return pages;
   } finally {
     await browser.close();
   }
 }
 
-async function draw(browser: Browser, page: Plan, scale: number): Promise<Buffer> {
+async function draw(browser: Browser, page: Plan): Promise<Buffer> {
   const dpi = page.wear.endsWith(" dpi") ? Number.parseInt(page.wear, 10) : 300;
-  const context = await browser.newContext({ deviceScaleFactor: (dpi / 96) * scale });
+  const context = await browser.newContext({ deviceScaleFactor: dpi / 96 });
   const tab = await context.newPage();
   await tab.setContent(html(page));
 
