@@ -1,7 +1,8 @@
 import { execFileSync, execSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir, totalmem } from "node:os";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type { Bench } from "./contest.ts";
 import { isPinned, killAll, LOAD_CORE } from "./programs.ts";
@@ -11,7 +12,7 @@ import { downloadLarge, downloadSmall, uploadLarge, uploadSmall } from "./rows/b
 import { cluster, docsMe, root, usersMe } from "./rows/hot.ts";
 import { lists, paths } from "./rows/lists.ts";
 import { ocr } from "./rows/ocr.ts";
-import { besideWorker, idleMemory, startTimes, statements } from "./rows/process.ts";
+import { idleMemory, startTimes, statements } from "./rows/process.ts";
 import { search } from "./rows/search.ts";
 
 /**
@@ -37,12 +38,11 @@ const ROWS: Record<string, (bench: Bench) => Promise<void>> = {
   memory: idleMemory,
   statements,
   cluster,
-  worker: besideWorker,
   search,
   ocr,
 };
 /** What `quick` leaves out unless it is named. */
-const LONG = ["refused-logins", "worker", "search", "ocr"];
+const LONG = ["refused-logins", "search", "ocr"];
 /** No row takes so long, in milliseconds. */
 const ROW_LIMIT = 600_000;
 
@@ -54,9 +54,7 @@ const isQuick = words.includes("quick");
 const named = words.filter((word) => word !== "quick");
 const unknown = named.filter((name) => !(name in ROWS));
 if (unknown.length > 0) {
-  process.stderr.write(
-    `No row ${unknown.join(", ")}; there are ${Object.keys(ROWS).join(", ")}.\n`,
-  );
+  process.stderr.write(`No row ${unknown}; there are ${Object.keys(ROWS).join(", ")}.\n`);
   process.exit(2);
 }
 const ROOT = join(import.meta.dirname, "../..");
@@ -84,12 +82,7 @@ const results = {
   isChanged: git("status --porcelain") !== "",
   node: process.version,
   mode: isQuick ? "quick" : "full",
-  machine: {
-    processor: cpus()[0]?.model,
-    cores: cpus().length,
-    memoryGiB: Math.round(totalmem() / 1024 ** 3),
-    isPinned,
-  },
+  machine: { processor: cpus()[0]?.model, cores: cpus().length, isPinned },
   seconds: 0,
   failures: {} as Record<string, string>,
   lines: [] as Judged[],
@@ -97,11 +90,10 @@ const results = {
 process.stdout.write(HEADING);
 const usual = Object.keys(ROWS).filter((name) => !isQuick || !LONG.includes(name));
 for (const name of named.length > 0 ? named : usual) await run(name);
-const failed = Object.keys(results.failures);
+const failed = Object.keys(results.failures).join(", ") || "none";
 const missed = results.lines.filter(({ isMet }) => isMet === false).length;
 process.stdout.write(
-  `${missed} aims not met, rows without figures: ${failed.join(", ") || "none"}; ` +
-    `${results.seconds} s\n`,
+  `${missed} aims not met, rows without figures: ${failed}; ${results.seconds} s\n`,
 );
 process.exit();
 
@@ -118,34 +110,26 @@ function prepare(): void {
 /** Runs a row in a folder of its own. One that fails is noted, and nothing of it stays. */
 async function run(name: string): Promise<void> {
   const own = mkdtempSync(join(folder, "row-"));
-  let late: NodeJS.Timeout | undefined;
   try {
-    const timeOut = new Promise<never>((_, reject) => {
-      late = setTimeout(reject, ROW_LIMIT, new Error(`not done in ${ROW_LIMIT / 1000} s`));
-    });
-    await Promise.race([ROWS[name]?.({ ...bench, folder: own, report }), timeOut]);
+    const work = ROWS[name]?.({ ...bench, folder: own, report });
+    const late = sleep(ROW_LIMIT, "late", { ref: false });
+    if ((await Promise.race([work, late])) === "late") throw new Error("not done in time");
   } catch (error) {
     results.failures[name] = error instanceof Error ? error.message : String(error);
     process.stdout.write(`${name}: no figure: ${results.failures[name]}\n`);
   } finally {
-    clearTimeout(late);
     await killAll();
     rmSync(own, { recursive: true, force: true, maxRetries: 5 });
   }
-  save();
+  // After each row, so that a run which is stopped has its figures.
+  results.seconds = Math.round((Date.now() - began.getTime()) / 1000);
+  const file = `${results.date.slice(0, 19).replaceAll(":", "-")}.json`;
+  const target = join(import.meta.dirname, "results", file);
+  writeFileSync(target, `${JSON.stringify(results, null, 2)}\n`);
 }
 
 function report(line: Line): void {
   const judged = judge(line);
   results.lines.push(judged);
   process.stdout.write(lineText(judged));
-}
-
-/** After each row, so that a run which is stopped has its figures. */
-function save(): void {
-  results.seconds = Math.round((Date.now() - began.getTime()) / 1000);
-  const target = join(import.meta.dirname, "results");
-  mkdirSync(target, { recursive: true });
-  const file = `${results.date.slice(0, 19).replaceAll(":", "-")}.json`;
-  writeFileSync(join(target, file), `${JSON.stringify(results, null, 2)}\n`);
 }

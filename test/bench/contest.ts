@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, mkdtempSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { fill, HEAVY } from "./fill.ts";
-import { ask, drive, type Load, postForm } from "./load.ts";
+import { ask, drive, type Load } from "./load.ts";
 import { type Program, start } from "./programs.ts";
 import { type Figures, type Line, median, type Side } from "./report.ts";
 
@@ -77,8 +77,8 @@ export async function makeData(
 export async function loginAs(url: string, username = ADMIN): Promise<string> {
   for (let attempt = 1; ; attempt++) {
     try {
-      const form = postForm("/api/v1/auth/login", { username, password: PASSWORD });
-      return (await ask<{ access_token: string }>(url, form)).access_token;
+      const form = { username, password: PASSWORD };
+      return (await ask(url, "POST", "/api/v1/auth/login", { form })).access_token;
     } catch (error) {
       if (attempt === 100) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -9,7 +9,7 @@ import {
   rateLine,
   sidesOf,
 } from "../contest.ts";
-import { ask, drive, get, postForm, postJson } from "../load.ts";
+import { ask, drive, get, postForm } from "../load.ts";
 import { ALL_CORES, type Program } from "../programs.ts";
 import { quantile } from "../report.ts";
 
@@ -63,8 +63,8 @@ export async function refusedLogins(bench: Bench): Promise<void> {
   const { contenders } = await contend(bench, {}, FREE);
   const { url } = contenders.ours as Program;
   const inactive = "inactive@example.org";
-  const account = { full_name: "Inactive", email: inactive, password: PASSWORD };
-  await ask(url, postJson("/api/v1/auth/register", account));
+  const json = { full_name: "Inactive", email: inactive, password: PASSWORD };
+  await ask(url, "POST", "/api/v1/auth/register", { json });
   const cases = {
     "an unknown address": "nobody@example.org",
     "a wrong password": ADMIN,

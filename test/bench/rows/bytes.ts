@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Bench, compare, contend, cpuLine, rateLine } from "../contest.ts";
-import { ask, get, type Load, postFile, type Wire } from "../load.ts";
+import { ask, get, type Load, postFile, type Wire, withToken } from "../load.ts";
 
 const LARGE = 50_000_000;
 const SMALL = 20_000;
@@ -49,10 +49,11 @@ export async function uploadSmall(bench: Bench): Promise<void> {
 /** Measures downloads of one file, which each contender gets before. */
 async function downloads(bench: Bench, size: number) {
   const { token, contenders } = await contend(bench, { floor: "floor" });
-  const upload = postFile("download.bin", randomBytes(size), token);
+  const multipart = [{ name: "file", filename: "download.bin", data: randomBytes(size) }];
+  const options = { ...withToken(token), multipart };
   const requests: Record<string, Wire> = {};
   for (const [side, { url }] of Object.entries(contenders)) {
-    const { doc_id } = await ask<{ doc_id: number }>(url, upload);
+    const { doc_id } = await ask(url, "POST", "/api/v1/docs/upload", options);
     requests[side] = get(`/api/v1/docs/${doc_id}/download`, token);
   }
   return (load: Omit<Load, "request">) =>

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type Bench, compare, contend, cpuLine, rateLine } from "../contest.ts";
-import { ask, get, type Load, type Wire } from "../load.ts";
+import { ask, get, type Load, type Wire, withToken } from "../load.ts";
 import { ALL_CORES } from "../programs.ts";
 
 const repeat = ({ seconds }: Bench, request: Wire): Load => ({
@@ -25,7 +25,9 @@ export async function root(bench: Bench): Promise<void> {
 /** Of a page that all contenders answer alike. */
 async function read(bench: Bench, path: string, contest: Awaited<ReturnType<typeof contend>>) {
   const request = get(path, contest.token);
-  const answers = Object.values(contest.contenders).map(({ url }) => ask(url, request));
+  const answers = Object.values(contest.contenders).map(({ url }) =>
+    ask(url, "GET", path, withToken(contest.token)),
+  );
   const [first, ...others] = await Promise.all(answers);
   for (const other of others) assert.deepEqual(other, first, "not all give the same answer");
   return compare(contest.contenders, bench, () => repeat(bench, request));

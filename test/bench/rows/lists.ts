@@ -9,7 +9,6 @@ import {
 } from "../contest.ts";
 import { HEAVY, LIGHT, PATHS } from "../fill.ts";
 import { drive, get } from "../load.ts";
-import type { Program } from "../programs.ts";
 import { type Figures, quantile } from "../report.ts";
 
 const REQUESTS = 100;
@@ -62,27 +61,24 @@ const LISTS: [string, number, Record<string, string>][] = [
   [ADMIN, 20, ADMIN_LISTS],
 ];
 
-/** Measures a page of each contender. */
-function pages(bench: Bench, contenders: Contenders, tokens: Record<string, string>, path: string) {
-  return inTurn(1, sidesOf(contenders), (side) =>
-    pageTimes(bench, (contenders[side] as Program).url, `/api/v1/${path}`, tokens[side] ?? ""),
-  );
-}
-
-async function loginToAll(contenders: Contenders, email?: string) {
-  const logins = Object.entries(contenders).map(
-    async ([side, { url }]) => [side, await loginAs(url, email)] as const,
-  );
-  return Object.fromEntries(await Promise.all(logins));
+/** Measures pages of each contender, asked for by one user. */
+async function pages(bench: Bench, contenders: Contenders, email?: string) {
+  const tokens: Record<string, string> = {};
+  for (const [side, { url }] of Object.entries(contenders))
+    tokens[side] = await loginAs(url, email);
+  return (path: string) =>
+    inTurn(1, sidesOf(contenders), (side) =>
+      pageTimes(bench, contenders[side]?.url ?? "", `/api/v1/${path}`, tokens[side] ?? ""),
+    );
 }
 
 export async function lists(bench: Bench): Promise<void> {
   const { contenders } = await contend(bench, {}, { documents: 1_000_000, light: 1_000 });
   const longest: Figures = {};
   for (const [email, atMost, cases] of LISTS) {
-    const tokens = await loginToAll(contenders, email);
+    const measure = await pages(bench, contenders, email);
     for (const [name, path] of Object.entries(cases)) {
-      const { p50, p99, hold, count } = await pages(bench, contenders, tokens, `${path}&limit=20`);
+      const { p50, p99, hold, count } = await measure(`${path}&limit=20`);
       for (const side of sidesOf(hold))
         longest[side] = Math.max(longest[side] ?? 0, hold[side] ?? 0);
       const note = `p50 ${p50.ours?.toFixed(1)}, loop held ${hold.ours?.toFixed(0)}, ${count.ours} requests`;
@@ -95,8 +91,8 @@ export async function lists(bench: Bench): Promise<void> {
 
 export async function paths(bench: Bench): Promise<void> {
   const { contenders } = await contend(bench, {}, { documents: 1 });
-  const tokens = await loginToAll(contenders);
-  const { p50, p99, hold } = await pages(bench, contenders, tokens, "paths");
+  const measure = await pages(bench, contenders);
+  const { p50, p99, hold } = await measure("paths");
   bench.report({
     name: `GET /paths, ${PATHS}`,
     unit: "ms p50",

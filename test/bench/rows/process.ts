@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -9,17 +8,13 @@ import {
 import {
   ADMIN,
   type Bench,
-  compare,
-  contend,
   inTurn,
   loginAs,
   makeData,
   PASSWORD,
-  rateLine,
   sidesOf,
   startServer,
 } from "../contest.ts";
-import { ask, get, postFile, postForm } from "../load.ts";
 import { ALL_CORES } from "../programs.ts";
 import type { Side } from "../report.ts";
 
@@ -74,30 +69,6 @@ export async function idleMemory(bench: Bench): Promise<void> {
   bench.report({ name: "at rest, after a first start", unit, ...first, aims: { atMost: 72 } });
 }
 
-const SCAN = readFileSync(join(import.meta.dirname, "../../samples/invoice-scan.jpg"));
-/** Enough for the time that is measured. */
-const SCANS = 100;
-
-/** What others get while the OCR worker reads scans beside the server. */
-export async function besideWorker(bench: Bench): Promise<void> {
-  const options = { env: { EMBEDDED_WORKER: "yes" }, cores: ALL_CORES };
-  const { contenders, token } = await contend(bench, { floor: { EMBEDDED_WORKER: "no" } }, options);
-  let names = 0;
-  const upload = (kind: string, bytes: Buffer) => postFile(`${++names}.${kind}`, bytes, token);
-  const { floor, ...working } = contenders;
-  for (const { url } of Object.values(working))
-    for (let scan = 0; scan < SCANS; scan++) await ask(url, upload("jpg", SCAN));
-  const text = Buffer.from("Minutes of a meeting. ".repeat(1000));
-  const login = postForm("/api/v1/auth/login", { username: ADMIN, password: PASSWORD });
-  const list = get("/api/v1/docs/me?limit=20", token);
-  const cases = { login: () => login, "upload 22 KB": () => upload("bin", text), list: () => list };
-  for (const [name, request] of Object.entries(cases)) {
-    const load = { connections: 1, seconds: bench.seconds, request };
-    const figures = await compare(contenders, bench, () => load);
-    bench.report(rateLine(`${name} beside the worker (floor: none)`, figures));
-  }
-}
-
 const STATEMENTS: Record<CountedRequest, number> = {
   "users/me": 1,
   "docs/me": 3,
@@ -115,7 +86,7 @@ export async function statements({ mains, folder, report }: Bench): Promise<void
       const env = { ...database.env, SQL_TRUST_SERVER_CERTIFICATE: "yes" };
       const { url } = await startServer(mains[side as "ours"], join(folder, side), env);
       const account = { username: ADMIN, password: PASSWORD, token: await loginAs(url) };
-      return await countStatements(database, url, account, STATEMENTS);
+      return await countStatements(database, url, account, STATEMENTS, 8);
     } finally {
       await database.remove();
     }

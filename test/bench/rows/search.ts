@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { EmbeddedContentStore } from "../../../src/content/embedded.ts";
 import { parseSearch } from "../../../src/content/search-terms.ts";
+import type { Database } from "../../../src/data/database.ts";
 import { openSqlite } from "../../../src/data/sqlite.ts";
+import { seeded } from "../../faults/random.ts";
 import type { Bench } from "../contest.ts";
 import { quantile } from "../report.ts";
 
@@ -14,77 +16,37 @@ const BATCH = 1_000;
 const LATIN = "ba re ti mo ka su li ne dor van est ing pro con der men tra all".split(" ");
 const ARABIC = "ال سل ام كت اب مد رس قر عل وم حس بر نا هد ست".split(" ");
 
-/** Mulberry32: the same documents each time. */
-let state = 1;
-function random(): number {
-  state = (state + 0x6d2b79f5) | 0;
-  let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-  mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-}
-const below = (limit: number) => Math.floor(random() * limit);
-
-/** Words in two scripts, the most common first. */
-function makeVocabulary(): string[] {
+/** Words in two scripts, the most common first, and texts of them: the same ones each time. */
+function makeWords() {
+  const { next, between, pick } = seeded(1);
   const words = new Set<string>();
   while (words.size < VOCABULARY) {
-    const syllables = random() < 0.5 ? LATIN : ARABIC;
-    const length = 1 + below(4) + below(2);
-    words.add(Array.from({ length }, () => syllables[below(syllables.length)]).join(""));
+    const syllables = next() < 0.5 ? LATIN : ARABIC;
+    const length = between(1, 4) + between(0, 1);
+    words.add(Array.from({ length }, () => pick(syllables)).join(""));
   }
-  return [...words];
-}
-
-/** Draws words by a Zipf distribution. */
-function drawer(vocabulary: readonly string[]): () => string {
-  let sum = 0;
-  const cumulated = vocabulary.map((_, rank) => (sum += 1 / (rank + 2.7)));
-  return () => {
-    const sought = random() * sum;
-    let low = 0;
-    for (let high = cumulated.length - 1; low < high; ) {
-      const middle = (low + high) >> 1;
-      if ((cumulated[middle] ?? 0) < sought) low = middle + 1;
-      else high = middle;
-    }
-    return vocabulary[low] ?? "";
+  const vocabulary = [...words];
+  // A word of rank r comes about once in (r + 1) ln n words: Zipf's law.
+  const word = () => vocabulary[Math.floor(VOCABULARY ** next()) - 1] ?? "";
+  const text = () => {
+    const length = between(220, 660);
+    return Array.from({ length }, () => word() + (next() < 0.1 ? ".\n" : "")).join(" ");
   };
+  return { vocabulary, word, text, owner: () => 1 + Math.floor(OWNERS * next() ** 2) };
 }
 
-function text(word: () => string): string {
-  let written = "";
-  const bytes = 2_000 + below(4_000);
-  for (let size = 0; size < bytes; ) {
-    const next = word() + (random() < 0.1 ? ".\n" : " ");
-    written += next;
-    size += Buffer.byteLength(next);
-  }
-  return written;
-}
-
-const PLAIN = {
-  file_type: "pdf",
-  blob_path: "documents/scan.pdf",
-  ocr: {
-    page_count: 3,
-    word_count: 600,
-    avg_confidence: 0.9,
-    primary_language: "ar",
-    elapsed_seconds: 6,
-  },
-  classification: null,
-  processed_at: new Date(0),
-};
+const PLAIN = { file_type: "pdf", blob_path: "scan.pdf", classification: null };
+const READ = { page_count: 3, word_count: 600, avg_confidence: 0.9, primary_language: "ar" };
 
 /** A thousand documents a transaction: the store's own ones take their turn inside it. */
-async function fill(database: ReturnType<typeof openSqlite>, count: number, word: () => string) {
-  for (let docId = 1; docId <= count; ) {
+async function fill(database: Database, count: number, words: ReturnType<typeof makeWords>) {
+  const fixed = { ...PLAIN, ocr: { ...READ, elapsed_seconds: 6 }, processed_at: new Date(0) };
+  for (let doc_id = 1; doc_id <= count; ) {
     await database.transaction(async (tx) => {
       const bulk = new EmbeddedContentStore({ ...database, transaction: (work) => work(tx) });
-      for (const last = Math.min(docId + BATCH, count + 1); docId < last; docId++) {
-        const names = { doc_id: docId, filename: `${word()} ${docId}.pdf` };
-        const owner = 1 + Math.floor(OWNERS * random() ** 2);
-        await bulk.put({ ...PLAIN, ...names, extracted_text: text(word) }, owner);
+      for (const last = Math.min(doc_id + BATCH, count + 1); doc_id < last; doc_id++) {
+        const filename = `${words.word()} ${doc_id}.pdf`;
+        await bulk.put({ ...fixed, doc_id, filename, extracted_text: words.text() }, words.owner());
       }
     });
   }
@@ -130,15 +92,15 @@ export async function search({ folder, isQuick, report }: Bench): Promise<void> 
   const database = openSqlite({ file });
   const store = new EmbeddedContentStore(database);
   await store.connect();
-  const vocabulary = makeVocabulary();
+  const words = makeWords();
   const began = performance.now();
-  await fill(database, documents, drawer(vocabulary));
+  await fill(database, documents, words);
   const ours = documents / ((performance.now() - began) / 1_000);
   await database.first("PRAGMA wal_checkpoint(TRUNCATE)");
   const note = `${documents} of them in ${(statSync(file).size / 1e6).toFixed(0)} MB`;
   report({ name: "search: texts stored", unit: "texts/s", ours, note });
   for (const [caller, owner] of Object.entries(CALLERS)) {
-    for (const [name, query] of Object.entries(queries(vocabulary))) {
+    for (const [name, query] of Object.entries(queries(words.vocabulary))) {
       const times: number[] = [];
       let hits = 0;
       const before = process.cpuUsage();
