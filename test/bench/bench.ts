@@ -1,21 +1,25 @@
 import { execFileSync, execSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import type { Bench } from "./contest.ts";
 import { isPinned, killAll, LOAD_CORE } from "./programs.ts";
 import { HEADING, type Judged, judge, type Line, lineText } from "./report.ts";
 import { loginStorm, logins, refusedLogins } from "./rows/accounts.ts";
 import { downloadLarge, downloadSmall, uploadLarge, uploadSmall } from "./rows/bytes.ts";
 import { cluster, docsMe, root, usersMe } from "./rows/hot.ts";
 import { lists, paths } from "./rows/lists.ts";
-import { besideWorker, idleMemory, startTimes } from "./rows/process.ts";
-import { statements } from "./rows/statements.ts";
-import type { Bench } from "./server.ts";
+import { ocr } from "./rows/ocr.ts";
+import { idleMemory, startTimes, statements } from "./rows/process.ts";
+import { search } from "./rows/search.ts";
 
 /**
- * How fast the built server is: `npm run bench [quick] [row …]`. Each row measures it against
- * node:http ("floor") and Fastify in turn, in processes of their own, on a core of their own. The
- * medians of the rounds go to the terminal and to `results/`.
+ * How fast the built server is: `npm run bench -- [quick] [row …] [--against <checkout>]`. Each row
+ * measures it against node:http ("floor"), Fastify and the server of the other checkout, which is
+ * the older one, in turn, in processes of their own, on a core of their own. The medians of the
+ * rounds go to the terminal and to `results/`.
  */
 const ROWS: Record<string, (bench: Bench) => Promise<void>> = {
   root,
@@ -34,27 +38,33 @@ const ROWS: Record<string, (bench: Bench) => Promise<void>> = {
   memory: idleMemory,
   statements,
   cluster,
-  worker: besideWorker,
+  search,
+  ocr,
 };
 /** What `quick` leaves out unless it is named. */
-const LONG = ["refused-logins", "worker"];
+const LONG = ["refused-logins", "search", "ocr"];
 /** No row takes so long, in milliseconds. */
-const ROW_LIMIT = 300_000;
+const ROW_LIMIT = 600_000;
 
-const words = process.argv.slice(2);
+const { values, positionals: words } = parseArgs({
+  options: { against: { type: "string" } },
+  allowPositionals: true,
+});
 const isQuick = words.includes("quick");
 const named = words.filter((word) => word !== "quick");
 const unknown = named.filter((name) => !(name in ROWS));
 if (unknown.length > 0) {
-  process.stderr.write(
-    `No row ${unknown.join(", ")}; there are ${Object.keys(ROWS).join(", ")}.\n`,
-  );
+  process.stderr.write(`No row ${unknown}; there are ${Object.keys(ROWS).join(", ")}.\n`);
   process.exit(2);
 }
+const ROOT = join(import.meta.dirname, "../..");
+const mainOf = (checkout: string) => join(checkout, "dist/main.js");
+const { against } = values;
+const mains = { ...(against && { against: mainOf(resolve(against)) }), ours: mainOf(ROOT) };
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 const bench = isQuick
-  ? { isQuick, rounds: 3, seconds: 0.6, warmSeconds: 2.5 }
-  : { isQuick, rounds: 5, seconds: 2, warmSeconds: 5 };
+  ? { isQuick, mains, rounds: 3, seconds: 0.5, warmSeconds: 1.5 }
+  : { isQuick, mains, rounds: 5, seconds: 2, warmSeconds: 5 };
 const folder = mkdtempSync(join(tmpdir(), "nassaq-bench-"));
 // What tests' helpers make is below it, too.
 process.env.TMPDIR = folder;
@@ -72,12 +82,7 @@ const results = {
   isChanged: git("status --porcelain") !== "",
   node: process.version,
   mode: isQuick ? "quick" : "full",
-  machine: {
-    processor: cpus()[0]?.model,
-    cores: cpus().length,
-    memoryGiB: Math.round(totalmem() / 1024 ** 3),
-    isPinned,
-  },
+  machine: { processor: cpus()[0]?.model, cores: cpus().length, isPinned },
   seconds: 0,
   failures: {} as Record<string, string>,
   lines: [] as Judged[],
@@ -85,18 +90,18 @@ const results = {
 process.stdout.write(HEADING);
 const usual = Object.keys(ROWS).filter((name) => !isQuick || !LONG.includes(name));
 for (const name of named.length > 0 ? named : usual) await run(name);
-const failed = Object.keys(results.failures);
+const failed = Object.keys(results.failures).join(", ") || "none";
 const missed = results.lines.filter(({ isMet }) => isMet === false).length;
 process.stdout.write(
-  `${missed} aims not met, rows without figures: ${failed.join(", ") || "none"}; ` +
-    `${results.seconds} s\n`,
+  `${missed} aims not met, rows without figures: ${failed}; ${results.seconds} s\n`,
 );
 process.exit();
 
-/** Builds the server, installs the peers where they are missing, and keeps off the servers' core. */
+/** Builds the servers, installs the peers where they are missing, and keeps off the servers' core. */
 function prepare(): void {
   const quiet = { stdio: ["ignore", "ignore", "inherit"] as ["ignore", "ignore", "inherit"] };
-  execFileSync("npm", ["run", "build"], { ...quiet, cwd: join(import.meta.dirname, "../..") });
+  for (const main of Object.values(mains))
+    execFileSync("npm", ["run", "build"], { ...quiet, cwd: join(main, "../..") });
   if (!existsSync(join(import.meta.dirname, "node_modules/fastify")))
     execFileSync("npm", ["ci"], { ...quiet, cwd: import.meta.dirname });
   if (isPinned) execFileSync("taskset", ["-a", "-p", "-c", LOAD_CORE, `${process.pid}`], quiet);
@@ -105,34 +110,26 @@ function prepare(): void {
 /** Runs a row in a folder of its own. One that fails is noted, and nothing of it stays. */
 async function run(name: string): Promise<void> {
   const own = mkdtempSync(join(folder, "row-"));
-  let late: NodeJS.Timeout | undefined;
   try {
-    const timeOut = new Promise<never>((_, reject) => {
-      late = setTimeout(reject, ROW_LIMIT, new Error(`not done in ${ROW_LIMIT / 1000} s`));
-    });
-    await Promise.race([ROWS[name]?.({ ...bench, folder: own, report }), timeOut]);
+    const work = ROWS[name]?.({ ...bench, folder: own, report });
+    const late = sleep(ROW_LIMIT, "late", { ref: false });
+    if ((await Promise.race([work, late])) === "late") throw new Error("not done in time");
   } catch (error) {
     results.failures[name] = error instanceof Error ? error.message : String(error);
     process.stdout.write(`${name}: no figure: ${results.failures[name]}\n`);
   } finally {
-    clearTimeout(late);
     await killAll();
     rmSync(own, { recursive: true, force: true, maxRetries: 5 });
   }
-  save();
+  // After each row, so that a run which is stopped has its figures.
+  results.seconds = Math.round((Date.now() - began.getTime()) / 1000);
+  const file = `${results.date.slice(0, 19).replaceAll(":", "-")}.json`;
+  const target = join(import.meta.dirname, "results", file);
+  writeFileSync(target, `${JSON.stringify(results, null, 2)}\n`);
 }
 
 function report(line: Line): void {
   const judged = judge(line);
   results.lines.push(judged);
   process.stdout.write(lineText(judged));
-}
-
-/** After each row, so that a run which is stopped has its figures. */
-function save(): void {
-  results.seconds = Math.round((Date.now() - began.getTime()) / 1000);
-  const target = join(import.meta.dirname, "results");
-  mkdirSync(target, { recursive: true });
-  const file = `${results.date.slice(0, 19).replaceAll(":", "-")}.json`;
-  writeFileSync(join(target, file), `${JSON.stringify(results, null, 2)}\n`);
 }

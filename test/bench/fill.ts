@@ -1,5 +1,4 @@
 import { DatabaseSync } from "node:sqlite";
-import { pathToFileURL } from "node:url";
 
 /** Log in with the first account's password. */
 export const HEAVY = "heavy@example.org";
@@ -56,10 +55,4 @@ export function fill(file: string, heavy: number, light: number): void {
   for (const { sql } of indexes) database.exec(String(sql));
   database.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
   database.close();
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  const [file, documents = "1000000"] = process.argv.slice(2);
-  if (!file) throw new Error("Usage: node test/bench/fill.ts <database file> [documents]");
-  fill(file, Number(documents), 1_000);
 }

@@ -1,17 +1,12 @@
 import { connect } from "node:net";
+import { type SendOptions, send } from "../support/client.ts";
 
 /** The bytes of one request. */
 export type Wire = readonly Buffer[];
 
-export interface Answer {
-  status: number;
-  /** Empty unless it was asked for. */
-  body: string;
-}
-
 export interface Connection {
-  /** One request at a time. Rejects when the connection ends before the answer does. */
-  send(wire: Wire, keepsBody?: boolean): Promise<Answer>;
+  /** One request at a time, to its status. Rejects when the connection ends before the answer. */
+  send(wire: Wire): Promise<number>;
   close(): void;
 }
 
@@ -29,20 +24,9 @@ const bearer = (token: string | undefined) => (token ? [`Authorization: Bearer $
 
 export const get = (path: string, token?: string): Wire => wire("GET", path, bearer(token));
 
-export const remove = (path: string, token: string): Wire => wire("DELETE", path, bearer(token));
-
 export function postForm(path: string, fields: Record<string, string>): Wire {
-  const body = Buffer.from(new URLSearchParams(fields).toString());
+  const body = Buffer.from(`${new URLSearchParams(fields)}`);
   return wire("POST", path, ["Content-Type: application/x-www-form-urlencoded"], [body]);
-}
-
-export function postJson(path: string, value: unknown): Wire {
-  return wire(
-    "POST",
-    path,
-    ["Content-Type: application/json"],
-    [Buffer.from(JSON.stringify(value))],
-  );
 }
 
 /** An upload as browsers send it. */
@@ -59,13 +43,11 @@ export function postFile(name: string, bytes: Buffer, token: string): Wire {
 export function openConnection(url: string): Promise<Connection> {
   const { hostname, port } = new URL(url);
   const socket = connect({ host: hostname, port: Number(port), noDelay: true });
-  let waiting: PromiseWithResolvers<Answer> | undefined;
-  let keeps = false;
+  let waiting: PromiseWithResolvers<number> | undefined;
   let start = "";
   let status = 0;
   /** Bytes of the body that are missing; undefined while the head is, NaN of a chunked body. */
   let missing: number | undefined;
-  let kept: Buffer[] = [];
 
   function readHead(chunk: Buffer): Buffer | undefined {
     start += chunk.toString("latin1");
@@ -82,27 +64,23 @@ export function openConnection(url: string): Promise<Connection> {
   socket.on("data", (chunk: Buffer) => {
     const part = missing === undefined ? readHead(chunk) : chunk;
     if (part === undefined || missing === undefined) return;
-    if (keeps) kept.push(part);
     missing -= part.length;
     const isLast = Number.isNaN(missing)
       ? part.subarray(-5).toString("latin1") === "0\r\n\r\n"
       : missing <= 0;
     if (!isLast) return;
     missing = undefined;
-    const answer = { status, body: Buffer.concat(kept).toString() };
-    kept = [];
     const { resolve } = waiting ?? {};
     waiting = undefined;
-    resolve?.(answer);
+    resolve?.(status);
   });
   const fail = (error: unknown) => waiting?.reject(error);
   socket.on("error", fail);
   socket.on("close", () => fail(new Error("The connection ended before the answer")));
 
   const connection: Connection = {
-    send(request, keepsBody = false) {
+    send(request) {
       waiting = Promise.withResolvers();
-      keeps = keepsBody;
       if (socket.destroyed) fail(new Error("The connection has ended"));
       socket.cork();
       for (const part of request) socket.write(part);
@@ -116,18 +94,14 @@ export function openConnection(url: string): Promise<Connection> {
   });
 }
 
-/** One request on a connection of its own; throws unless it succeeds. */
-export async function ask<Body>(url: string, request: Wire): Promise<Body> {
-  const connection = await openConnection(url);
-  try {
-    const { status, body } = await connection.send(request, true);
-    if (status >= 300)
-      throw new Error(`${request[0]?.toString("latin1", 0, 40)}: ${status} ${body}`);
-    return body === "" ? (undefined as Body) : JSON.parse(body);
-  } finally {
-    connection.close();
-  }
+/** One request, to the body of its answer; throws unless it succeeds. */
+export async function ask(url: string, method: string, path: string, options: SendOptions = {}) {
+  const { status, body } = await send(url, method, path, options);
+  if (status >= 300) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(body)}`);
+  return body;
 }
+
+export const withToken = (token: string) => ({ headers: { Authorization: `Bearer ${token}` } });
 
 export interface Load {
   request(turn: number): Wire;
@@ -157,7 +131,7 @@ export async function drive(url: string, load: Load): Promise<{ times: number[];
       while (turn < count && performance.now() < begun + seconds * 1_000) {
         const request = load.request(turn++);
         const sent = performance.now();
-        const { status } = await connection.send(request);
+        const status = await connection.send(request);
         if (!accepts(status))
           throw new Error(`${request[0]?.toString("latin1", 0, 60)} is answered with ${status}`);
         times.push(performance.now() - sent);

@@ -1,13 +1,14 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { cpus } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { spawnServer } from "../support/server-process.ts";
 import { get, openConnection } from "./load.ts";
 
 /** The cores of servers and of the load, as `taskset` takes them. */
-export const SERVER_CORE = "0";
+const SERVER_CORE = "0";
 export const LOAD_CORE = "1";
 export const ALL_CORES = `0-${cpus().length - 1}`;
 /** Whether this machine can keep servers and load apart. */
@@ -39,34 +40,18 @@ export interface Program {
   stop(): Promise<void>;
 }
 
-export interface ProgramOptions {
-  /** Its working folder. */
-  folder: string;
-  env: Record<string, string>;
-  cores?: string;
-  /** Its standard output goes through a pipe that is read, else nowhere. */
-  isLogging?: boolean;
-}
-
-/** A command that runs `file` on these cores, where the machine can. */
-export function command(cores: string, file: string, ...args: string[]): [string, string[]] {
-  const pin = isPinned ? ["taskset", "-c", cores] : [];
-  const [first = "", ...rest] = [...pin, process.execPath, file, ...args];
-  return [first, rest];
-}
-
-/** Runs a server that listens on `PORT`; resolves when it answers. */
-export async function start(file: string, options: ProgramOptions): Promise<Program> {
-  const { folder, env, cores = SERVER_CORE, isLogging = false } = options;
+/** Runs a server that listens on `PORT`, in `folder`; resolves when it answers. */
+export async function start(
+  file: string,
+  folder: string,
+  env: Record<string, string>,
+  cores = SERVER_CORE,
+): Promise<Program> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const began = performance.now();
-  const [name, args] = command(cores, file);
-  const child = spawn(name, args, {
-    cwd: folder,
-    env: { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: String(port), ...env },
-    stdio: ["ignore", isLogging ? "pipe" : "ignore", "pipe"],
-  });
+  const pin = isPinned ? ["taskset", "-c", cores] : [];
+  const child = spawnServer(folder, { ...env, PORT: `${port}` }, file, pin);
   const exited = once(child, "exit").finally(() => running.delete(child));
   running.set(child, exited);
   child.stdout?.resume();
@@ -120,13 +105,10 @@ async function answered(url: string, child: ChildProcess): Promise<void> {
 
 function ticksOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const [utime, stime] = stat
-    .slice(stat.lastIndexOf(")") + 2)
-    .split(" ")
-    .slice(11, 13);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
     readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").split(" ").filter(Boolean),
   );
   const theirs = children.map((child) => ticksOf(Number(child)));
-  return [Number(utime), Number(stime), ...theirs].reduce((sum, ticks) => sum + ticks, 0);
+  return theirs.reduce((sum, ticks) => sum + ticks, Number(fields[11]) + Number(fields[12]));
 }

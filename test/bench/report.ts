@@ -1,3 +1,7 @@
+/** Who is measured: Node alone (or what a line's name says), Fastify, another build, this one. */
+export type Side = "floor" | "fastify" | "against" | "ours";
+export type Figures = Partial<Record<Side, number>>;
+
 /** The least ratio to the others: 1 is as good, 2 is twice as good. Or a figure. */
 export interface Aims {
   floor?: number;
@@ -6,20 +10,16 @@ export interface Aims {
 }
 
 /** A measured case. More is better where the unit is something a second, else less. */
-export interface Line {
+export interface Line extends Figures {
   name: string;
   unit: string;
-  /** Node alone, or what else `name` says. */
-  floor?: number | undefined;
-  fastify?: number | undefined;
-  ours: number;
   aims?: Aims;
   note?: string;
 }
 
 export interface Judged extends Line {
-  ofFloor?: number | undefined;
-  ofFastify?: number | undefined;
+  /** Ratios of `ours` to the others, more than 1 when it is better. */
+  of: Figures;
   /** Undefined without an aim. */
   isMet?: boolean | undefined;
 }
@@ -33,20 +33,18 @@ export function quantile(values: readonly number[], part: number): number {
 export const median = (values: readonly number[]) => quantile(values, 0.5);
 
 export function judge(line: Line): Judged {
-  const ratio = (theirs: number | undefined) => {
-    if (theirs === undefined) return undefined;
-    return line.unit.endsWith("/s") ? line.ours / theirs : theirs / line.ours;
-  };
-  const [ofFloor, ofFastify] = [ratio(line.floor), ratio(line.fastify)];
-  const { floor = 0, fastify = 0, atMost = Number.POSITIVE_INFINITY } = line.aims ?? {};
-  const isMet =
-    line.aims && (ofFloor ?? 0) >= floor && (ofFastify ?? 0) >= fastify && line.ours <= atMost;
-  return { ...line, ofFloor, ofFastify, isMet };
+  const { ours = Number.NaN, aims } = line;
+  const of: Figures = {};
+  for (const side of ["floor", "fastify", "against"] as const) {
+    const theirs = line[side];
+    if (theirs !== undefined) of[side] = line.unit.endsWith("/s") ? ours / theirs : theirs / ours;
+  }
+  const { floor = 0, fastify = 0, atMost = Number.POSITIVE_INFINITY } = aims ?? {};
+  const isMet = aims && (of.floor ?? 0) >= floor && (of.fastify ?? 0) >= fastify && ours <= atMost;
+  return { ...line, of, isMet };
 }
 
-const figure = (value: number | undefined) =>
-  value === undefined ? "" : value.toPrecision(value < 1000 ? 3 : 4).replace(/e\+\d+$/, "");
-const ratio = (value: number | undefined) => (value === undefined ? "" : value.toFixed(2));
+const figure = (value: number | undefined) => value?.toPrecision(value < 1000 ? 3 : 4) ?? "";
 
 function aimText({ floor, fastify, atMost }: Aims): string {
   const parts = [
@@ -67,11 +65,16 @@ export const HEADING = row(
 );
 
 export function lineText(line: Judged): string {
-  const { name, unit, floor, fastify, ours, ofFloor, ofFastify, isMet, aims, note } = line;
+  const { name, unit, floor, fastify, against, ours, of, isMet, aims, note } = line;
   const verdict = isMet === undefined ? "" : isMet ? "met: " : "NOT met: ";
+  const other = against !== undefined && `against ${figure(against)}: × ${of.against?.toFixed(2)}`;
   return row(
     `${name} (${unit})`,
-    [figure(floor), figure(fastify), figure(ours), ratio(ofFloor), ratio(ofFastify)],
-    [`${verdict}${aims ? aimText(aims) : ""}`, note].filter(Boolean).join("; "),
+    [
+      ...[floor, fastify, ours].map(figure),
+      of.floor?.toFixed(2) ?? "",
+      of.fastify?.toFixed(2) ?? "",
+    ],
+    [`${verdict}${aims ? aimText(aims) : ""}`, other, note].filter(Boolean).join("; "),
   );
 }

@@ -1,23 +1,34 @@
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { createServer, type ServerResponse } from "node:http";
+import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { compareSync, hashSync } from "bcryptjs";
 
-/** Compares passwords in as many threads as it is told; prints how many a second. */
-const COST = 12;
+/** Compares a password for each login, in as many threads as it is told, and does nothing else. */
+const PASSWORD = "A long passphrase, 1";
+const { HOST, PORT, BENCH_THREADS } = process.env;
 if (isMainThread) {
-  const [threads, seconds] = process.argv.slice(2).map(Number);
-  const counts = Array.from({ length: threads ?? 1 }, () => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: seconds });
-    return new Promise<number>((resolve, reject) => {
-      worker.once("message", resolve).once("error", reject);
-    });
+  const waiting: ServerResponse[] = [];
+  const idle: (() => void)[] = [];
+  for (let thread = 0; thread < Number(BENCH_THREADS); thread++) {
+    const worker = new Worker(new URL(import.meta.url));
+    const next = () => {
+      const response = waiting.shift();
+      if (!response) return void idle.push(next);
+      worker.once("message", () => {
+        response.writeHead(204).end();
+        next();
+      });
+      worker.postMessage("compare");
+    };
+    next();
+  }
+  const server = createServer((request, response) => {
+    request.resume();
+    if (request.method === "GET") return void response.writeHead(204).end();
+    waiting.push(response);
+    idle.shift()?.();
   });
-  const rates = await Promise.all(counts);
-  process.stdout.write(`${rates.reduce((sum, rate) => sum + rate, 0)}\n`);
+  server.listen(Number(PORT), HOST);
 } else {
-  const hash = hashSync("A long passphrase, 1", COST);
-  const begun = performance.now();
-  let count = 0;
-  const elapsed = () => (performance.now() - begun) / 1000;
-  for (; elapsed() < workerData; count++) compareSync("A long passphrase, 1", hash);
-  parentPort?.postMessage(count / elapsed());
+  const hash = hashSync(PASSWORD, 12);
+  parentPort?.on("message", () => parentPort?.postMessage(compareSync(PASSWORD, hash)));
 }

@@ -9,7 +9,7 @@ import { pipeline } from "node:stream/promises";
 /** The work that the peers do for a request: the least that gives the server's answer. */
 const { DATA_DIR: folder = "", JWT_SECRET_KEY: secret = "" } = process.env;
 export const listensOn = { host: process.env.HOST ?? "", port: Number(process.env.PORT) };
-export const isLogging = process.env.LOG_LINES === "on";
+export const isLogging = process.env.LOG_LEVEL === "info";
 
 const files = join(folder, "files");
 mkdirSync(files, { recursive: true });

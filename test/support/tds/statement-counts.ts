@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { send } from "../client.ts";
 import { openStandInDatabase, type StandInDatabase } from "./database.ts";
@@ -38,43 +39,44 @@ export async function openCountingDatabase(): Promise<CountingDatabase> {
 
 export type CountedRequest = "users/me" | "docs/me" | "login" | "upload" | "download" | "delete";
 
-const REPEATS = 5;
-
 /**
- * Round trips between a request and its answer: the least of several times, as what the server
- * does by itself meanwhile is counted with it, and a table's first statements look columns up.
+ * Round trips between a request and its answer: the least of so many `attempts`, or the first that
+ * is within `atMost`, as what the server does by itself meanwhile is counted with it, and a table's
+ * first statements look columns up.
  */
 export async function countStatements(
   database: CountingDatabase,
   url: string,
   account: { username: string; password: string; token: string },
+  atMost: Record<CountedRequest, number>,
+  attempts: number,
 ): Promise<Record<CountedRequest, number>> {
   const { username, password, token } = account;
   const headers = { Authorization: `Bearer ${token}` };
   const call = (method: string, path: string, options = {}) =>
     send(url, method, `/api/v1/${path}`, { headers, ...options });
-  const upload = (name: string) => {
-    const file = { name: "file", filename: name, data: name };
+  const upload = () => {
+    const file = { name: "file", filename: randomUUID(), data: "text" };
     return call("POST", "docs/upload", { multipart: [file] });
   };
-  const documents: number[] = [];
-  for (let turn = 0; turn < REPEATS; turn++)
-    documents.push((await upload(`first ${turn}`)).body.doc_id);
-  const requests: Record<CountedRequest, (turn: number) => ReturnType<typeof send>> = {
+  const requests: Record<CountedRequest, (docId: number) => ReturnType<typeof send>> = {
     "users/me": () => call("GET", "users/me"),
     "docs/me": () => call("GET", "docs/me?limit=20"),
     login: () => call("POST", "auth/login", { form: { username, password } }),
-    upload: (turn) => upload(`then ${turn}`),
-    download: (turn) => call("GET", `docs/${documents[turn]}/download`),
-    delete: (turn) => call("DELETE", `docs/${documents[turn]}?force=true`),
+    upload,
+    download: (docId) => call("GET", `docs/${docId}/download`),
+    delete: (docId) => call("DELETE", `docs/${docId}?force=true`),
   };
-  const least = Object.entries(requests).map(([name]) => [name, Number.POSITIVE_INFINITY]);
-  const counts: Record<CountedRequest, number> = Object.fromEntries(least);
-  for (const name of Object.keys(requests) as CountedRequest[]) {
-    for (let turn = 0; turn < REPEATS; turn++) {
+  const names = Object.keys(requests) as CountedRequest[];
+  const counts = Object.fromEntries(
+    names.map((name) => [name, Number.POSITIVE_INFINITY]),
+  ) as Record<CountedRequest, number>;
+  for (const name of names) {
+    for (let turn = 0; turn < attempts && counts[name] > atMost[name]; turn++) {
+      const { doc_id } = (await upload()).body;
       await quiet(database);
       const before = database.sent;
-      const { status } = await requests[name](turn);
+      const { status } = await requests[name](doc_id);
       counts[name] = Math.min(counts[name], database.sent - before);
       assert.ok(status < 300, `${name} is answered with ${status}`);
     }
