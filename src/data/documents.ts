@@ -1,5 +1,5 @@
 import { type Database, escapeLike, type Queryable, sameText, type Window } from "./database.ts";
-import { filters, inList } from "./filters.ts";
+import { columns, filters, inList } from "./filters.ts";
 
 export const OCR_STAGE = "OCR";
 
@@ -40,18 +40,16 @@ export interface Document extends ListedDocument, StageState {
 }
 
 const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
-const STAGE_STATE = `s.start_time AS startTime, s.end_time AS endTime,
-  s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
-const LISTED = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
-  d.uploaded_by_user_id AS uploadedByUserId, u.full_name AS uploadedBy,
-  d.uploaded_at AS uploadedAt, d.file_size AS fileSize, d.content_type AS contentType,
+const STAGE_STATE = columns("s", "startTime endTime pagesDone pagesTotal");
+const NAMES = "docId filename uploadedByUserId uploadedAt fileSize contentType";
+const LISTED = `${columns("d", NAMES)}, p.full_path AS path, u.full_name AS uploadedBy,
   COALESCE(s.status, 'Queued') AS status, s.error_message AS errorMessage`;
 const JOINS = `LEFT JOIN Virtual_Paths p ON p.path_id = d.path_id
   LEFT JOIN Users u ON u.user_id = d.uploaded_by_user_id
   LEFT JOIN Processing_Status s ON s.status_id =
     (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})`;
-const SELECT_DOCUMENT = `SELECT ${LISTED}, d.description AS description,
-  d.sha256 AS sha256, d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_STATE}
+const SELECT_DOCUMENT = `SELECT ${LISTED}, ${STAGE_STATE},
+  ${columns("d", "description sha256 blobKey mongoDocId")}
   FROM Documents d ${JOINS}`;
 
 export function findDocument(q: Queryable, docId: number) {

@@ -17,7 +17,6 @@ const SLOW_MS = 6;
 const TERMS = 4;
 /** Documents that the index gives at a time. */
 const NAMES = 5_000;
-const NO_ENDS = { bottom: 0, high: -1 };
 
 /** Lists on SQL Server, whose statements hold nobody else. */
 export const listOnServer = (q: Queryable): Database["list"] =>
@@ -49,7 +48,8 @@ async function walk<Row>(q: Queryable, list: List, params: Params, window: Windo
   const terms = termsOf(part?.text ?? "");
   const ends = `SELECT (SELECT MIN(${key}) FROM ${from}) AS bottom,
     (SELECT MAX(${key}) FROM ${from}) AS high`;
-  let { bottom, high } = (await q.first<{ bottom: number; high: number }>(ends)) ?? NO_ENDS;
+  const row = await q.first<{ bottom: number; high: number }>(ends);
+  let { bottom, high } = row ?? { bottom: 0, high: -1 };
   const rows: Row[] = [];
   let counted = 0;
   let span = FIRST_SPAN;

@@ -1,4 +1,5 @@
 import type { Params, Queryable, Value } from "./database.ts";
+import { columnOf } from "./filters.ts";
 
 /** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
 type Execute = (
@@ -48,8 +49,6 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
     },
   };
 }
-
-const columnOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /**
  * Runs `work` with a `tx` that sends one statement at a time, none after a failure and none after

@@ -1,5 +1,5 @@
 import { type Params, type Queryable, sameText, type Window } from "./database.ts";
-import { assignments, count, filters } from "./filters.ts";
+import { assignments, columns, count, filters } from "./filters.ts";
 
 export interface User {
   userId: number;
@@ -13,9 +13,8 @@ export interface User {
   roleName: string | null;
 }
 
-const USER = `u.user_id AS userId, u.full_name AS fullName, u.email AS email,
-  u.username AS username, u.password_hash AS passwordHash, u.created_at AS createdAt,
-  u.is_active AS isActive, u.role_id AS roleId, r.role_name AS roleName`;
+const NAMES = "userId fullName email username passwordHash createdAt isActive roleId";
+const USER = `${columns("u", NAMES)}, r.role_name AS roleName`;
 const FROM_USERS = "FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id";
 const SELECT_USER = `SELECT ${USER} ${FROM_USERS}`;
 
@@ -154,8 +153,7 @@ export interface Role {
   description: string | null;
 }
 
-const SELECT_ROLE =
-  "SELECT r.role_id AS roleId, r.role_name AS roleName, r.description AS description FROM Roles r";
+const SELECT_ROLE = `SELECT ${columns("r", "roleId roleName description")} FROM Roles r`;
 
 export function listRoles(q: Queryable) {
   return q.all<Role>(`${SELECT_ROLE} ORDER BY r.role_id`);
