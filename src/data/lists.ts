@@ -4,13 +4,12 @@ import { count } from "./filters.ts";
 
 /** Totals are exact up to here. */
 const COUNTED = 10_000;
-/** What one statement of a walk counts at most. */
 const MOST = COUNTED + 1;
-/** Keys in the shortest range of a walk, in its first, and in the widest. */
+/** Keys in a range of a walk. */
 const SHORTEST_SPAN = 2_500;
 const FIRST_SPAN = 5_000;
 const WIDEST_SPAN = 40_000;
-/** After a range that took less, the next is wider; after one that took more, narrower. */
+/** After a faster range the next is wider, after a slower one narrower. */
 const FAST_MS = 2;
 const SLOW_MS = 6;
 /** Terms of a name that are looked up in its index. */

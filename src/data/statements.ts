@@ -51,9 +51,8 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
 }
 
 /**
- * Runs `work` with a `tx` that sends one statement at a time, none after a failure and none after
- * `work` has ended. Settles when none is under way. Throws what `work` threw, else the first
- * failure.
+ * Runs `work` with a `tx` that sends one statement at a time, none after a failure or the end of
+ * `work`. Settles when none is under way. Throws what `work` threw, else the first failure.
  */
 export async function runInTransaction<Result>(
   dialect: Dialect,

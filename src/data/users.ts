@@ -33,10 +33,7 @@ export function findSignedIn(q: Queryable, userId: number, sessionId: string | n
   );
 }
 
-/**
- * Without case. Compared again in code: SQL Server's older collations hold different texts equal
- * (trailing spaces, some emoji).
- */
+/** Without case. Compared again: SQL Server's older collations hold different texts equal. */
 export async function findUserByEmail(q: Queryable, email: string) {
   const user = await q.first<User>(`${SELECT_USER} WHERE u.email = @email`, { email });
   return user && sameText(user.email, email) ? user : undefined;
@@ -114,10 +111,7 @@ export async function lockUser(tx: Queryable, userId: number) {
   return findUser(tx, userId);
 }
 
-/**
- * Whether the user is active, with this password and role still. Nobody else changes them then
- * before the transaction ends.
- */
+/** As `lockUser`: whether the user is active, with this password and role still. */
 export async function lockUnchanged(tx: Queryable, user: User): Promise<boolean> {
   const { userId, passwordHash, roleId } = user;
   const changed = await tx.run(
@@ -139,10 +133,7 @@ export async function deleteUser(q: Queryable, userId: number): Promise<void> {
   await q.run("DELETE FROM Users WHERE user_id = @userId", { userId });
 }
 
-/**
- * Makes transactions that may take an admin away take turns. It comes before what they read to
- * decide. Without a role of that number nobody can have it.
- */
+/** Makes transactions that may take an admin away take turns, before what they read to decide. */
 export function lockAdmins(tx: Queryable, roleId: number) {
   return tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
 }
