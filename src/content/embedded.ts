@@ -23,10 +23,7 @@ const NOBODY = 0;
 const [LAST_OWNER, LAST_DOC] = [2 ** 31 - 1, 2 ** 32 - 1];
 /** An owner's entries are one range, so that the engine reads nobody else's. */
 const ROWID = "owner_id << 32 | doc_id";
-/**
- * A word of each of an owner's entries, which no folded text has. Without it the engine, which
- * tells a range's end by a hit only, would look for one among everybody's entries.
- */
+/** In each of an owner's entries, in no folded text: without it FTS5 looks past the range's end. */
 const ownerWord = (ownerId: number) => `\ue000${ownerId}`;
 
 const TABLE = `CREATE TABLE IF NOT EXISTS Extracted_Texts (

@@ -7,7 +7,6 @@ import { needleOf } from "./search-terms.ts";
 const MAX_FOLDED_LENGTH = 1_000_000;
 /** For both texts, as a document may have 16 MiB (mongodb.com, limits). */
 const MAX_TEXT_BYTES = 15_000_000;
-/** In `owner_id`, of what no search may find. */
 const NOBODY = 0;
 
 /**
@@ -29,6 +28,7 @@ export const SEARCH_INDEXES: IndexDescription[] = [
 /** Text of a field that a worker wrote half or otherwise. */
 export const textIn = (field: unknown) => (typeof field === "string" ? field : "");
 
+/** Of what no search may find. */
 export const NOT_FOUND = { owner_id: NOBODY };
 
 /** Without an owner no search finds the text. */

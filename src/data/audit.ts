@@ -1,5 +1,5 @@
 import { type Database, escapeLike, type Queryable, type Window } from "./database.ts";
-import { filters } from "./filters.ts";
+import { columns, filters } from "./filters.ts";
 
 /** A row of `Logs`. */
 export interface AuditRow {
@@ -25,12 +25,11 @@ export interface AuditHead {
   headMac: string;
 }
 
-const COLUMNS = `l.log_id AS logId, l.log_timestamp AS loggedAt,
-  l.action_type AS action, l.user_id AS userId, l.entity_id AS entityId, l.details AS details,
-  l.row_mac AS rowMac, l.chain_sequence AS sequence, l.chain_mac AS chainMac`;
+const COLUMNS = `${columns("l", "logId userId entityId details rowMac chainMac")},
+  l.log_timestamp AS loggedAt, l.action_type AS action, l.chain_sequence AS sequence`;
 const SELECT_ROW = `SELECT ${COLUMNS} FROM Logs l`;
-const SELECT_HEAD = `SELECT epoch AS epoch, wrapped_key AS wrappedKey, length AS length,
-  last_mac AS lastMac, head_mac AS headMac FROM Audit_Heads`;
+const SELECT_HEAD = `SELECT ${columns("h", "epoch wrappedKey length lastMac headMac")}
+  FROM Audit_Heads h`;
 const FIRST = { skip: 0, limit: 1 };
 
 type Recorded = Pick<AuditRow, "action" | "userId" | "entityId" | "details" | "rowMac">;

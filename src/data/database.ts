@@ -8,10 +8,7 @@ export interface Window {
   limit: number;
 }
 
-/**
- * Rows by an integer, newest first: `SELECT columns FROM from joins where`, of which `joins` only
- * serve the columns. `key` names the integer in `from`, a table.
- */
+/** Rows by the integer `key` of `from`, newest first; `joins` only serve the columns. */
 export interface List {
   columns: string;
   from: string;

@@ -1,5 +1,5 @@
 import type { Queryable, Window } from "./database.ts";
-import { inList } from "./filters.ts";
+import { columns, inList } from "./filters.ts";
 
 /** Of a blob, and with `docId` of that document's text. */
 export interface Deletion {
@@ -26,9 +26,8 @@ export async function insertDeletion(
 /** The window of those that are due, the longest first. */
 export function listDueDeletions(q: Queryable, now: Date, window: Window) {
   return q.page<Deletion>(
-    `SELECT x.deletion_id AS deletionId, x.doc_id AS docId, x.blob_key AS blobKey,
-       x.sha256 AS sha256
-     FROM Deletions x WHERE x.due_at <= @now ORDER BY x.due_at, x.deletion_id`,
+    `SELECT ${columns("x", "deletionId docId blobKey sha256")} FROM Deletions x
+     WHERE x.due_at <= @now ORDER BY x.due_at, x.deletion_id`,
     { now },
     window,
   );

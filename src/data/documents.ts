@@ -1,5 +1,5 @@
 import { type Database, escapeLike, type Queryable, sameText, type Window } from "./database.ts";
-import { filters, inList } from "./filters.ts";
+import { columns, filters, inList } from "./filters.ts";
 import {
   insertStage,
   OCR_STAGE,
@@ -32,16 +32,16 @@ export interface Document extends ListedDocument, StageState {
 }
 
 const OF_STAGE = `x.stage_name = '${OCR_STAGE}'`;
-const LISTED = `d.doc_id AS docId, d.filename AS filename, p.full_path AS path,
-  d.uploaded_by_user_id AS uploadedByUserId, u.full_name AS uploadedBy,
-  d.uploaded_at AS uploadedAt, COALESCE(s.status, 'Queued') AS status,
-  s.error_message AS errorMessage, d.file_size AS fileSize, d.content_type AS contentType`;
+const NAMES = "docId filename uploadedByUserId uploadedAt fileSize contentType";
+const LISTED = `${columns("d", NAMES)}, p.full_path AS path, u.full_name AS uploadedBy,
+  COALESCE(s.status, 'Queued') AS status, s.error_message AS errorMessage`;
 const JOINS = `LEFT JOIN Virtual_Paths p ON p.path_id = d.path_id
   LEFT JOIN Users u ON u.user_id = d.uploaded_by_user_id
   LEFT JOIN Processing_Status s ON s.status_id =
     (SELECT MAX(x.status_id) FROM Processing_Status x WHERE x.doc_id = d.doc_id AND ${OF_STAGE})`;
-const SELECT_DOCUMENT = `SELECT ${LISTED}, d.description AS description, d.sha256 AS sha256,
-  d.blob_key AS blobKey, d.mongo_doc_id AS mongoDocId, ${STAGE_TIMES} FROM Documents d ${JOINS}`;
+const SELECT_DOCUMENT = `SELECT ${LISTED}, ${STAGE_TIMES},
+  ${columns("d", "description sha256 blobKey mongoDocId")}
+  FROM Documents d ${JOINS}`;
 
 export function findDocument(q: Queryable, docId: number) {
   return q.first<Document>(`${SELECT_DOCUMENT} WHERE d.doc_id = @docId`, { docId });

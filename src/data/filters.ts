@@ -1,5 +1,15 @@
 import type { Params, Queryable } from "./database.ts";
 
+/** `docId` is the column `doc_id`. */
+export const columnOf = (name: string) =>
+  name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** The list of a SELECT that gets columns of the table `alias` under these names. */
+export const columns = (alias: string, names: string) =>
+  Array.from(names.matchAll(/\w+/g), ([name]) => `${alias}.${columnOf(name)} AS ${name}`).join(
+    ", ",
+  );
+
 /**
  * The WHERE of a list: of `conditions` those whose value is not undefined, joined by AND. Both go
  * by the name of the parameter.

@@ -4,20 +4,18 @@ import { count } from "./filters.ts";
 
 /** Totals are exact up to here. */
 const COUNTED = 10_000;
-/** What one statement of a walk counts at most. */
 const MOST = COUNTED + 1;
-/** Keys in the shortest range of a walk, in its first, and in the widest. */
+/** Keys in a range of a walk. */
 const SHORTEST_SPAN = 2_500;
 const FIRST_SPAN = 5_000;
 const WIDEST_SPAN = 40_000;
-/** After a range that took less, the next is wider; after one that took more, narrower. */
+/** After a faster range the next is wider, after a slower one narrower. */
 const FAST_MS = 2;
 const SLOW_MS = 6;
 /** Terms of a name that are looked up in its index. */
 const TERMS = 4;
 /** Documents that the index gives at a time. */
 const NAMES = 5_000;
-const NO_ENDS = { bottom: 0, high: -1 };
 
 /** Lists on SQL Server, whose statements hold nobody else. */
 export const listOnServer = (q: Queryable): Database["list"] =>
@@ -49,7 +47,8 @@ async function walk<Row>(q: Queryable, list: List, params: Params, window: Windo
   const terms = termsOf(part?.text ?? "");
   const ends = `SELECT (SELECT MIN(${key}) FROM ${from}) AS bottom,
     (SELECT MAX(${key}) FROM ${from}) AS high`;
-  let { bottom, high } = (await q.first<{ bottom: number; high: number }>(ends)) ?? NO_ENDS;
+  const row = await q.first<{ bottom: number; high: number }>(ends);
+  let { bottom, high } = row ?? { bottom: 0, high: -1 };
   const rows: Row[] = [];
   let counted = 0;
   let span = FIRST_SPAN;

@@ -1,4 +1,5 @@
 import type { Queryable } from "./database.ts";
+import { columns } from "./filters.ts";
 
 /** Of the token only the SHA-256 is kept, in hex. */
 interface PasswordReset {
@@ -21,8 +22,7 @@ export function insertPasswordReset(q: Queryable, reset: Omit<PasswordReset, "re
 /** If it is neither used nor expired nor replaced. */
 export function findPasswordReset(q: Queryable, tokenHash: string, now: Date) {
   return q.first<PasswordReset>(
-    `SELECT reset_id AS resetId, user_id AS userId, token_hash AS tokenHash,
-       created_at AS createdAt, expires_at AS expiresAt
+    `SELECT ${columns("Password_Resets", "resetId userId tokenHash createdAt expiresAt")}
      FROM Password_Resets WHERE token_hash = @tokenHash AND ${IS_LIVE}`,
     { tokenHash, now },
   );

@@ -1,4 +1,5 @@
 import type { Params, Queryable } from "./database.ts";
+import { columns } from "./filters.ts";
 
 export const OCR_STAGE = "OCR";
 
@@ -16,14 +17,12 @@ export interface StageState {
 }
 
 /** Of a stage `s`; with its status and error they are a `StageState`. */
-export const STAGE_TIMES = `s.start_time AS startTime, s.end_time AS endTime,
-  s.pages_done AS pagesDone, s.pages_total AS pagesTotal`;
+export const STAGE_TIMES = columns("s", "startTime endTime pagesDone pagesTotal");
 
 /** Oldest first. */
 export function listStages(q: Queryable, docId: number) {
   return q.all<StageState & { stageName: string }>(
-    `SELECT s.stage_name AS stageName, s.status AS status,
-       s.error_message AS errorMessage, ${STAGE_TIMES}
+    `SELECT ${columns("s", "stageName status errorMessage")}, ${STAGE_TIMES}
      FROM Processing_Status s WHERE s.doc_id = @docId ORDER BY s.status_id`,
     { docId },
   );

@@ -1,5 +1,5 @@
 import type { Queryable } from "./database.ts";
-import { count } from "./filters.ts";
+import { columns, count } from "./filters.ts";
 
 /** One login. Of refresh tokens only the SHA-256 of their ids is kept, in hex. */
 export interface Session {
@@ -11,6 +11,11 @@ export interface Session {
   expiresAt: Date;
 }
 
+const SESSION = columns(
+  "s",
+  "sessionId userId currentTokenHash pendingTokenHash pendingIssuedAt expiresAt",
+);
+
 export function insertSession(
   q: Queryable,
   session: Omit<Session, "pendingTokenHash" | "pendingIssuedAt"> & { createdAt: Date },
@@ -21,11 +26,8 @@ export function insertSession(
 /** The user's session, if it was not revoked; it may have expired. */
 export function findSession(q: Queryable, sessionId: string, userId: number) {
   return q.first<Session>(
-    `SELECT session_id AS sessionId, user_id AS userId, current_token_hash AS currentTokenHash,
-       pending_token_hash AS pendingTokenHash, pending_issued_at AS pendingIssuedAt,
-       expires_at AS expiresAt
-     FROM Sessions
-     WHERE session_id = @sessionId AND user_id = @userId AND revoked_at IS NULL`,
+    `SELECT ${SESSION} FROM Sessions s
+     WHERE s.session_id = @sessionId AND s.user_id = @userId AND s.revoked_at IS NULL`,
     { sessionId, userId },
   );
 }

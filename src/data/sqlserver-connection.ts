@@ -87,10 +87,7 @@ export function createPool(options: SqlServerOptions, timeouts: typeof TIMEOUTS)
 
 type Connection = Parameters<NonNullable<sql.config["beforeConnect"]>>[0];
 
-/**
- * Adds the server's number to the driver's login error. Of several the first: a database that can't
- * be opened is 4060 and then 18456, which any failed login is.
- */
+/** Adds the server's first number to the driver's login error: 18456 follows any other. */
 function keepErrorNumber(connection: Connection): void {
   let first: number | undefined;
   connection.on("errorMessage", ({ number }: { number: number }) => {

@@ -1,4 +1,5 @@
 import type { Params, Queryable, Value } from "./database.ts";
+import { columnOf } from "./filters.ts";
 
 /** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
 type Execute = (
@@ -49,12 +50,9 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
   };
 }
 
-const columnOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
 /**
- * Runs `work` with a `tx` that sends one statement at a time, none after a failure and none after
- * `work` has ended. Settles when none is under way. Throws what `work` threw, else the first
- * failure.
+ * Runs `work` with a `tx` that sends one statement at a time, none after a failure or the end of
+ * `work`. Settles when none is under way. Throws what `work` threw, else the first failure.
  */
 export async function runInTransaction<Result>(
   dialect: Dialect,

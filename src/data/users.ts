@@ -1,5 +1,5 @@
 import { type Params, type Queryable, sameText, type Window } from "./database.ts";
-import { assignments, count, filters } from "./filters.ts";
+import { assignments, columns, count, filters } from "./filters.ts";
 
 export interface User {
   userId: number;
@@ -13,9 +13,8 @@ export interface User {
   roleName: string | null;
 }
 
-const USER = `u.user_id AS userId, u.full_name AS fullName, u.email AS email,
-  u.username AS username, u.password_hash AS passwordHash, u.created_at AS createdAt,
-  u.is_active AS isActive, u.role_id AS roleId, r.role_name AS roleName`;
+const NAMES = "userId fullName email username passwordHash createdAt isActive roleId";
+const USER = `${columns("u", NAMES)}, r.role_name AS roleName`;
 const FROM_USERS = "FROM Users u LEFT JOIN Roles r ON r.role_id = u.role_id";
 const SELECT_USER = `SELECT ${USER} ${FROM_USERS}`;
 
@@ -34,10 +33,7 @@ export function findSignedIn(q: Queryable, userId: number, sessionId: string | n
   );
 }
 
-/**
- * Without case. Compared again in code: SQL Server's older collations hold different texts equal
- * (trailing spaces, some emoji).
- */
+/** Without case. Compared again: SQL Server's older collations hold different texts equal. */
 export async function findUserByEmail(q: Queryable, email: string) {
   const user = await q.first<User>(`${SELECT_USER} WHERE u.email = @email`, { email });
   return user && sameText(user.email, email) ? user : undefined;
@@ -115,10 +111,7 @@ export async function lockUser(tx: Queryable, userId: number) {
   return findUser(tx, userId);
 }
 
-/**
- * Whether the user is active, with this password and role still. Nobody else changes them then
- * before the transaction ends.
- */
+/** As `lockUser`: whether the user is active, with this password and role still. */
 export async function lockUnchanged(tx: Queryable, user: User): Promise<boolean> {
   const { userId, passwordHash, roleId } = user;
   const changed = await tx.run(
@@ -140,10 +133,7 @@ export async function deleteUser(q: Queryable, userId: number): Promise<void> {
   await q.run("DELETE FROM Users WHERE user_id = @userId", { userId });
 }
 
-/**
- * Makes transactions that may take an admin away take turns. It comes before what they read to
- * decide. Without a role of that number nobody can have it.
- */
+/** Makes transactions that may take an admin away take turns, before what they read to decide. */
 export function lockAdmins(tx: Queryable, roleId: number) {
   return tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
 }
@@ -154,8 +144,7 @@ export interface Role {
   description: string | null;
 }
 
-const SELECT_ROLE =
-  "SELECT r.role_id AS roleId, r.role_name AS roleName, r.description AS description FROM Roles r";
+const SELECT_ROLE = `SELECT ${columns("r", "roleId roleName description")} FROM Roles r`;
 
 export function listRoles(q: Queryable) {
   return q.all<Role>(`${SELECT_ROLE} ORDER BY r.role_id`);
