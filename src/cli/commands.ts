@@ -18,6 +18,8 @@ import { createPasswords } from "../security/passwords.ts";
 import { createClosers } from "../stopping.ts";
 
 const BATCH = 100;
+/** Milliseconds between two lines of progress. */
+const PROGRESS_INTERVAL = 250;
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -158,18 +160,29 @@ export function sweep(dryRun = false): Promise<void> {
   });
 }
 
-/** Prints each finding. Whether there are none. */
+/** Prints each finding, and on a terminal the progress. Whether there are none. */
 export function checkIntegrity(): Promise<boolean> {
   return withStores(true, async (stores) => {
-    const all = { documents: 0, blobs: 0, findings: 0 };
+    const progress = (text: string) => {
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+    };
+    const counts = { documents: 0, blobs: 0, findings: 0 };
+    const sum = () =>
+      `${counts.documents} documents, ${counts.blobs} blobs: ${counts.findings} findings`;
+    let next = 0;
     for await (const { documents, blobs, findings } of checkAll(stores)) {
+      if (findings.length > 0) progress("");
       for (const finding of findings) printFinding(finding);
-      all.documents += documents;
-      all.blobs += blobs;
-      all.findings += findings.length;
+      counts.documents += documents;
+      counts.blobs += blobs;
+      counts.findings += findings.length;
+      if (performance.now() < next) continue;
+      progress(sum());
+      next = performance.now() + PROGRESS_INTERVAL;
     }
-    print(`Checked ${all.documents} documents, ${all.blobs} blobs: ${all.findings} findings.`);
-    return all.findings === 0;
+    progress("");
+    print(`Checked ${sum()}.`);
+    return counts.findings === 0;
   });
 }
 

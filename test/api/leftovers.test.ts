@@ -68,7 +68,8 @@ async function holdings(folder: string, blobs = folder) {
       documents: count("Documents"),
       deletions: count("Deletions"),
       blobs: paths.filter((path) => !isUnfinished(path)).length,
-      unfinished: paths.filter(isUnfinished).length,
+      // The probe of a lease comes and goes.
+      unfinished: paths.filter((path) => isUnfinished(path) && !path.endsWith(".probe")).length,
       processes: files.filter((file) => file.parentPath.endsWith(".unfinished")).length,
     };
   } finally {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import {
@@ -15,6 +16,7 @@ import {
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { EmbeddedContentStore } from "../../src/content/embedded.ts";
 import type { Database } from "../../src/data/database.ts";
@@ -267,5 +269,22 @@ describe("check-integrity", () => {
       ...Array(4).fill({ documents: 0, blobs: 1, findings: [] }),
     ]);
     assert.equal(looks, 4);
+  });
+
+  const script = spawnSync("script", ["--version"], { encoding: "utf8" });
+  const skip = /util-linux/.test(script.stdout ?? "") ? false : "needs `script` of util-linux";
+  test("shows progress on a terminal, and nowhere else", { skip }, async (t) => {
+    const { folder } = await copy(t);
+    const cli = join(import.meta.dirname, "../../src/cli/cli.ts");
+    const command = `'${process.execPath}' '${cli}' check-integrity`;
+    const child = spawn("script", ["-q", "-e", "-c", command, "/dev/null"], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, ENVIRONMENT: "test", DATA_DIR: folder, TERM: "xterm" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [shown, [code]] = await Promise.all([text(child.stdout), once(child, "close")]);
+    assert.equal(code, 0, shown);
+    assert.ok(shown.startsWith("\r\x1b[K5 documents, 0 blobs: 0 findings"), shown);
+    assert.ok(shown.endsWith("\r\x1b[KChecked 5 documents, 5 blobs: 0 findings.\r\n"), shown);
   });
 });
