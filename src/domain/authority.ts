@@ -38,12 +38,13 @@ export function createAuthority(database: Database) {
     { userId, sessionId }: Pick<Caller, "userId" | "sessionId">,
     level: Level,
   ): Promise<User> {
-    const found = await findSignedIn(q, userId, sessionId);
-    if (!found) throw badAccessToken();
-    const { liveSessionId, ...user } = found;
-    if (level !== "user" && !user.isActive)
-      throw forbidden("Your account is pending role assignment. Please contact an administrator.");
-    if (sessionId !== null && liveSessionId === null) throw badAccessToken();
+    const user = await findSignedIn(q, userId, sessionId);
+    if (!user) throw badAccessToken();
+    if (level !== "user" && !user.isActive) {
+      const state = user.roleId === null ? "pending role assignment" : "not active";
+      throw forbidden(`Your account is ${state}. Please contact an administrator.`);
+    }
+    if (sessionId !== null && user.liveSessionId === null) throw badAccessToken();
     if (level === "admin" && user.roleId !== ADMIN_ROLE)
       throw forbidden("You are not authorized to perform this action.");
     return user;

@@ -8,7 +8,7 @@ import { play } from "./scenarios.ts";
 
 const NO_TOKEN = "Not authenticated";
 const BAD_TOKEN = "Could not validate credentials";
-const PENDING = "Your account is pending role assignment. Please contact an administrator.";
+const INACTIVE = "Your account is not active. Please contact an administrator.";
 const NO_ADMIN = "You are not authorized to perform this action.";
 const ORDER: AccessLevel[] = ["public", "user", "active", "admin"];
 
@@ -66,7 +66,7 @@ apiSuite("who may do what", (suite) => {
       await refused(undefined, 401, NO_TOKEN, app);
       for (const [, token] of await badTokens(app)) await refused(token, 401, BAD_TOKEN, app);
       if (ORDER.indexOf(level) >= ORDER.indexOf("active"))
-        await refused("inactive", 403, PENDING, app);
+        await refused("inactive", 403, INACTIVE, app);
       if (level === "admin") await refused("user", 403, NO_ADMIN, app);
       // Somebody of their own: a logout ends the session.
       const who = await app.person({ roleId: level === "admin" ? 99 : 1 });
@@ -137,7 +137,7 @@ apiSuite("who may do what", (suite) => {
       await change({ role_id: 99 });
       assert.equal((await list()).status, 200);
       await change({ is_active: false });
-      assert.deepEqual([(await list()).status, (await list()).body.detail], [403, PENDING]);
+      assert.deepEqual([(await list()).status, (await list()).body.detail], [403, INACTIVE]);
       await change({ is_active: true });
       // The session ended with the deactivation, for good.
       assert.deepEqual([(await list()).status, (await list()).body.detail], [401, BAD_TOKEN]);

@@ -25,7 +25,7 @@ const NEW = "Battery staple 2?";
 const BAD_TOKEN = "Could not validate credentials";
 const BAD_REFRESH = "Invalid refresh token";
 const BAD_RESET = "The reset token is not valid, was used or has expired.";
-const PENDING = "Your account is pending role assignment. Please contact an administrator.";
+const INACTIVE = "Your account is not active. Please contact an administrator.";
 const HOUR = 3_600_000;
 
 interface Session {
@@ -161,12 +161,12 @@ const REPLAYS: Attack[] = [
     befall: (app, person) => administer(app, person, { is_active: false }),
     session: [
       [401, BAD_TOKEN],
-      [403, PENDING],
+      [403, INACTIVE],
       [401, "User is not active"],
     ],
     other: [
       [401, BAD_TOKEN],
-      [403, PENDING],
+      [403, INACTIVE],
       [401, "User is not active"],
     ],
   },

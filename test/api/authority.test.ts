@@ -15,7 +15,7 @@ import {
 import { type Answer, multipartBody } from "../support/client.ts";
 
 const BAD_TOKEN = "Could not validate credentials";
-const PENDING = "Your account is pending role assignment. Please contact an administrator.";
+const INACTIVE = "Your account is not active. Please contact an administrator.";
 const NO_ADMIN = "You are not authorized to perform this action.";
 
 /** What may befall a caller, and what they are told from then on. */
@@ -26,7 +26,7 @@ const EVENTS = {
   },
   deactivated: {
     befall: (database: Queryable, { id }: Person) => updateUser(database, id, { is_active: false }),
-    told: [403, PENDING],
+    told: [403, INACTIVE],
   },
   "logged out": {
     befall: (database: Queryable, { id }: Person) =>

@@ -1084,17 +1084,12 @@ export interface components {
                 "application/json": components["schemas"]["ApiError"];
             };
         };
-        /** @description The account is not active: it was not let in yet, or was deactivated since. The sentence is the same for both; a role alone does not help. */
+        /** @description The account is not active: it was not let in yet, or was deactivated since. A role alone does not help. */
         ActiveOnly: {
             headers: {
                 [name: string]: unknown;
             };
             content: {
-                /**
-                 * @example {
-                 *       "detail": "Your account is pending role assignment. Please contact an administrator."
-                 *     }
-                 */
                 "application/json": components["schemas"]["ApiError"];
             };
         };

@@ -295,7 +295,13 @@ test("the examples of refusals are what happens", async () => {
     parameters: { user_id: 3 },
     body: { is_active: false },
   });
-  await play("updateMe", 403, { token: others.access_token });
+  await play("updateMe", 403, { token: others.access_token }, "noRole");
+  await send(operationOf("updateUser"), {
+    ...asAdmin,
+    parameters: { user_id: 3 },
+    body: { role_id: 1 },
+  });
+  await play("updateMe", 403, { token: others.access_token }, "notActive");
   await play("listUsers", 403, { token: others.access_token }, "notActive");
   await play("refresh", 401, { token: others.refresh_token }, "inactive");
   await expectExample(await server.request("PUT", "/ready"), "Refused", "");
