@@ -63,7 +63,7 @@ const { against } = values;
 const mains = { ...(against && { against: mainOf(resolve(against)) }), ours: mainOf(ROOT) };
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 const bench = isQuick
-  ? { isQuick, mains, rounds: 3, seconds: 0.5, warmSeconds: 1.5 }
+  ? { isQuick, mains, rounds: 3, seconds: 0.4, warmSeconds: 1 }
   : { isQuick, mains, rounds: 5, seconds: 2, warmSeconds: 5 };
 const folder = mkdtempSync(join(tmpdir(), "nassaq-bench-"));
 // What tests' helpers make is below it, too.

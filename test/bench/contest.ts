@@ -126,23 +126,19 @@ export async function contend(
 export async function inTurn<Name extends string, Key extends string>(
   rounds: number,
   names: readonly Name[],
-  measure: (name: Name, round: number) => Promise<Record<Key, number>>,
+  measure: (name: Name) => Promise<Record<Key, number>>,
 ): Promise<Record<Key, Partial<Record<Name, number>>>> {
-  const all = new Map<Key, Map<Name, number[]>>();
-  for (let round = 0; round < rounds; round++) {
-    for (const name of names) {
-      const figures = Object.entries(await measure(name, round)) as [Key, number][];
-      for (const [key, figure] of figures) {
-        const ofKey = all.get(key) ?? new Map<Name, number[]>();
-        all.set(key, ofKey.set(name, [...(ofKey.get(name) ?? []), figure]));
-      }
-    }
-  }
-  const medians = [...all].map(([key, ofKey]) => [
-    key,
-    Object.fromEntries([...ofKey].map(([name, figures]) => [name, median(figures)])),
-  ]);
-  return Object.fromEntries(medians);
+  const all: [Name, Record<Key, number>][] = [];
+  for (let round = 0; round < rounds; round++)
+    for (const name of names) all.push([name, await measure(name)]);
+  const medianOf = (key: Key, name: Name) =>
+    median(all.filter(([side]) => side === name).map(([, figures]) => figures[key]));
+  const medians = (key: Key) => names.map((name) => [name, medianOf(key, name)]);
+  const keys = Object.keys(all[0]?.[1] ?? {}) as Key[];
+  return Object.fromEntries(keys.map((key) => [key, Object.fromEntries(medians(key))])) as Record<
+    Key,
+    Partial<Record<Name, number>>
+  >;
 }
 
 export const sidesOf = (sides: object) => Object.keys(sides) as Side[];
@@ -155,23 +151,20 @@ export async function compare(
   { rounds, warmSeconds }: Pick<Bench, "rounds" | "warmSeconds">,
   loadOf: (side: Side) => Load,
 ): Promise<{ cpu: Figures; rate: Figures }> {
-  const measure = async (side: Side, load: Load) => {
+  const measure = async (side: Side, warm: Partial<Load> = {}) => {
     const { url, cpu } = contenders[side] as Program;
     let before = 0;
     const onBegin = () => {
       before = cpu();
     };
-    const { times, rate } = await drive(url, { ...load, onBegin });
+    const { times, rate } = await drive(url, { ...loadOf(side), ...warm, onBegin });
     return { cpu: (cpu() - before) / times.length, rate };
   };
-  const sides = sidesOf(contenders);
-  const loads = new Map(sides.map((side) => [side, loadOf(side)]));
-  const load = (side: Side) => loads.get(side) as Load;
-  await inTurn(1, sides, (side) => {
-    const warm = load(side).seconds ? { seconds: warmSeconds, count: WARM_COUNT } : {};
-    return measure(side, { ...load(side), ...warm });
-  });
-  return inTurn(rounds, sides, (side) => measure(side, load(side)));
+  for (const side of sidesOf(contenders)) {
+    const isTimed = loadOf(side).seconds !== undefined;
+    await measure(side, isTimed ? { seconds: warmSeconds, count: WARM_COUNT } : {});
+  }
+  return inTurn(rounds, sidesOf(contenders), (side) => measure(side));
 }
 
 const cells = ({ floor, fastify, against, ours }: Figures, digits: number) =>
