@@ -1,4 +1,5 @@
 import { cpSync, mkdirSync, mkdtempSync, renameSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fill, HEAVY } from "./fill.ts";
 import { ask, drive, type Load } from "./load.ts";
@@ -50,6 +51,9 @@ export function startServer(
   return start(main, folder, { ...ENVIRONMENT, ...env }, cores);
 }
 
+/** Data on which a server, which is the key, has run once; kept for all rows. */
+const made = new Map<string, { data: string; token: string }>();
+
 /**
  * A folder in which the server has run once, with so many documents of two users, if any; and a
  * token of the first one, or of the admin. The other build makes it, as it may be the older one.
@@ -59,18 +63,21 @@ export async function makeData(
   heavy = 0,
   light = 0,
 ): Promise<{ data: string; token: string }> {
-  mkdirSync(folder, { recursive: true });
-  const data = mkdtempSync(join(folder, "data-"));
-  const run = async (email?: string) => {
-    const server = await startServer(mains.against ?? mains.ours, data);
+  const main = mains.against ?? mains.ours;
+  const run = async (data: string, email?: string) => {
+    const server = await startServer(main, data);
     const token = await loginAs(server.url, email);
     await server.stop();
-    return token;
+    return { data, token };
   };
-  const token = await run();
-  if (heavy === 0) return { data, token };
+  const empty = made.get(main) ?? (await run(mkdtempSync(join(tmpdir(), "data-"))));
+  made.set(main, empty);
+  mkdirSync(folder, { recursive: true });
+  const data = mkdtempSync(join(folder, "data-"));
+  cpSync(empty.data, data, { recursive: true });
+  if (heavy === 0) return { ...empty, data };
   fill(join(data, "nassaq.db"), heavy, light);
-  return { data, token: await run(HEAVY) };
+  return run(data, HEAVY);
 }
 
 /** An access token. Tries again while the first admin is being made. */
