@@ -68,10 +68,7 @@ const bench = isQuick
 const folder = mkdtempSync(join(tmpdir(), "nassaq-bench-"));
 // What tests' helpers make is below it, too.
 process.env.TMPDIR = folder;
-process.once("exit", () => {
-  void killAll();
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-});
+process.once("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
 
 prepare();
 const git = (command: string) => execSync(`git ${command}`, { encoding: "utf8" }).trim();
