@@ -94,7 +94,7 @@ process.stdout.write(
 );
 process.exit();
 
-/** Builds the servers, installs the peers where they are missing, and keeps off the servers' core. */
+/** Builds the servers, installs missing peers, and keeps off the servers' core. */
 function prepare(): void {
   const quiet = { stdio: ["ignore", "ignore", "inherit"] as ["ignore", "ignore", "inherit"] };
   for (const main of Object.values(mains))

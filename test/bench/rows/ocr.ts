@@ -42,7 +42,7 @@ interface Page {
   size: number;
 }
 
-/** Each text in each typeface of its script, clean and once more worn, by one kind of wear in turn. */
+/** Each text in each typeface of its script, clean and once more worn, by one wear in turn. */
 function plan(): Page[] {
   const file = readFileSync(join(import.meta.dirname, "../ocr-texts.txt"), "utf8");
   const parts = file.trim().split("\n\n");
@@ -111,8 +111,8 @@ function errorRate(expected: string, got: string): number {
 }
 
 /**
- * How many letters the worker reads wrongly, in percent, of all pages and of each kind, and how long
- * it takes. Needs Chromium and the typefaces. Pages of two columns count by themselves: their error
+ * How many letters the worker reads wrongly, in percent, of all pages and of each kind; how long it
+ * takes. Needs Chromium and the typefaces. Pages of two columns count by themselves: their error
  * rate is that of the columns' order, not of letters.
  */
 export async function ocr({ report }: Bench): Promise<void> {
