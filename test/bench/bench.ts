@@ -63,15 +63,12 @@ const { against } = values;
 const mains = { ...(against && { against: mainOf(resolve(against)) }), ours: mainOf(ROOT) };
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 const bench = isQuick
-  ? { isQuick, mains, rounds: 3, seconds: 0.5, warmSeconds: 1.5 }
+  ? { isQuick, mains, rounds: 3, seconds: 0.4, warmSeconds: 1 }
   : { isQuick, mains, rounds: 5, seconds: 2, warmSeconds: 5 };
 const folder = mkdtempSync(join(tmpdir(), "nassaq-bench-"));
 // What tests' helpers make is below it, too.
 process.env.TMPDIR = folder;
-process.once("exit", () => {
-  void killAll();
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-});
+process.once("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
 
 prepare();
 const git = (command: string) => execSync(`git ${command}`, { encoding: "utf8" }).trim();
@@ -97,7 +94,7 @@ process.stdout.write(
 );
 process.exit();
 
-/** Builds the servers, installs the peers where they are missing, and keeps off the servers' core. */
+/** Builds the servers, installs missing peers, and keeps off the servers' core. */
 function prepare(): void {
   const quiet = { stdio: ["ignore", "ignore", "inherit"] as ["ignore", "ignore", "inherit"] };
   for (const main of Object.values(mains))

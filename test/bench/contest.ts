@@ -1,4 +1,5 @@
 import { cpSync, mkdirSync, mkdtempSync, renameSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fill, HEAVY } from "./fill.ts";
 import { ask, drive, type Load } from "./load.ts";
@@ -50,6 +51,9 @@ export function startServer(
   return start(main, folder, { ...ENVIRONMENT, ...env }, cores);
 }
 
+/** Data on which a server, which is the key, has run once; kept for all rows. */
+const made = new Map<string, { data: string; token: string }>();
+
 /**
  * A folder in which the server has run once, with so many documents of two users, if any; and a
  * token of the first one, or of the admin. The other build makes it, as it may be the older one.
@@ -59,18 +63,21 @@ export async function makeData(
   heavy = 0,
   light = 0,
 ): Promise<{ data: string; token: string }> {
-  mkdirSync(folder, { recursive: true });
-  const data = mkdtempSync(join(folder, "data-"));
-  const run = async (email?: string) => {
-    const server = await startServer(mains.against ?? mains.ours, data);
+  const main = mains.against ?? mains.ours;
+  const run = async (data: string, email?: string) => {
+    const server = await startServer(main, data);
     const token = await loginAs(server.url, email);
     await server.stop();
-    return token;
+    return { data, token };
   };
-  const token = await run();
-  if (heavy === 0) return { data, token };
+  const empty = made.get(main) ?? (await run(mkdtempSync(join(tmpdir(), "data-"))));
+  made.set(main, empty);
+  mkdirSync(folder, { recursive: true });
+  const data = mkdtempSync(join(folder, "data-"));
+  cpSync(empty.data, data, { recursive: true });
+  if (heavy === 0) return { ...empty, data };
   fill(join(data, "nassaq.db"), heavy, light);
-  return { data, token: await run(HEAVY) };
+  return run(data, HEAVY);
 }
 
 /** An access token. Tries again while the first admin is being made. */
@@ -126,23 +133,19 @@ export async function contend(
 export async function inTurn<Name extends string, Key extends string>(
   rounds: number,
   names: readonly Name[],
-  measure: (name: Name, round: number) => Promise<Record<Key, number>>,
+  measure: (name: Name) => Promise<Record<Key, number>>,
 ): Promise<Record<Key, Partial<Record<Name, number>>>> {
-  const all = new Map<Key, Map<Name, number[]>>();
-  for (let round = 0; round < rounds; round++) {
-    for (const name of names) {
-      const figures = Object.entries(await measure(name, round)) as [Key, number][];
-      for (const [key, figure] of figures) {
-        const ofKey = all.get(key) ?? new Map<Name, number[]>();
-        all.set(key, ofKey.set(name, [...(ofKey.get(name) ?? []), figure]));
-      }
-    }
-  }
-  const medians = [...all].map(([key, ofKey]) => [
-    key,
-    Object.fromEntries([...ofKey].map(([name, figures]) => [name, median(figures)])),
-  ]);
-  return Object.fromEntries(medians);
+  const all: [Name, Record<Key, number>][] = [];
+  for (let round = 0; round < rounds; round++)
+    for (const name of names) all.push([name, await measure(name)]);
+  const medianOf = (key: Key, name: Name) =>
+    median(all.filter(([side]) => side === name).map(([, figures]) => figures[key]));
+  const medians = (key: Key) => names.map((name) => [name, medianOf(key, name)]);
+  const keys = Object.keys(all[0]?.[1] ?? {}) as Key[];
+  return Object.fromEntries(keys.map((key) => [key, Object.fromEntries(medians(key))])) as Record<
+    Key,
+    Partial<Record<Name, number>>
+  >;
 }
 
 export const sidesOf = (sides: object) => Object.keys(sides) as Side[];
@@ -155,23 +158,20 @@ export async function compare(
   { rounds, warmSeconds }: Pick<Bench, "rounds" | "warmSeconds">,
   loadOf: (side: Side) => Load,
 ): Promise<{ cpu: Figures; rate: Figures }> {
-  const measure = async (side: Side, load: Load) => {
+  const measure = async (side: Side, warm: Partial<Load> = {}) => {
     const { url, cpu } = contenders[side] as Program;
     let before = 0;
     const onBegin = () => {
       before = cpu();
     };
-    const { times, rate } = await drive(url, { ...load, onBegin });
+    const { times, rate } = await drive(url, { ...loadOf(side), ...warm, onBegin });
     return { cpu: (cpu() - before) / times.length, rate };
   };
-  const sides = sidesOf(contenders);
-  const loads = new Map(sides.map((side) => [side, loadOf(side)]));
-  const load = (side: Side) => loads.get(side) as Load;
-  await inTurn(1, sides, (side) => {
-    const warm = load(side).seconds ? { seconds: warmSeconds, count: WARM_COUNT } : {};
-    return measure(side, { ...load(side), ...warm });
-  });
-  return inTurn(rounds, sides, (side) => measure(side, load(side)));
+  for (const side of sidesOf(contenders)) {
+    const isTimed = loadOf(side).seconds !== undefined;
+    await measure(side, isTimed ? { seconds: warmSeconds, count: WARM_COUNT } : {});
+  }
+  return inTurn(rounds, sidesOf(contenders), (side) => measure(side));
 }
 
 const cells = ({ floor, fastify, against, ours }: Figures, digits: number) =>

@@ -13,7 +13,7 @@ const numbers = (last: number) =>
 /**
  * Fills a file that the server has migrated, and in which it has made its first admin: 10,000
  * paths, `heavy` and `light` documents of two users, their states (one in ten has failed, one in
- * 5,000 is queued) and an audit row each. One transaction; indexes are made when the rows are there.
+ * 5,000 is queued) and an audit row each. One transaction; indexes are made at its end.
  */
 export function fill(file: string, heavy: number, light: number): void {
   const documents = heavy + light;

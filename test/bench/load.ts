@@ -106,9 +106,10 @@ export const withToken = (token: string) => ({ headers: { Authorization: `Bearer
 export interface Load {
   request(turn: number): Wire;
   connections: number;
-  /** It ends after so many requests or seconds. */
+  /** It ends after so many requests or seconds, or when it is told. */
   count?: number;
   seconds?: number;
+  until?: AbortSignal;
   /** Which status is right; any of success by default. */
   accepts?(status: number): boolean;
   /** Called when all connections are open. */
@@ -128,7 +129,8 @@ export async function drive(url: string, load: Load): Promise<{ times: number[];
     let turn = 0;
     const begun = performance.now();
     const work = async (connection: Connection) => {
-      while (turn < count && performance.now() < begun + seconds * 1_000) {
+      const isOver = () => performance.now() >= begun + seconds * 1_000 || load.until?.aborted;
+      while (turn < count && !isOver()) {
         const request = load.request(turn++);
         const sent = performance.now();
         const status = await connection.send(request);

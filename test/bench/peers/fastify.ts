@@ -25,29 +25,24 @@ interface Reply {
   send(body?: unknown): Reply;
 }
 
-const text = { type: "string" };
-const nullable = { type: "string", nullable: true };
-const integer = { type: "integer" };
+const [text, integer] = [{ type: "string" }, { type: "integer" }];
+const nullable = { nullable: true };
 const object = (properties: object) => ({ type: "object", properties });
 
 const user = object({
   user_id: integer,
-  full_name: text,
-  email: text,
-  username: text,
-  role: nullable,
-  role_id: { type: "integer", nullable: true },
+  ...{ full_name: text, email: text, username: text },
+  role: { ...text, ...nullable },
+  role_id: { ...integer, ...nullable },
   is_active: { type: "boolean" },
   created_at: text,
 });
 const item = object({
   doc_id: integer,
-  filename: text,
-  path: text,
+  ...{ filename: text, path: text, status: text },
   uploaded_by_user_id: integer,
-  uploaded_at: nullable,
-  status: text,
-  error_message: nullable,
+  uploaded_at: { ...text, ...nullable },
+  error_message: { ...text, ...nullable },
 });
 const page = object({ total: integer, items: { type: "array", items: item } });
 
@@ -78,13 +73,10 @@ app.get(
     reply.send(ownDocuments(user_id, Number(limit), Number(skip))),
 );
 app.register(async (scope: typeof app) => {
-  scope.post(
-    "/api/v1/docs/upload",
-    { preHandler: guard },
-    async (request: Request, reply: Reply) => {
-      const { file, filename } = await request.file();
-      return reply.code(201).send(await keep(file, filename, request.user.user_id));
-    },
-  );
+  const handler = async (request: Request, reply: Reply) => {
+    const { file, filename } = await request.file();
+    return reply.code(201).send(await keep(file, filename, request.user.user_id));
+  };
+  scope.post("/api/v1/docs/upload", { preHandler: guard }, handler);
 });
 await app.listen(listensOn);

@@ -4,23 +4,16 @@ import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import type { Bench } from "../contest.ts";
 
-/** Typefaces of each script, the Debian packages that have them, and which texts they are for. */
+/** Typefaces of each script and which texts they are for. */
 const SCRIPTS = [
   {
-    fonts: {
-      Amiri: "fonts-hosny-amiri",
-      "Noto Naskh Arabic": "fonts-noto-core",
-      "Noto Sans Arabic": "fonts-noto-core",
-    },
+    fonts: ["Amiri", "Noto Naskh Arabic", "Noto Sans Arabic"],
     titles: ["prose", "numbers", "indic", "mixed"],
-    style: { direction: "rtl", size: 19 },
+    size: 19,
   },
-  {
-    fonts: { "DejaVu Sans": "fonts-dejavu-core", "Liberation Serif": "fonts-liberation" },
-    titles: ["letter", "invoice"],
-    style: { direction: "ltr", size: 16 },
-  },
+  { fonts: ["DejaVu Sans", "Liberation Serif"], titles: ["letter", "invoice"], size: 16 },
 ];
+const PACKAGES = "fonts-hosny-amiri fonts-noto-core fonts-dejavu-core fonts-liberation";
 
 /** The grain of a scanner: grey turbulence over the letters. */
 const GRAIN = `<svg style="position: absolute; inset: 0; width: 100%; height: 100%; opacity: .35">
@@ -46,26 +39,23 @@ interface Page {
   font: string;
   wear: Wear;
   text: string;
-  style: (typeof SCRIPTS)[number]["style"];
+  size: number;
 }
 
-/** Each text in each typeface of its script, clean and once more worn, by one kind of wear in turn. */
+/** Each text in each typeface of its script, clean and once more worn, by one wear in turn. */
 function plan(): Page[] {
-  const texts = new Map(
-    readFileSync(join(import.meta.dirname, "../ocr-texts.txt"), "utf8")
-      .trim()
-      .split("\n\n")
-      .map((part) => part.split(/\n(.*)/s, 2) as [string, string]),
-  );
+  const file = readFileSync(join(import.meta.dirname, "../ocr-texts.txt"), "utf8");
+  const parts = file.trim().split("\n\n");
+  const texts = new Map(parts.map((part) => part.split(/\n(.*)/s, 2) as [string, string]));
   const pages: Page[] = [];
-  for (const { fonts, titles, style } of SCRIPTS) {
-    for (const [font, debian] of Object.entries(fonts)) {
+  for (const { fonts, titles, size } of SCRIPTS) {
+    for (const font of fonts) {
       // Chromium takes another typeface without a word where one is missing.
       if (execFileSync("fc-list", [font]).length === 0)
-        throw new Error(`The typeface ${font} is missing: apt-get install ${debian}`);
+        throw new Error(`The typeface ${font} is missing: apt-get install ${PACKAGES}`);
       for (const title of titles) {
         const worn = WORN[(pages.length / 2) % WORN.length] ?? "turned";
-        const page = { title, font, style, text: texts.get(title) ?? "" };
+        const page = { title, font, size, text: texts.get(title) ?? "" };
         pages.push({ ...page, wear: "clean" }, { ...page, wear: worn });
       }
     }
@@ -74,7 +64,7 @@ function plan(): Page[] {
 }
 
 /** As a scanner of 300 dpi sees it, or a coarser one: PNG, or JPEG where it is noisy. */
-async function draw(browser: Browser, { font, wear, text, style }: Page): Promise<Buffer> {
+async function draw(browser: Browser, { font, wear, text, size }: Page): Promise<Buffer> {
   const dpi = wear.endsWith(" dpi") ? Number.parseInt(wear, 10) : 300;
   const context = await browser.newContext({ deviceScaleFactor: dpi / 96 });
   const tab = await context.newPage();
@@ -82,10 +72,10 @@ async function draw(browser: Browser, { font, wear, text, style }: Page): Promis
     <style>
       body { margin: 0; background: white; position: relative; width: max-content }
       main { padding: 40px 48px; white-space: pre; width: max-content; unicode-bidi: plaintext;
-        font: ${style.size}px/1.8 "${font}", "Liberation Serif" }
+        font: ${size}px/1.8 "${font}", "Liberation Serif" }
       ${WEARS[wear]}
     </style>
-    <main dir="${style.direction}">${text.replaceAll("&", "&amp;")}</main>
+    <main dir="auto">${text.replaceAll("&", "&amp;")}</main>
     ${wear === "noisy" ? GRAIN : ""}`);
   const type = wear === "noisy" ? { type: "jpeg" as const, quality: 60 } : {};
   const picture = await tab.locator("body").screenshot(type);
@@ -121,8 +111,8 @@ function errorRate(expected: string, got: string): number {
 }
 
 /**
- * How many letters the worker reads wrongly, in percent, of all pages and of each kind, and how long
- * it takes. Needs Chromium and the typefaces. Pages of two columns count by themselves: their error
+ * How many letters the worker reads wrongly, in percent, of all pages and of each kind; how long it
+ * takes. Needs Chromium and the typefaces. Pages of two columns count by themselves: their error
  * rate is that of the columns' order, not of letters.
  */
 export async function ocr({ report }: Bench): Promise<void> {
@@ -150,10 +140,8 @@ export async function ocr({ report }: Bench): Promise<void> {
     report({ name: `ocr: ${name}`, unit, ours });
   };
   const inOneColumn = results.filter(({ wear }) => wear !== "two columns");
-  const [titles, wears] = [
-    Map.groupBy(inOneColumn, ({ title }) => title),
-    Map.groupBy(results, ({ wear }) => wear),
-  ];
+  const titles = Map.groupBy(inOneColumn, ({ title }) => title);
+  const wears = Map.groupBy(results, ({ wear }) => wear);
   for (const [name, some] of [["all pages", inOneColumn] as const, ...titles, ...wears])
     mean(name, some, "wrong", "% letters");
   mean("a page", results, "cpu", "s CPU");

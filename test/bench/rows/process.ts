@@ -42,7 +42,7 @@ export async function startTimes(bench: Bench): Promise<void> {
     await server.stop();
     return server.startedIn;
   };
-  const figures = await inTurn(bench.rounds * 2 - 1, sidesOf(bench.mains), async (side) => {
+  const figures = await inTurn(bench.rounds, sidesOf(bench.mains), async (side) => {
     return { existing: await times(side, false), first: await times(side, true) };
   });
   const unit = "ms p50";
