@@ -8,22 +8,25 @@ const HELP = `Usage: node dist/cli/cli.js <command> [options]
 
 Commands:
   create-admin --email ADDRESS [--full-name NAME] [--username NAME]
-                       makes an active administrator; asks for the password, or reads it from
-                       standard input
-  migrate              brings the database up to date and says what it did
-  config [--check]     prints the effective configuration, secrets masked, and everything that
-                       is wrong with it
-  sweep [--dry-run]    removes what was left behind: deletions that are due, blobs without a
-                       document, ended sessions, expired password resets
-  check-integrity      reads every document, its blob and its text, and says which don't agree
+      makes an active administrator; asks for the password, or reads it from
+      standard input
+  migrate
+      brings the database up to date and says what it did
+  config [--check]
+      prints the effective configuration, secrets masked, and all that is wrong
+  sweep [--dry-run]
+      removes what was left behind: deletions that are due, blobs without a
+      document, ended sessions, expired password resets
+  check-integrity
+      reads every document, its blob and its text, and says which don't agree
   verify-audit [--head EPOCH:LENGTH:MAC]
-                       walks the audit trail and names the first row that was changed, removed,
-                       inserted or cut off; --head, printed earlier, must still be in it
+      walks the audit trail and names the first row that was changed, removed,
+      inserted or cut off; --head, printed earlier, must still be in it
 
-Options:
-  -h, --help           prints this
+  -h, --help prints this.
 
-Exit codes: 0 done, 1 failed, 64 wrong usage, 69 a store unreachable, 78 wrong configuration
+Exit codes: 0 done, 1 failed, 64 wrong usage, 69 a store unreachable,
+78 wrong configuration
 `;
 
 // sysexits.h
