@@ -1,8 +1,8 @@
-import { existsSync, type Stats } from "node:fs";
+import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { FileStream } from "./file-stream.ts";
 import { OWN_KEY } from "./keys.ts";
 import { toKey, toPath, toPaths } from "./local-names.ts";
@@ -17,6 +17,9 @@ import {
 
 /** Holds files until they are whole. No path of a key begins so. */
 const UNFINISHED = ".unfinished";
+
+/** Clients see the URLs, which name no folder of the machine; workers drop the first segment. */
+const BASE = "file:///blobs/";
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
@@ -45,8 +48,7 @@ export class LocalFolderStorage extends Storage {
   }
 
   url(keyOrUrl: string): string {
-    const paths = this.#paths(keyOrUrl);
-    return pathToFileURL(paths.find((path) => existsSync(path)) ?? String(paths[0])).href;
+    return BASE + this.keyOf(keyOrUrl).split("/").map(encodeURIComponent).join("/");
   }
 
   async downloadStream(keyOrUrl: string, range?: ByteRange): Promise<Readable> {
@@ -98,6 +100,9 @@ export class LocalFolderStorage extends Storage {
   }
 
   protected parseUrl(url: string): string | undefined {
+    const { href } = new URL(url);
+    if (href.startsWith(BASE)) return decodeURIComponent(href.slice(BASE.length));
+    // Of earlier versions, in messages that wait.
     return toKey(relative(this.#folder, fileURLToPath(url)));
   }
 

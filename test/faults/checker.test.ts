@@ -3,7 +3,6 @@ import { mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import type { Upload } from "./ledger.ts";
 import { createClient, OPERATIONS } from "./load.ts";
 import { embedded } from "./parts.ts";
@@ -31,11 +30,8 @@ test("the checker finds each kind of damage, and nothing where there is none", a
     database.exec(sql);
     database.close();
   };
-  const fileOf = ({ url }: Upload) => fileURLToPath(String(url));
-  const keyOf = (upload: Upload) =>
-    fileOf(upload)
-      .slice(rig.folder.length + "/blobs/".length)
-      .replace("%~", "/");
+  const keyOf = ({ url }: Upload) => String(url).slice("file:///blobs/".length);
+  const fileOf = (upload: Upload) => join(rig.folder, "blobs", keyOf(upload).replace("/", "%~"));
   const [lost, ghost, orphan, cut, wrong, silent, again] = rig.ledger.present();
   assert.ok(lost && ghost && orphan && cut && wrong && silent && again);
 

@@ -2309,7 +2309,7 @@ export interface operations {
                      * @example {
                      *       "doc_id": 1,
                      *       "filename": "letter.txt",
-                     *       "path": "file:///data/blobs/3f1c9d1e-4a2b-4c6d-8e9f-0a1b2c3d4e5f%25~letter.txt",
+                     *       "path": "file:///blobs/3f1c9d1e-4a2b-4c6d-8e9f-0a1b2c3d4e5f/letter.txt",
                      *       "ctype": "text/plain",
                      *       "size": 17,
                      *       "sha256": "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045",
