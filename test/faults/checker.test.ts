@@ -30,7 +30,7 @@ test("the checker finds each kind of damage, and nothing where there is none", a
     database.exec(sql);
     database.close();
   };
-  const keyOf = ({ url }: Upload) => String(url).slice("file:///blobs/".length);
+  const keyOf = ({ url }: Upload) => decodeURIComponent(String(url).slice("file:///blobs/".length));
   const fileOf = (upload: Upload) => join(rig.folder, "blobs", keyOf(upload).replace("/", "%~"));
   const [lost, ghost, orphan, cut, wrong, silent, again] = rig.ledger.present();
   assert.ok(lost && ghost && orphan && cut && wrong && silent && again);
