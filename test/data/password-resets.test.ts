@@ -65,7 +65,10 @@ for (const engine of ENGINES) {
         createdAt: START,
         expiresAt: at(60),
       };
-      assert.deepEqual(await findPasswordReset(database, HASHES[0], at(59)), reset);
+      assert.deepEqual(
+        structuredClone(await findPasswordReset(database, HASHES[0], at(59))),
+        reset,
+      );
       assert.equal(await findPasswordReset(database, HASHES[0], at(60)), undefined);
       assert.equal(await findPasswordReset(database, HASHES[1], START), undefined);
       assert.equal(await usePasswordReset(database, resetId, at(60)), false);

@@ -41,8 +41,11 @@ const item = object({
   doc_id: integer,
   ...{ filename: text, path: text, status: text },
   uploaded_by_user_id: integer,
+  uploaded_by: text,
   uploaded_at: { ...text, ...nullable },
   error_message: { ...text, ...nullable },
+  size: { ...integer, ...nullable },
+  content_type: { ...text, ...nullable },
 });
 const page = object({ total: integer, items: { type: "array", items: item } });
 

@@ -45,11 +45,13 @@ const countOwn = database.prepare(
   "SELECT COUNT(*) AS total FROM Documents WHERE uploaded_by_user_id = ?",
 );
 const pageOfOwn = database.prepare(`SELECT d.doc_id, d.filename, p.full_path AS path,
-    d.uploaded_by_user_id, d.uploaded_at, COALESCE(s.status, 'Queued') AS status, s.error_message
+    d.uploaded_by_user_id, u.full_name AS uploaded_by, d.uploaded_at,
+    COALESCE(s.status, 'Queued') AS status, s.error_message, d.file_size AS size, d.content_type
   FROM (SELECT doc_id AS id FROM Documents WHERE uploaded_by_user_id = ?
     ORDER BY doc_id DESC LIMIT ? OFFSET ?)
   JOIN Documents d ON d.doc_id = id
   JOIN Virtual_Paths p ON p.path_id = d.path_id
+  JOIN Users u ON u.user_id = d.uploaded_by_user_id
   LEFT JOIN Processing_Status s ON s.status_id = (SELECT MAX(x.status_id)
     FROM Processing_Status x WHERE x.doc_id = d.doc_id AND x.stage_name = 'OCR')
   ORDER BY d.doc_id DESC`);
