@@ -1308,7 +1308,7 @@ export interface components {
                  *         {
                  *           "doc_id": 1,
                  *           "filename": "letter.txt",
-                 *           "path": "archive/letters",
+                 *           "path": "/",
                  *           "uploaded_by_user_id": 2,
                  *           "uploaded_by": "Salma Haddad-Nasser",
                  *           "uploaded_at": "2026-02-26T14:30:00.123Z",
@@ -1346,7 +1346,7 @@ export interface components {
         limit: number;
         /** @description Only documents in this state, for example `Queued`. */
         status: components["schemas"]["ProcessingStatus"];
-        /** @description Only documents in this virtual path (for example `archive/letters`), with or without outer slashes. */
+        /** @description Only documents in this virtual path (for example `/`, the root), with or without outer slashes. */
         path: string;
         /** @description With `path`, also documents in the paths below it. */
         recursive: boolean;
@@ -2289,7 +2289,7 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "full_path": "archive/letters",
+                 *       "full_path": "/",
                  *       "description": "Letter of March",
                  *       "file": "Dear colleagues,\n"
                  *     }
@@ -2316,7 +2316,7 @@ export interface operations {
                      *       "status": "Queued",
                      *       "metadata": {
                      *         "description": "Letter of March",
-                     *         "full_path": "archive/letters"
+                     *         "full_path": "/"
                      *       }
                      *     }
                      */
@@ -2424,7 +2424,7 @@ export interface operations {
                 limit?: components["parameters"]["limit"];
                 /** @description Only documents in this state, for example `Queued`. */
                 status?: components["parameters"]["status"];
-                /** @description Only documents in this virtual path (for example `archive/letters`), with or without outer slashes. */
+                /** @description Only documents in this virtual path (for example `/`, the root), with or without outer slashes. */
                 path?: components["parameters"]["path"];
                 /** @description With `path`, also documents in the paths below it. */
                 recursive?: components["parameters"]["recursive"];
@@ -2457,7 +2457,7 @@ export interface operations {
                 limit?: components["parameters"]["limit"];
                 /** @description Only documents in this state, for example `Queued`. */
                 status?: components["parameters"]["status"];
-                /** @description Only documents in this virtual path (for example `archive/letters`), with or without outer slashes. */
+                /** @description Only documents in this virtual path (for example `/`, the root), with or without outer slashes. */
                 path?: components["parameters"]["path"];
                 /** @description With `path`, also documents in the paths below it. */
                 recursive?: components["parameters"]["recursive"];
@@ -2511,7 +2511,7 @@ export interface operations {
                      *         {
                      *           "doc_id": 1,
                      *           "filename": "letter.txt",
-                     *           "path": "archive/letters",
+                     *           "path": "/",
                      *           "uploaded_by_user_id": 2,
                      *           "uploaded_by": "Salma Haddad-Nasser",
                      *           "uploaded_at": "2026-02-26T14:30:00.123Z",
@@ -2583,7 +2583,7 @@ export interface operations {
                      * @example {
                      *       "doc_id": 1,
                      *       "filename": "letter.txt",
-                     *       "path": "archive/letters",
+                     *       "path": "/",
                      *       "uploaded_by_user_id": 2,
                      *       "uploaded_by": "Salma Haddad-Nasser",
                      *       "uploaded_at": "2026-02-26T14:30:00.123Z",
@@ -3360,7 +3360,7 @@ export interface operations {
                      *             "at": "2026-02-26T14:30:00.123Z",
                      *             "event_id": "0b9d4c1e-27a3-4d6e-9a35-6d1f0f6f4c55",
                      *             "filename": "letter.txt",
-                     *             "path": "archive/letters",
+                     *             "path": "/",
                      *             "size": 17,
                      *             "sha256": "57d5ce21a923c4f8a939ec440190b1c5aedc576b0ec2c5ebcea67cdfb9193045"
                      *           }

@@ -259,7 +259,7 @@ test("the examples of refusals are what happens", async () => {
   await play("resetPassword", 400);
 
   await play("uploadDocument", 409, asSalma);
-  await play("uploadDocument", 400, { ...asSalma, body: { file: "" } });
+  await play("uploadDocument", 400, { ...asSalma, body: { full_path: "archive", file: "" } });
   await play("uploadDocument", 404, { ...asSalma, body: { full_path: "nowhere", file: "x" } });
   await play("uploadDocument", 413, {
     ...asSalma,
@@ -277,7 +277,13 @@ test("the examples of refusals are what happens", async () => {
   await play("updatePath", 409, { ...asAdmin, body: { full_path: "archive" } });
   await play("deletePath", 400, { ...asAdmin, parameters: { path_id: 1 } }, "root");
   await play("deletePath", 400, { ...asAdmin, parameters: { path_id: 2 } }, "deeper");
+  const { body } = await send(operationOf("uploadDocument"), {
+    ...asSalma,
+    body: { full_path: "archive/letters", file: "x" },
+  });
   await play("deletePath", 400, asAdmin, "documents");
+  const { doc_id } = JSON.parse(String(body));
+  await send(operationOf("deleteDocument"), { ...asAdmin, parameters: { doc_id, force: "true" } });
   await play("createPath", 201, {
     ...asAdmin,
     body: { full_path: "archive/correspondence" },
