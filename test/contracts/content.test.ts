@@ -13,6 +13,9 @@ import { createLogger } from "../../src/log.ts";
 import { startMongoPeer } from "../content/mongo-peer.ts";
 import { searchPromises } from "./content-search.ts";
 
+/** With plain dates, whatever class an engine gives them. */
+const read = async (store: ContentStore, docId: number) => structuredClone(await store.get(docId));
+
 const silent = createLogger({ level: "error", readable: false, write: () => {} });
 
 /** Opens a store on the same data each time that the function it returns is called; all is cleaned up after the test. */
@@ -94,11 +97,11 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
       "gives back what was put, to the letter, the number and the millisecond",
       async (store) => {
         await store.put(textOf(1));
-        assert.deepEqual(await store.get(1), textOf(1));
+        assert.deepEqual(await read(store, 1), textOf(1));
         const plain = textOf(2, { classification: null, extracted_text: "" });
         await store.put(plain);
-        assert.deepEqual(await store.get(2), plain);
-        assert.deepEqual(await store.get(1), textOf(1));
+        assert.deepEqual(await read(store, 2), plain);
+        assert.deepEqual(await read(store, 1), textOf(1));
       },
     );
 
@@ -119,7 +122,7 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
           classification: null,
         });
         assert.equal(await store.put(replacement), id);
-        assert.deepEqual(await store.get(1), replacement);
+        assert.deepEqual(await read(store, 1), replacement);
         assert.notEqual(await store.put(textOf(2)), id);
       },
     );
@@ -143,13 +146,13 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
       await store.delete(1);
       await store.delete(1);
       assert.equal(await store.get(1), undefined);
-      assert.deepEqual(await store.get(2), textOf(2));
+      assert.deepEqual(await read(store, 2), textOf(2));
     });
 
     promise("takes document ids up to the largest safe integer", async (store) => {
       for (const id of [2 ** 31, 2 ** 40 + 1, Number.MAX_SAFE_INTEGER]) {
         await store.put(textOf(id));
-        assert.deepEqual(await store.get(id), textOf(id));
+        assert.deepEqual(await read(store, id), textOf(id));
         await store.delete(id);
         assert.equal(await store.get(id), undefined);
       }
@@ -167,7 +170,7 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
         const id = await store.put(textOf(1));
         const second = another();
         await second.connect();
-        assert.deepEqual(await second.get(1), textOf(1));
+        assert.deepEqual(await read(second, 1), textOf(1));
         await store.close();
         assert.equal(await second.put(textOf(1, { extracted_text: "new" })), id);
       },
@@ -179,7 +182,7 @@ function contract(name: string, open: Opener, options: { skip?: string } = {}) {
         await store.ping();
         await store.put(textOf(1));
         await store.connect();
-        assert.deepEqual(await store.get(1), textOf(1));
+        assert.deepEqual(await read(store, 1), textOf(1));
         assert.match(store.description, /^(embedded|MongoDB \([^@]+\))$/);
       },
     );
