@@ -29,14 +29,13 @@ export type Background = ReturnType<typeof createBackground>;
 
 /** What is done beside the requests. Each process keeps what it holds; one of them leads. */
 export function createBackground(config: Config, parts: Parts, onStop: OnStop) {
-  const { storage, log, deletions, uploads } = parts;
+  const { log, deletions, uploads } = parts;
   const dispatcher = createDispatcher(parts);
   let firstAdmin: Promise<void> | undefined;
 
   const start = (name: string, interval: number, chore: Chore) =>
     onStop(name, startChores(chore, log, interval).stop);
   start("leases of uploads", OFTEN, uploads.renew);
-  start("leases of files", OFTEN, async () => storage.renew?.());
 
   return {
     /** A message was committed. */

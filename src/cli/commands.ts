@@ -139,7 +139,7 @@ export function sweep(dryRun = false): Promise<void> {
     }
     if (!dryRun) await createDeletions(stores).carryOutDue(new AbortController().signal);
 
-    for (const name of (await storage.renew?.(dryRun)) ?? [])
+    for (const name of (await storage.removeUnfinished?.(dryRun)) ?? [])
       tell(`unfinished file of an upload: ${name}`);
 
     const { sessions, resets } = await sweepAccounts(stores, dryRun);

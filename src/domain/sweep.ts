@@ -45,6 +45,7 @@ export async function sweepBlobs(parts: Parts, stopping: AbortSignal, pauses = P
   const strays: string[] = [];
   let named = 0;
   await pause(pauses.first);
+  await storage.removeUnfinished?.();
   for await (const key of storage.keys("")) {
     if (stopping.aborted) return;
     const verdict = await judge(parts, key);

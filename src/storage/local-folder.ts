@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
@@ -6,7 +7,6 @@ import { fileURLToPath } from "node:url";
 import { FileStream } from "./file-stream.ts";
 import { OWN_KEY } from "./keys.ts";
 import { toKey, toPath, toPaths } from "./local-names.ts";
-import { UnfinishedFiles } from "./local-unfinished.ts";
 import {
   BlobExists,
   BlobNotFound,
@@ -15,8 +15,12 @@ import {
   Storage,
 } from "./storage.ts";
 
-/** Holds files until they are whole. No path of a key begins so. */
+/** Holds files until they are whole, by the hashes of their keys. No path of a key begins so. */
 const UNFINISHED = ".unfinished";
+/** Milliseconds. The bytes of an upload come more often. */
+const HOUR = 60 * 60 * 1000;
+/** Larger than what a file system keeps beside a file's name. */
+const SAMPLE = Buffer.alloc(4096);
 
 /** Clients see the URLs, which name no folder of the machine; workers drop the first segment. */
 const BASE = "file:///blobs/";
@@ -30,7 +34,6 @@ const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 export class LocalFolderStorage extends Storage {
   readonly description: string;
   readonly #folder: string;
-  readonly #unfinished: UnfinishedFiles;
   #lastSync = Promise.resolve();
   #nextSync: Promise<void> | undefined;
 
@@ -38,7 +41,6 @@ export class LocalFolderStorage extends Storage {
     super();
     this.description = `folder ${folder}`;
     this.#folder = folder;
-    this.#unfinished = new UnfinishedFiles(join(folder, UNFINISHED));
   }
 
   /** Makes the folder where it is missing, unless `readOnly`. */
@@ -61,7 +63,7 @@ export class LocalFolderStorage extends Storage {
 
   async delete(keyOrUrl: string): Promise<void> {
     const found = await this.#find(keyOrUrl);
-    if (found) await fs.rm(found.path, { force: true });
+    await fs.rm(found?.path ?? this.#unfinished(this.keyOf(keyOrUrl)), { force: true });
     // What is gone already may not be so on the disk.
     const path = found?.path ?? this.#paths(keyOrUrl).at(-1) ?? "";
     await this.#removeEmptyFolders(dirname(path));
@@ -82,8 +84,14 @@ export class LocalFolderStorage extends Storage {
     return { size, contentType: undefined, lastModified: mtime, etag };
   }
 
+  /** Writes a file and removes it, which fails on a full disk. */
   async ping(): Promise<void> {
-    await this.#unfinished.probe();
+    const path = join(this.#folder, UNFINISHED, "probe");
+    try {
+      await fs.writeFile(path, SAMPLE);
+    } finally {
+      await fs.rm(path, { force: true });
+    }
   }
 
   override async freeBytes(): Promise<number> {
@@ -91,12 +99,16 @@ export class LocalFolderStorage extends Storage {
     return bavail * bsize;
   }
 
-  override renew(dryRun = false): Promise<string[]> {
-    return this.#unfinished.renew(dryRun);
-  }
-
-  override close(): Promise<void> {
-    return this.#unfinished.close();
+  override async removeUnfinished(dryRun = false): Promise<string[]> {
+    const old: string[] = [];
+    for (const name of await fs.readdir(join(this.#folder, UNFINISHED))) {
+      const path = join(this.#folder, UNFINISHED, name);
+      const found = await fs.stat(path).catch(ignoreAbsent);
+      if (!found || found.mtimeMs > Date.now() - HOUR) continue;
+      old.push(name);
+      if (!dryRun) await fs.rm(path, { recursive: true, force: true });
+    }
+    return old;
   }
 
   protected parseUrl(url: string): string | undefined {
@@ -107,11 +119,13 @@ export class LocalFolderStorage extends Storage {
   }
 
   protected async store(stream: Readable, key: string): Promise<void> {
-    const target = join(this.#folder, toPaths(key)[0]);
-    const unfinished = await this.#unfinished.newFile();
+    const unfinished = this.#unfinished(key);
+    // Only who makes it moves it: no other upload of the key comes in between.
+    const file = await fs.open(unfinished, "wx", 0o600).catch(refuseExisting);
     try {
-      await fs.writeFile(unfinished, stream, { flag: "wx", mode: 0o600, flush: true });
-      await this.#publish(unfinished, target);
+      const written = file.writeFile(stream).then(() => file.sync());
+      await written.finally(() => file.close());
+      await this.#publish(unfinished, join(this.#folder, toPaths(key)[0]));
     } catch (error) {
       await fs.rm(unfinished, { force: true });
       throw error;
@@ -144,13 +158,15 @@ export class LocalFolderStorage extends Storage {
     return found;
   }
 
-  /** Moves a finished file to `target`. rename(2) overwrites: an empty file claims the name. */
+  #unfinished(key: string): string {
+    return join(this.#folder, UNFINISHED, hash("sha256", key));
+  }
+
+  /** Moves a whole file to `target`, unless there is one. */
   async #publish(unfinished: string, target: string): Promise<void> {
+    if (await fs.stat(target).catch(ignoreAbsent)) throw exists();
     const folder = dirname(target);
     if (folder !== this.#folder) await fs.mkdir(folder, { recursive: true, mode: 0o700 });
-    await fs.writeFile(target, "", { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
-      throw codeOf(error) === "EEXIST" ? new BlobExists("A blob with this key exists") : error;
-    });
     try {
       await fs.rename(unfinished, target);
       for (let path = target; path !== this.#folder; path = dirname(path))
@@ -188,6 +204,11 @@ export class LocalFolderStorage extends Storage {
 }
 
 const notFound = () => new BlobNotFound("No blob has this key");
+const exists = () => new BlobExists("A blob with this key exists");
+
+function refuseExisting(error: unknown): never {
+  throw codeOf(error) === "EEXIST" ? exists() : error;
+}
 
 function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;

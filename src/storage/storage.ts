@@ -96,10 +96,10 @@ export abstract class Storage {
   /** Free for blobs, where a disk of this machine holds them. */
   freeBytes?(): Promise<number>;
   /**
-   * Every 5 s: claims this process's unfinished files anew; removes and names those that nobody has
-   * claimed for 20 s, whose uploads fail so. With `dryRun` it only names them.
+   * Removes what uploads of dead processes left, an hour later, and `delete` of their keys at once;
+   * names it. With `dryRun` it only names it.
    */
-  renew?(dryRun?: boolean): Promise<string[]>;
+  removeUnfinished?(dryRun?: boolean): Promise<string[]>;
   async close(): Promise<void> {}
 
   protected keyOf(keyOrUrl: string): string {

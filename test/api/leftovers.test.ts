@@ -68,9 +68,7 @@ async function holdings(folder: string, blobs = folder) {
       documents: count("Documents"),
       deletions: count("Deletions"),
       blobs: paths.filter((path) => !isUnfinished(path)).length,
-      // The probe of a lease comes and goes.
-      unfinished: paths.filter((path) => isUnfinished(path) && !path.endsWith(".probe")).length,
-      processes: files.filter((file) => file.parentPath.endsWith(".unfinished")).length,
+      unfinished: paths.filter(isUnfinished).length,
     };
   } finally {
     database.close();
@@ -85,7 +83,7 @@ test("of two servers on one folder each leaves the other's uploads alone, and cl
   t.after(() => second.kill("SIGKILL"));
   const [mortal, survivor] = [await clientOf(first), await clientOf(second)];
   const uploads = [mortal.beginUpload("doomed"), survivor.beginUpload("kept")] as const;
-  const underWay = { documents: 0, deletions: 2, blobs: 0, unfinished: 2, processes: 2 };
+  const underWay = { documents: 0, deletions: 2, blobs: 0, unfinished: 2 };
   const isAs = async (expected: object) =>
     JSON.stringify(await holdings(folder)) === JSON.stringify(expected);
   await until(() => isAs(underWay), "two uploads under way");
@@ -97,14 +95,14 @@ test("of two servers on one folder each leaves the other's uploads alone, and cl
   first.kill("SIGKILL");
   await first.exit;
   const killed = performance.now();
-  const cleaned = { documents: 1, deletions: 0, blobs: 1, unfinished: 0, processes: 1 };
+  const cleaned = { documents: 1, deletions: 0, blobs: 1, unfinished: 0 };
   await until(() => isAs(cleaned), "the dead server's leftovers to go");
   t.diagnostic(`cleaned up ${Math.round(performance.now() - killed)} ms after the kill`);
   const { bytes } = await survivor.call("GET", `/api/v1/docs/${body.doc_id}/download`);
   assert.ok(bytes.equals(uploads[1].data));
   second.kill("SIGTERM");
   assert.deepEqual(await second.exit, { code: 0, signal: null });
-  assert.deepEqual(await holdings(folder), { ...cleaned, processes: 0 });
+  assert.deepEqual(await holdings(folder), cleaned);
 });
 
 test("uploads that the end of a server cuts off leave nothing", async (t) => {
@@ -116,7 +114,7 @@ test("uploads that the end of a server cuts off leave nothing", async (t) => {
   await until(async () => (await holdings(folder)).unfinished === 10, "ten uploads under way");
   server.kill("SIGTERM");
   assert.deepEqual(await server.exit, { code: 0, signal: null });
-  const nothing = { documents: 0, deletions: 0, blobs: 0, unfinished: 0, processes: 0 };
+  const nothing = { documents: 0, deletions: 0, blobs: 0, unfinished: 0 };
   assert.deepEqual(await holdings(folder), nothing);
   const [stopping, stopped] = ["stopping", "stopped"].map((message) =>
     Date.parse(String(server.lines.find((line) => line.message === message)?.time)),
@@ -200,7 +198,7 @@ test("a disk that fills up at any point leaves nothing partial, and heals", { sk
   }
   assert.ok(refusals > 5 && stored.size > 1, `${refusals} refused, ${stored.size} stored`);
   const { size } = stored;
-  const clean = { documents: size, deletions: 0, blobs: size, unfinished: 0, processes: 1 };
+  const clean = { documents: size, deletions: 0, blobs: size, unfinished: 0 };
   const isClean = async () => JSON.stringify(await disk.holdings()) === JSON.stringify(clean);
   await until(isClean, "the clean-up");
   for (const [docId, name] of stored) {

@@ -59,12 +59,8 @@ async function leftBehind(t: TestContext) {
   const foreign = await putBlob(folder, "letters/old.txt", 1000);
   const due = await putBlob(folder, `${randomUUID()}/due.txt`, 0);
   const later = await putBlob(folder, `${randomUUID()}/later.txt`, 48);
-  await putBlob(folder, ".unfinished/dead/dead.part", 0);
-  const minuteAgo = new Date(Date.now() - 60_000);
-  await utimes(join(folder, "blobs/.unfinished/dead"), minuteAgo, minuteAgo);
-  await putBlob(folder, ".unfinished/alive/alive.part", 0);
-  const nextHour = new Date(Date.now() + HOUR);
-  await utimes(join(folder, "blobs/.unfinished/alive"), nextHour, nextHour);
+  await putBlob(folder, ".unfinished/dead", 2);
+  await putBlob(folder, ".unfinished/alive", 0);
   const database = openSqlite({ file: join(folder, "nassaq.db") });
   const at = (hours: number) => new Date(Date.now() + hours * HOUR);
   const note = { docId: null, sha256: null };
@@ -117,7 +113,7 @@ describe("sweep", () => {
     const { folder, documents, stray, young, foreign, due, later } = left;
     const findings = [
       `deletion that is due: ${due}`,
-      "unfinished file of an upload: dead.part",
+      "unfinished file of an upload: dead",
       "sessions that have ended: 1",
       "password resets that have expired: 1",
       `blob without a document: ${stray}`,
@@ -140,7 +136,7 @@ describe("sweep", () => {
     });
     assert.deepEqual(
       await blobsIn(folder),
-      [...documents, young, foreign, later, ".unfinished/alive/alive.part"].sort(),
+      [...documents, young, foreign, later, ".unfinished/alive"].sort(),
     );
     assert.deepEqual(await rowsIn(folder), {
       deletions: [{ blob_key: later }],

@@ -49,8 +49,8 @@ function wrap(owner: object, name: string, label: (args: unknown[], self: object
   };
 }
 
-/** Renewed every five seconds, whatever else happens; nothing is lost with it. */
-const isProbe = (path: unknown) => String(path).endsWith(".probe");
+/** Of whoever asks whether the server is ready; nothing is lost with it. */
+const isProbe = (path: unknown) => String(path).endsWith("probe");
 
 const WRITES = /[wax+]/;
 for (const name of ["rename", "rm", "rmdir", "unlink", "link"])
@@ -58,10 +58,7 @@ for (const name of ["rename", "rm", "rmdir", "unlink", "link"])
 // A folder that is there already stays as it is.
 wrap(fs.promises, "mkdir", ([path]) => (fs.existsSync(String(path)) ? "" : "mkdir"));
 wrap(fs.promises, "open", ([, flags]) => (WRITES.test(String(flags ?? "r")) ? "open" : ""));
-wrap(fs.promises, "writeFile", (args) => {
-  args[1] = counted(args[1]);
-  return isProbe(args[0]) ? "" : "writeFile";
-});
+wrap(fs.promises, "writeFile", ([path]) => (isProbe(path) ? "" : "writeFile"));
 syncBuiltinESMExports();
 
 /** What a stream writes is an effect a piece. */
@@ -80,6 +77,10 @@ const handle = await fs.promises.open(process.execPath);
 const handles = Object.getPrototypeOf(handle);
 await handle.close();
 for (const name of ["sync", "datasync", "truncate"]) wrap(handles, name, () => name);
+wrap(handles, "writeFile", (args) => {
+  args[0] = counted(args[0]);
+  return "";
+});
 
 /** Within a transaction only its end is an effect. */
 let isInTransaction = false;

@@ -21,8 +21,7 @@ const print = (columns: (string | number)[]) =>
 /** What the server has open and in memory, and its unfinished files. */
 function holdings(pid: number): number[] {
   const resident = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
-  const unfinished = readdirSync(join(rig.folder, "blobs", ".unfinished"), { recursive: true });
-  const files = unfinished.filter((name) => String(name).includes("/")).length;
+  const files = readdirSync(join(rig.folder, "blobs", ".unfinished")).length;
   return [
     Math.round(Number(resident?.[1]) / 1024),
     readdirSync(`/proc/${pid}/fd`).length,

@@ -33,11 +33,9 @@ describe("LocalFolderStorage", () => {
   let outside: string;
   let folder: string;
   let storage: LocalFolderStorage;
-  /** But the folders of unfinished files. */
+  /** But the folder of unfinished files. */
   const everything = async () =>
-    (await readdir(folder, { recursive: true })).filter(
-      (name) => !/^\.unfinished([/\\][0-9a-f-]{36})?$/.test(name),
-    );
+    (await readdir(folder, { recursive: true })).filter((name) => name !== ".unfinished");
 
   beforeEach(async () => {
     outside = await realpath(await mkdtemp(join(tmpdir(), "storage-")));
@@ -149,7 +147,7 @@ describe("LocalFolderStorage", () => {
     await writeFile(join(folder, ".DS_Store"), "");
     await writeFile(join(folder, "50%"), "");
     await writeFile(join(folder, "u", "a:b"), "");
-    await writeFile(join(folder, ".unfinished", "half.part"), "");
+    await writeFile(join(folder, ".unfinished", "half"), "");
     assert.deepEqual(await storage.list(""), ["u/mine"]);
   });
 
@@ -161,8 +159,7 @@ describe("LocalFolderStorage", () => {
       (error) => error === failure,
     );
     source.write("some bytes");
-    const isUnderWay = async () => (await everything()).some((name) => name.endsWith(".part"));
-    await until(isUnderWay, "an unfinished file");
+    await until(async () => (await everything()).length > 0, "an unfinished file");
     assert.deepEqual(await storage.list(""), []);
     source.destroy(failure);
     await rejected;
@@ -202,53 +199,49 @@ describe("LocalFolderStorage", () => {
     assert.deepEqual(await everything(), []);
   });
 
-  it("removes the unfinished files of a dead process when its lease has ended, and no others", async () => {
+  it("keeps what is under way apart: no other upload of the key, and a deletion ends it", async () => {
+    const source = new PassThrough();
+    const key = `${randomUUID()}/file`;
+    const stopped = assert.rejects(storage.upload(source, key), { code: "ENOENT" });
+    source.write("some bytes");
+    await until(async () => (await everything()).length > 0, "an unfinished file");
+    const other = await LocalFolderStorage.open({ folder });
+    await assert.rejects(other.upload(Readable.from(["x"]), key), BlobExists);
+    assert.equal((await everything()).length, 1);
+    // As another process does when this one was not heard of for long.
+    await other.delete(key);
+    assert.deepEqual(await everything(), []);
+    source.end("more");
+    await stopped;
+    await other.upload(Readable.from(["x"]), key);
+    assert.deepEqual(await storage.list(""), [key]);
+  });
+
+  it("removes what uploads of dead processes left, an hour later, and nothing else", async () => {
     const all = join(folder, ".unfinished");
-    const begin = async (on: LocalFolderStorage, key: string) => {
-      const source = new PassThrough();
-      const known = await readdir(all);
-      const result = on.upload(source, key).then(
-        () => "stored",
-        (error) => error.code,
-      );
-      source.write("some bytes");
-      const isNew = (name: string) => !known.includes(name);
-      const own = await until(async () => (await readdir(all)).find(isNew), "its folder");
-      const finish = () => {
-        source.end();
-        return result;
-      };
-      return { own, finish };
-    };
-    const age = async (name: string, seconds: number) => {
-      const then = (await stat(join(all, name))).mtimeMs / 1000 - seconds;
+    const leave = async (name: string, minutes: number) => {
+      const then = new Date(Date.now() - minutes * 60_000);
+      await writeFile(join(all, name), "");
       await utimes(join(all, name), then, then);
     };
-    const other = await LocalFolderStorage.open({ folder });
-    const [mine, dead] = [await begin(storage, "mine/file"), await begin(other, "dead/file")];
-    await age(dead.own, 19);
-    await age(mine.own, 3600);
-    await storage.renew();
-    assert.deepEqual((await readdir(all)).sort(), [mine.own, dead.own].sort());
-    await age(dead.own, 21);
-    await storage.renew();
-    assert.deepEqual(await readdir(all), [mine.own]);
-    // It was only stopped for a while: its upload fails, and the next one works.
-    assert.equal(await dead.finish(), "ENOENT");
-    assert.equal(await mine.finish(), "stored");
-    assert.deepEqual(await storage.list(""), ["mine/file"]);
-    await other.renew();
-    await other.upload(Readable.from(["x"]), "dead/file");
-    await other.close();
-    assert.deepEqual(await readdir(all), [mine.own]);
+    await leave("young", 59);
+    await leave("old", 61);
+    // As earlier versions kept them.
+    await mkdir(join(all, "process"));
+    await leave("process/file.part", 61);
+    await utimes(join(all, "process"), new Date(0), new Date(0));
+    await storage.upload(Readable.from(["x"]), "a/blob");
+    assert.deepEqual((await storage.removeUnfinished(true)).sort(), ["old", "process"]);
+    assert.equal((await readdir(all)).length, 3);
+    assert.deepEqual((await storage.removeUnfinished()).sort(), ["old", "process"]);
+    assert.deepEqual(await readdir(all), ["young"]);
+    assert.deepEqual(await storage.list(""), ["a/blob"]);
   });
 
   it("makes files and folders for their owner alone", async () => {
     await storage.upload(Readable.from(["x"]), "a/b/file");
     const mode = async (name: string) => (await stat(join(folder, name))).mode & 0o777;
     for (const name of ["", ".unfinished", "a", "a/b"]) assert.equal(await mode(name), 0o700, name);
-    for (const [name = ""] of [await readdir(join(folder, ".unfinished"))])
-      assert.equal(await mode(join(".unfinished", name)), 0o700);
     assert.equal(await mode("a/b/file"), 0o600);
   });
 
