@@ -47,7 +47,7 @@ function toJson(value: unknown): string {
   });
 }
 
-/** As `toJson` of the whole, which takes twice as long. */
+/** As `toJson` of the whole, which takes twice as long. The names are code's: they need no escape. */
 function jsonLine(time: string, level: LogLevel, message: string, fields: Fields): string {
   let line = `{"time":"${time}","level":"${level}","message":${JSON.stringify(message)}`;
   for (const name in fields) {
@@ -55,7 +55,7 @@ function jsonLine(time: string, level: LogLevel, message: string, fields: Fields
     if (value === undefined) continue;
     const isPlain = typeof value === "string" || typeof value === "number";
     const part = isSecret(name) ? REDACTED : value;
-    line += `,${JSON.stringify(name)}:${isPlain ? JSON.stringify(part) : toJson(part)}`;
+    line += `,"${name}":${isPlain ? JSON.stringify(part) : toJson(part)}`;
   }
   return `${line}}`;
 }

@@ -87,14 +87,15 @@ function levelOf(failure: unknown): "info" | "warn" | "error" {
 
 function logRequest(
   { log, onAnswered }: ServerContext,
-  { id, method, address, response, logFields }: Request,
+  { method, response, logFields }: Request,
   milliseconds: number,
   failure: unknown,
 ): void {
   const status = response.headersSent ? response.statusCode : CLIENT_CLOSED_REQUEST;
   onAnswered?.(method, logFields.route as string | undefined, status, milliseconds / 1000);
-  const duration_ms = Math.round(milliseconds);
-  const outcome = failure instanceof ClientGone ? { aborted: true } : { error: failure };
-  const fields = { method, status, duration_ms, address, request_id: id };
-  log[levelOf(failure)]("request", { ...fields, ...logFields, ...outcome });
+  logFields.status = status;
+  logFields.duration_ms = Math.round(milliseconds);
+  if (failure instanceof ClientGone) logFields.aborted = true;
+  else if (failure) logFields.error = failure;
+  log[levelOf(failure)]("request", logFields);
 }

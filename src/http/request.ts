@@ -20,8 +20,8 @@ export class Request {
   params: Readonly<Record<string, string>> = {};
   /** The query, percent-encoded. */
   search = "";
-  /** For the request's log line. */
-  readonly logFields: Record<string, unknown> = {};
+  /** The request's log line. */
+  readonly logFields: Record<string, unknown>;
   // What is below only `http/` touches.
   readonly raw: IncomingMessage;
   readonly response: ServerResponse;
@@ -38,6 +38,8 @@ export class Request {
     this.raw = own.raw;
     this.response = own.response;
     this.timeouts = own.timeouts;
+    const { method, address, id: request_id } = this;
+    this.logFields = { method, status: 0, duration_ms: 0, address, request_id };
   }
 
   /** Aborted when the client goes away before its whole answer, or its body is malformed. */
