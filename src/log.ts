@@ -47,7 +47,7 @@ function toJson(value: unknown): string {
   });
 }
 
-/** As `toJson` of the whole, which takes twice as long. The names are code's: they need no escape. */
+/** As `toJson` of the whole, which takes twice as long. The names are code's: none is escaped. */
 function jsonLine(time: string, level: LogLevel, message: string, fields: Fields): string {
   let line = `{"time":"${time}","level":"${level}","message":${JSON.stringify(message)}`;
   for (const name in fields) {

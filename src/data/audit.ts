@@ -35,7 +35,7 @@ const FIRST = { skip: 0, limit: 1 };
 type Recorded = Pick<AuditRow, "action" | "userId" | "entityId" | "details" | "rowMac">;
 
 export function insertAuditRow(q: Queryable, row: Recorded & { at: Date; epoch: number }) {
-  return q.run(
+  return q.defer(
     `INSERT INTO Logs
        (log_timestamp, action_type, user_id, entity_id, details, row_mac, chain_epoch)
      VALUES (@at, @action, @userId, @entityId, @details, @rowMac, @epoch)`,
@@ -85,7 +85,7 @@ export function listSealed(q: Queryable, epoch: number, after: number, limit: nu
 }
 
 export function sealRow(tx: Queryable, logId: number, sequence: number, chainMac: string) {
-  return tx.run(
+  return tx.defer(
     "UPDATE Logs SET chain_sequence = @sequence, chain_mac = @chainMac WHERE log_id = @logId",
     { logId, sequence, chainMac },
   );
@@ -124,7 +124,7 @@ export function findHead(q: Queryable, epoch: number) {
 
 /** The head. Makes transactions that seal its epoch take turns. */
 export async function lockHead(tx: Queryable, epoch: number) {
-  await tx.run("UPDATE Audit_Heads SET length = length WHERE epoch = @epoch", { epoch });
+  await tx.defer("UPDATE Audit_Heads SET length = length WHERE epoch = @epoch", { epoch });
   return findHead(tx, epoch);
 }
 
@@ -134,7 +134,7 @@ export function insertHead(q: Queryable, head: AuditHead) {
 }
 
 export function updateHead(tx: Queryable, head: Omit<AuditHead, "wrappedKey">) {
-  return tx.run(
+  return tx.defer(
     `UPDATE Audit_Heads SET length = @length, last_mac = @lastMac, head_mac = @headMac
      WHERE epoch = @epoch`,
     { ...head },

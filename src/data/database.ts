@@ -43,6 +43,11 @@ export interface Queryable {
   page<Row>(sql: string, params: Params, window: Window): Promise<Row[]>;
   /** Runs an INSERT, UPDATE or DELETE; the number of rows it touched. */
   run(sql: string, params?: Params): Promise<number>;
+  /**
+   * As `run`, where nobody needs the number. In a transaction it may go with the next statement, in
+   * one round trip, and fail with that.
+   */
+  defer(sql: string, params?: Params): Promise<void>;
   /** The new row's `identity`, a column. The value `docId` is the column `doc_id`. */
   insert(table: string, values: Params, identity: string): Promise<number>;
   /** A table's columns, each with whether it may be NULL; none when there is no such table. */

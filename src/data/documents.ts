@@ -163,7 +163,7 @@ export async function insertDocument(
 
 /** Others that lock the document wait for the end of this transaction. */
 export async function lockDocument(tx: Queryable, docId: number): Promise<void> {
-  await tx.run("UPDATE Documents SET updated_at = updated_at WHERE doc_id = @docId", { docId });
+  await tx.defer("UPDATE Documents SET updated_at = updated_at WHERE doc_id = @docId", { docId });
 }
 
 /** Keeps where the blobs without a key are, before their path, not the root, is renamed. */
@@ -182,14 +182,13 @@ export async function updateBlobKey(tx: Queryable, docId: number, from: string, 
 }
 
 /**
- * Also what the known tables hold of it, the outbox aside. False when it is gone already. Throws
- * `ForeignKeyViolation` while other rows reference it.
+ * Also what the known tables hold of it. Throws `ForeignKeyViolation`, at the latest at the end of
+ * the transaction, while other rows reference it.
  */
-export async function deleteDocument(tx: Queryable, docId: number): Promise<boolean> {
-  await lockDocument(tx, docId);
-  const tables = ["Processing_Status", "Ocr_Results"];
+export async function deleteDocument(tx: Queryable, docId: number): Promise<void> {
+  const tables = ["Processing_Status", "Ocr_Results", "Outbox", "Documents"];
   // The platform's own, not in every database.
-  if ((await tx.columns("Rag_Ingest")).size > 0) tables.push("Rag_Ingest");
-  for (const table of tables) await tx.run(`DELETE FROM ${table} WHERE doc_id = @docId`, { docId });
-  return (await tx.run("DELETE FROM Documents WHERE doc_id = @docId", { docId })) === 1;
+  if ((await tx.columns("Rag_Ingest")).size > 0) tables.unshift("Rag_Ingest");
+  for (const table of tables)
+    await tx.defer(`DELETE FROM ${table} WHERE doc_id = @docId`, { docId });
 }

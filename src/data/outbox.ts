@@ -14,12 +14,16 @@ const DUE = "(claimed_until IS NULL OR claimed_until <= @now)";
 
 type NewMessage = Omit<OutboxMessage, "outbox_id" | "attempts"> & { doc_id: number | null };
 
-export async function addToOutbox(tx: Queryable, message: NewMessage, now: Date) {
-  await tx.insert("Outbox", { ...message, createdAt: now }, "outbox_id");
+export function addToOutbox(tx: Queryable, message: NewMessage, now: Date) {
+  return tx.defer(
+    `INSERT INTO Outbox (doc_id, queue, message_id, body, created_at)
+     VALUES (@doc_id, @queue, @message_id, @body, @now)`,
+    { ...message, now },
+  );
 }
 
 export function removeFromOutboxByDocument(tx: Queryable, docId: number) {
-  return tx.run("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
+  return tx.defer("DELETE FROM Outbox WHERE doc_id = @docId", { docId });
 }
 
 /**

@@ -94,5 +94,5 @@ export async function deletePath(q: Queryable, pathId: number) {
 
 /** Makes transactions that rename paths take turns: two at once would tear a subtree apart. */
 export function lockPaths(tx: Queryable, root: string) {
-  return tx.run("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
+  return tx.defer("UPDATE Virtual_Paths SET depth = depth WHERE full_path = @root", { root });
 }

@@ -29,7 +29,7 @@ export function listStages(q: Queryable, docId: number) {
 }
 
 export function insertStage(tx: Queryable, docId: number, stage: string, queuedAt: Date) {
-  return tx.run(
+  return tx.defer(
     `INSERT INTO Processing_Status (doc_id, stage_name, status, start_time)
      VALUES (@docId, @stage, 'Queued', @queuedAt)`,
     { docId, stage, queuedAt },
@@ -54,7 +54,7 @@ export async function requeueStages(
     if (!isThere) await insertStage(tx, docId, stage, queuedAt);
     const removeOlder = `DELETE FROM Processing_Status
       WHERE doc_id = @docId AND stage_name = @stage AND status_id < ${newest}`;
-    await tx.run(removeOlder, { docId, stage });
+    await tx.defer(removeOlder, { docId, stage });
   }
 }
 

@@ -20,7 +20,12 @@ export function insertSession(
   q: Queryable,
   session: Omit<Session, "pendingTokenHash" | "pendingIssuedAt"> & { createdAt: Date },
 ) {
-  return q.insert("Sessions", { ...session, lastUsedAt: session.createdAt }, "user_id");
+  return q.defer(
+    `INSERT INTO Sessions (session_id, user_id, current_token_hash, created_at, last_used_at,
+       expires_at)
+     VALUES (@sessionId, @userId, @currentTokenHash, @createdAt, @createdAt, @expiresAt)`,
+    session,
+  );
 }
 
 /** The user's session, if it was not revoked; it may have expired. */

@@ -72,8 +72,9 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
   }
 
   const writers = createWriters(connection, execute);
+  const inTransaction = (text: string, params: Params) => execute(text, params);
   const transaction: Database["transaction"] = (work, { durable = true } = {}) =>
-    writers.write(() => runInTransaction(DIALECT, execute, work), durable, false);
+    writers.write(() => runInTransaction(DIALECT, inTransaction, work), durable, !durable);
 
   /** After a failure of the disk also by a write, until one works. */
   async function ping(): Promise<void> {
@@ -83,8 +84,10 @@ export function openSqlite(options: { file: string; readOnly?: boolean }): Datab
     isDiskFailing = false;
   }
 
-  const statements = queryable(DIALECT, (text, params, isRead) =>
-    isRead ? execute(text, params, true) : writers.write(() => execute(text, params), true, true),
+  const statements = queryable(DIALECT, (text, params, kind) =>
+    kind === "read"
+      ? execute(text, params, true)
+      : writers.write(() => execute(text, params), true, true),
   );
   return {
     ...statements,

@@ -13,7 +13,15 @@ import { listOnServer } from "./lists.ts";
 import { migrate, pendingMigrations } from "./migrations/run.ts";
 import { createPool, type SqlServerOptions, TIMEOUTS } from "./sqlserver-connection.ts";
 import { errorNumbers, failureOf, typedError } from "./sqlserver-errors.ts";
-import { checked, type Dialect, parametersOf, queryable, runInTransaction } from "./statements.ts";
+import {
+  batchOf,
+  checked,
+  type Dialect,
+  type Execute,
+  parametersOf,
+  queryable,
+  runInTransaction,
+} from "./statements.ts";
 
 /** After this many ms a failed statement is not repeated. */
 const REPEAT_WINDOW = 20_000;
@@ -80,8 +88,8 @@ export async function openSqlServer(
     const reason = failureOf(error) === "refused" ? "refuses the connection" : "can't be reached";
     throw new DatabaseUnreachable(`The database ${reason}: ${description}`, { cause: error.cause });
   });
-  const statements = queryable(DIALECT, (text, params, isRead) =>
-    repeating(isRead, () => send(pool, text, params)),
+  const statements = queryable(DIALECT, (text, params, kind) =>
+    repeating(kind === "read", () => send(pool, text, params)),
   );
   return {
     ...statements,
@@ -137,7 +145,8 @@ async function send(source: { request(): sql.Request }, text: string, params?: P
     request.input(name, typeOf(value), isPattern ? value.replaceAll("\\[", "[[]") : value);
   }
   const { recordset, rowsAffected } = await typed(request.query<Record<string, unknown>>(text));
-  if (!recordset) return { rows: [], changes: rowsAffected.reduce((sum, rows) => sum + rows, 0) };
+  // Of a batch the last statement counts.
+  if (!recordset) return { rows: [], changes: rowsAffected.at(-1) ?? 0 };
   for (const { name, type } of Object.values(recordset.columns)) {
     // The driver reads a BIGINT as text.
     if (type !== sql.BigInt) continue;
@@ -160,10 +169,19 @@ async function transact<Result>(
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   await typed(transaction.begin());
-  const execute = (text: string, params: Params) => send(transaction, text, params);
+  let deferred: Parameters<typeof batchOf>[0] = [];
+  const execute: Execute = async (text, params, kind) => {
+    const statements = [...deferred, { text, params }];
+    deferred = kind === "deferred" ? statements : [];
+    if (kind === "deferred") return { rows: [], changes: 0 };
+    const batch = statements.length > 1 ? batchOf(statements) : { text, params };
+    return send(transaction, batch.text, batch.params);
+  };
   let result: Result;
   try {
     result = await runInTransaction(DIALECT, execute, work);
+    const { text, params } = batchOf(deferred);
+    if (text) await send(transaction, text, params);
   } catch (error) {
     const connection = transaction._acquiredConnection;
     if (failureOf(error) === "lost") connection?.close();

@@ -1,11 +1,19 @@
 import type { Params, Queryable, Value } from "./database.ts";
 import { columnOf } from "./filters.ts";
 
-/** Runs a statement, which touches `changes` rows. `isRead`: running it twice does no harm. */
-type Execute = (
+/** Running a `read` twice does no harm, and nobody needs what a `deferred` one answers. */
+type Kind = "read" | "write" | "deferred";
+
+interface Statement {
+  text: string;
+  params: Params;
+}
+
+/** Runs a statement, which touches `changes` rows. */
+export type Execute = (
   text: string,
   params: Params,
-  isRead: boolean,
+  kind: Kind,
 ) => Promise<{ rows: unknown[]; changes: number }>;
 
 /** What the SQL of the engines does not have in common. */
@@ -24,18 +32,19 @@ const IDENTIFIER = /^[A-Za-z_]\w*$/;
 
 export function queryable(dialect: Dialect, execute: Execute): Queryable {
   const all = async <Row>(text: string, params: Params = {}) =>
-    (await execute(text, params, true)).rows as Row[];
+    (await execute(text, params, "read")).rows as Row[];
   return {
     all,
     first: async <Row>(text: string, params: Params = {}) =>
-      (await execute(text, params, true)).rows[0] as Row | undefined,
+      (await execute(text, params, "read")).rows[0] as Row | undefined,
     page: (text, params, { skip, limit }) =>
       all(`${text} ${dialect.page}`, { ...params, page_skip: skip, page_limit: limit }),
     async columns(table) {
       const rows = await all<{ name: string; nullable: unknown }>(dialect.columns, { table });
       return new Map(rows.map(({ name, nullable }) => [name, Boolean(nullable)]));
     },
-    run: async (text, params = {}) => (await execute(text, params, false)).changes,
+    run: async (text, params = {}) => (await execute(text, params, "write")).changes,
+    defer: async (text, params = {}) => void (await execute(text, params, "deferred")),
     async insert(table, params, identity) {
       const names = Object.keys(params);
       // Only code names tables and columns, never a client.
@@ -44,7 +53,7 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
       const columns = names.map(columnOf).join(", ");
       const values = names.map((name) => `@${name}`).join(", ");
       const text = dialect.insert(table, columns, values, identity);
-      const { rows } = await execute(text, params, false);
+      const { rows } = await execute(text, params, "write");
       return (rows[0] as { id: number }).id;
     },
   };
@@ -56,15 +65,15 @@ export function queryable(dialect: Dialect, execute: Execute): Queryable {
  */
 export async function runInTransaction<Result>(
   dialect: Dialect,
-  execute: (text: string, params: Params) => ReturnType<Execute>,
+  execute: Execute,
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   let refusal: Error | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  const tx = queryable(dialect, (text, params) => {
+  const tx = queryable(dialect, (...statement) => {
     const outcome = last.then(() => {
       if (refusal) throw refusal;
-      return execute(text, params);
+      return execute(...statement);
     });
     last = outcome.catch((error) => {
       refusal ??= new Error("An earlier statement of the transaction failed", { cause: error });
@@ -91,6 +100,19 @@ export function parametersOf(text: string) {
     return "?";
   });
   return { names, positional };
+}
+
+/** One batch of several statements: each one's parameters get names of their own. */
+export function batchOf(statements: readonly Statement[]): Statement {
+  const params: Record<string, Value> = {};
+  const texts = statements.map((statement, at) =>
+    statement.text.replace(TOKENS, (token, name?: string) => {
+      if (name === undefined) return token;
+      params[`${name}_${at}`] = checked(statement.params, name);
+      return `${token}_${at}`;
+    }),
+  );
+  return { text: texts.join(";\n"), params };
 }
 
 /** A parameter's value. Throws TypeError for one that not every engine gives back as it was. */

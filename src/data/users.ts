@@ -107,7 +107,7 @@ export async function updateUser(
 
 /** The user, whom nobody else changes before the transaction ends. */
 export async function lockUser(tx: Queryable, userId: number) {
-  await tx.run("UPDATE Users SET is_active = is_active WHERE user_id = @userId", { userId });
+  await tx.defer("UPDATE Users SET is_active = is_active WHERE user_id = @userId", { userId });
   return findUser(tx, userId);
 }
 
@@ -127,15 +127,14 @@ export async function lockUnchanged(tx: Queryable, user: User): Promise<boolean>
  * `ForeignKeyViolation` while other rows reference them.
  */
 export async function deleteUser(q: Queryable, userId: number): Promise<void> {
-  await q.run("UPDATE Logs SET user_id = NULL WHERE user_id = @userId", { userId });
-  for (const table of ["Individual_Permissions", "Password_Resets", "Sessions"])
-    await q.run(`DELETE FROM ${table} WHERE user_id = @userId`, { userId });
-  await q.run("DELETE FROM Users WHERE user_id = @userId", { userId });
+  await q.defer("UPDATE Logs SET user_id = NULL WHERE user_id = @userId", { userId });
+  for (const table of ["Individual_Permissions", "Password_Resets", "Sessions", "Users"])
+    await q.defer(`DELETE FROM ${table} WHERE user_id = @userId`, { userId });
 }
 
 /** Makes transactions that may take an admin away take turns, before what they read to decide. */
 export function lockAdmins(tx: Queryable, roleId: number) {
-  return tx.run("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
+  return tx.defer("UPDATE Roles SET role_name = role_name WHERE role_id = @roleId", { roleId });
 }
 
 export interface Role {

@@ -1,7 +1,12 @@
 import { ForeignKeyViolation, type Queryable } from "../data/database.ts";
 import { insertDeletion } from "../data/deletions.ts";
-import { type Document, deleteDocument, findDocument, updateBlobKey } from "../data/documents.ts";
-import { removeFromOutboxByDocument } from "../data/outbox.ts";
+import {
+  type Document,
+  deleteDocument,
+  findDocument,
+  lockDocument,
+  updateBlobKey,
+} from "../data/documents.ts";
 import type { User } from "../data/users.ts";
 import { AppError, unavailable } from "../errors.ts";
 import { BlobNotFound, type ByteRange } from "../storage/storage.ts";
@@ -79,16 +84,16 @@ export function createDocuments(parts: Parts) {
      */
     async remove(caller: Caller, docId: number, { force }: { force: boolean }): Promise<void> {
       const deletion = await authority.remove("document", caller, async (tx) => {
+        // First: then nobody queues it again.
+        await lockDocument(tx, docId);
         const document = await findDocument(tx, docId);
-        if (!document) throw documentNotFound();
+        if (!document) throw new AppError("not_found", "Document not found");
         const { filename, path, status, sha256 } = document;
         if (!force && (status === "Queued" || status === "Processing")) {
           const detail = `The document is ${status.toLowerCase()}; delete it with ?force=true.`;
           throw new AppError("conflict", detail);
         }
-        if (!(await deleteDocument(tx, docId))) throw documentNotFound();
-        // Now nobody queues it again.
-        await removeFromOutboxByDocument(tx, docId);
+        await deleteDocument(tx, docId);
         const details = { filename, path, status, sha256 };
         await audit.record(tx, "document_delete", caller, docId, details);
         return insertDeletion(tx, { docId, blobKey: blobKeyOf(document), sha256 }, now());
@@ -145,8 +150,6 @@ async function isOf({ fileSize, sha256 }: Document, blob: FoundBlob): Promise<bo
   if (fileSize !== null && fileSize !== blob.size) return false;
   return sha256 === null || sha256 === (await blob.hash());
 }
-
-const documentNotFound = () => new AppError("not_found", "Document not found");
 
 /** Documents of the reference system have no key: their blob lies at `full_path/filename`. */
 function blobKeyOf({ blobKey, path, filename }: Document): string {

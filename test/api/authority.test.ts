@@ -220,6 +220,7 @@ function interrupted(
       const watched: Queryable = {
         ...tx,
         run: async (sql, params) => before(sql).then(() => tx.run(sql, params)),
+        defer: async (sql, params) => before(sql).then(() => tx.defer(sql, params)),
         insert: async (table, values, identity) =>
           before(`INSERT INTO ${table}`).then(() => tx.insert(table, values, identity)),
       };
@@ -307,13 +308,17 @@ apiSuite("authority is read where it is used", ({ test }) => {
     const caller = await app.person({ roleId: 99 });
     const target = `/api/v1/docs/${await document(app, "user")}/download`;
     await trailSealed(app);
-    const run = database.run.bind(database);
-    const mock = t.mock.method(database, "run", async (...statement: Parameters<typeof run>) => {
-      if (!/INTO Logs/.test(statement[0])) return run(...statement);
-      mock.mock.restore();
-      await deleteUser(database, caller.id);
-      return run(...statement);
-    });
+    const defer = database.defer.bind(database);
+    const mock = t.mock.method(
+      database,
+      "defer",
+      async (...statement: Parameters<typeof defer>) => {
+        if (!/INTO Logs/.test(statement[0])) return defer(...statement);
+        mock.mock.restore();
+        await deleteUser(database, caller.id);
+        return defer(...statement);
+      },
+    );
     const { status, body } = await app.call("GET", target, { as: caller });
     assert.deepEqual([status, body.detail], [401, BAD_TOKEN]);
   });

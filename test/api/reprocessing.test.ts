@@ -313,15 +313,15 @@ function races({ testAlone }: Suite): void {
         "transaction",
         (work: (tx: Queryable) => Promise<unknown>) =>
           transaction((tx) => {
-            const run: Queryable["run"] = async (sql, params) => {
+            const defer: Queryable["defer"] = async (sql, params) => {
               // As on an engine where another transaction commits before this statement's lock.
-              if (sql.startsWith("DELETE FROM Documents")) {
+              if (sql.startsWith("UPDATE Documents SET updated_at = updated_at")) {
                 await addToOutbox(tx, late, new Date());
                 slippedIn++;
               }
-              return tx.run(sql, params);
+              return tx.defer(sql, params);
             };
-            return work({ ...tx, run });
+            return work({ ...tx, defer });
           }) as never,
       );
       const deletion = await app.call("DELETE", `/api/v1/docs/${doc_id}?force=true`, admin);

@@ -67,6 +67,56 @@ export function transactionPromises(promise: Promised): void {
     },
   );
 
+  const path = (fullPath: string) =>
+    [
+      `INSERT INTO Virtual_Paths (full_path, depth, description) VALUES (@fullPath, 1, 'an @depth')`,
+      { fullPath },
+    ] as const;
+
+  promise(
+    "deferred statements run in their order, before the next one and before the commit",
+    async (database) => {
+      const paths = (q: Queryable) =>
+        q.all<{ full_path: string; description: string }>(
+          "SELECT full_path, description FROM Virtual_Paths WHERE depth = 1 ORDER BY path_id",
+        );
+      const names = ["first", "it's;\n@fullPath", "last"] as const;
+      await database.transaction(async (tx) => {
+        await tx.defer(...path(names[0]));
+        await tx.defer(...path("to go"));
+        await tx.defer("DELETE FROM Virtual_Paths WHERE full_path = @gone", { gone: "to go" });
+        const rename = "UPDATE Virtual_Paths SET depth = 1 WHERE full_path = @fullPath";
+        assert.equal(await tx.run(rename, { fullPath: names[0] }), 1);
+        await tx.defer(...path(names[1]));
+        assert.deepEqual(
+          (await paths(tx)).map(({ full_path }) => full_path),
+          names.slice(0, 2),
+        );
+        await tx.defer(...path(names[2]));
+      });
+      const expected = names.map((full_path) => ({ full_path, description: "an @depth" }));
+      assert.deepEqual(await paths(database), expected);
+      await database.defer("DELETE FROM Virtual_Paths WHERE depth = @depth", { depth: 1 });
+      assert.deepEqual(await paths(database), []);
+    },
+  );
+
+  promise("a deferred statement that fails fails its transaction", async (database) => {
+    await database.defer(...path("taken"));
+    for (const goesOn of [true, false]) {
+      const failing = database.transaction(async (tx) => {
+        await tx.insert("Users", user("a"), "user_id");
+        await tx.defer(...path("taken"));
+        await tx.defer(...path("free"));
+        if (goesOn) await tx.insert("Users", user("b"), "user_id");
+      });
+      await assert.rejects(failing, UniqueViolation);
+      assert.equal(await countUsers(database), 0);
+    }
+    const free = "SELECT path_id FROM Virtual_Paths WHERE full_path = 'free'";
+    assert.equal(await database.first(free), undefined);
+  });
+
   promise("no other statement falls into a transaction that is waiting", async (database) => {
     const inside = Promise.withResolvers<void>();
     const go = Promise.withResolvers<void>();

@@ -26,7 +26,7 @@ async function watchSyncs(t: TestContext, folder: string): Promise<string[]> {
     const table = /^\s*(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)/.exec(sql)?.[1];
     if (/^BEGIN/.test(sql)) written = [];
     else if (table && written) written.push(table);
-    else if (table) synced.push(`commit of ${table}`);
+    else if (table && isDurable) synced.push(`commit of ${table}`);
     if (!/^(COMMIT|ROLLBACK)/.test(sql)) return;
     if (isDurable && sql === "COMMIT") synced.push(`commit of ${written?.join()}`);
     written = undefined;

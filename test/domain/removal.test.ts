@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { type Database, ForeignKeyViolation } from "../../src/data/database.ts";
+import { type Database, ForeignKeyViolation, type Queryable } from "../../src/data/database.ts";
 import { findPath, insertPath } from "../../src/data/paths.ts";
 import { openSqlite } from "../../src/data/sqlite.ts";
 import { findUser, insertUser } from "../../src/data/users.ts";
@@ -44,16 +44,17 @@ function interrupted(
   times: number,
   happens: (tx: Pick<Database, "run">) => Promise<unknown>,
 ): Database {
+  const before = async (tx: Queryable, sql: string) => {
+    if (sql.startsWith(statement) && times-- > 0) await happens(tx);
+  };
   return {
     ...database,
     transaction: (work) =>
       database.transaction((tx) =>
         work({
           ...tx,
-          run: async (sql, params) => {
-            if (sql.startsWith(statement) && times-- > 0) await happens(tx);
-            return tx.run(sql, params);
-          },
+          run: async (sql, params) => before(tx, sql).then(() => tx.run(sql, params)),
+          defer: async (sql, params) => before(tx, sql).then(() => tx.defer(sql, params)),
         }),
       ),
   };

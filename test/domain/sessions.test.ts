@@ -183,9 +183,9 @@ describe("acknowledged rotation", () => {
         database.transaction((tx) =>
           work({
             ...tx,
-            async run(sql, params) {
+            async defer(sql, params) {
               if (sql.includes("INTO Logs")) throw new RangeError("no space");
-              return tx.run(sql, params);
+              return tx.defer(sql, params);
             },
           }),
         ),

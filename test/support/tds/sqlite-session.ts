@@ -40,15 +40,21 @@ export function sqliteSession(
         if (text.includes("sp_getapplock")) {
           return { result: { columns: [{ name: "result", type: "bigint" }], rows: [[0]] } };
         }
-        const statement = database.prepare(translate(text));
         const values = Object.entries(params).map(([name, { cell }]) => [
           name,
           toSqlite(text.includes(`LIKE @${name} ESCAPE`) ? unbracketed(cell) : cell),
         ]);
-        if (statement.columns().length === 0) {
-          return { rowsAffected: Number(statement.run(Object.fromEntries(values)).changes) };
+        // A batch; its last statement answers.
+        let last: Answer = {};
+        for (const sql of translate(text).split(";\n")) {
+          const statement = database.prepare(sql);
+          statement.setAllowUnknownNamedParameters(true);
+          last =
+            statement.columns().length === 0
+              ? { rowsAffected: Number(statement.run(Object.fromEntries(values)).changes) }
+              : { result: resultSet(statement, Object.fromEntries(values)) };
         }
-        return { result: resultSet(statement, Object.fromEntries(values)) };
+        return last;
       });
     },
     transaction: (step: TransactionStep) =>
@@ -77,12 +83,9 @@ const ERRORS = new Map([
 
 function translate(text: string): string {
   const sql = text
-    .replace(/SET IDENTITY_INSERT \w+ (ON|OFF);?/g, "")
-    .replace(/ OUTPUT INSERTED\.(\w+) AS id (VALUES \(.*\))$/s, " $2 RETURNING $1 AS id")
-    .replace(
-      "OFFSET @page_skip ROWS FETCH NEXT @page_limit ROWS ONLY",
-      "LIMIT @page_limit OFFSET @page_skip",
-    )
+    .replace(/;?\n?SET IDENTITY_INSERT \w+ (ON;\n|OFF)/g, "")
+    .replace(/ OUTPUT INSERTED\.(\w+) AS id (VALUES \([^()]*\))/g, " $2 RETURNING $1 AS id")
+    .replace(/OFFSET (@\w+) ROWS FETCH NEXT (@\w+) ROWS ONLY/g, "LIMIT $2 OFFSET $1")
     .replace(/\(SELECT TOP \((\d+)\) (.*)\) x$/s, "(SELECT $2 LIMIT $1) x")
     .replace(/^(DROP INDEX \w+) ON \w+$/, "$1")
     .replace("sys.indexes i", "(SELECT name FROM sqlite_master WHERE type = 'index') i")
@@ -95,8 +98,8 @@ function translate(text: string): string {
       "EXISTS (SELECT 1 FROM pragma_table_info('$1') WHERE name = '$2')",
     )
     .replace(
-      /sys\.columns c\s+WHERE c\.object_id = OBJECT_ID\(@table, N'U'\)/,
-      '(SELECT name, 1 - "notnull" AS is_nullable FROM pragma_table_info(@table)) c',
+      /sys\.columns c\s+WHERE c\.object_id = OBJECT_ID\((@\w+), N'U'\)/,
+      '(SELECT name, 1 - "notnull" AS is_nullable FROM pragma_table_info($1)) c',
     )
     .replace(/\bN'/g, "'")
     .replaceAll("SYSUTCDATETIME()", "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')");
