@@ -52,7 +52,8 @@ async function walk<Row>(q: Queryable, list: List, params: Params, window: Windo
   const rows: Row[] = [];
   let counted = 0;
   let span = FIRST_SPAN;
-  let isNamed = terms !== "";
+  /** Whether names are looked up. The first range tells. */
+  let isNamed: boolean | undefined;
   while (high >= bottom && (counted < MOST || rows.length < window.limit)) {
     const started = performance.now();
     const named = part && isNamed ? await findByName(q, part.index, terms, high) : undefined;
@@ -74,6 +75,7 @@ async function walk<Row>(q: Queryable, list: List, params: Params, window: Windo
     else if (took < FAST_MS && matches < COUNTED / 4) span = Math.min(span * 2, WIDEST_SPAN);
     // Names that have the terms are many, but few that another filter leaves.
     if (named && named.low >= bottom && matches < NAMES / 10) isNamed = false;
+    isNamed ??= terms !== "" && matches < FIRST_SPAN / 20;
     await nextTurn();
   }
   return listed(rows, window, counted, high < bottom);
@@ -114,7 +116,7 @@ async function readPage<Row>(
 }
 
 /** The keys above `@low`, up to `@high`; of them those in `@ids` when they are found by name. */
-function inRange({ where, key }: List, isNamed: boolean): string {
+function inRange({ where, key }: List, isNamed = false): string {
   const range = `${where ? `${where} AND` : "WHERE"} ${key} > @low AND ${key} <= @high`;
   return isNamed ? `${range} AND ${key} IN (SELECT value FROM json_each(@ids))` : range;
 }

@@ -3,7 +3,7 @@ import { escapeLike, type Params, type Queryable, sameText, type Window } from "
 import { assignments, count } from "./filters.ts";
 
 /** Paths in one statement of a whole list. */
-const PIECE = 1_000;
+const PIECE = 2_500;
 
 export interface VirtualPath {
   pathId: number;

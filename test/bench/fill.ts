@@ -53,6 +53,7 @@ export function fill(file: string, heavy: number, light: number): void {
         CASE WHEN doc_id % 5000 = 11 THEN 'document_delete' ELSE 'document_upload' END,
         uploaded_by_user_id, doc_id, '{"request_id":"0123456789abcdef"}' FROM Documents`);
   for (const { sql } of indexes) database.exec(String(sql));
-  database.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
+  // On the disk, or the server's first commit waits for all of it.
+  database.exec("COMMIT; PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
   database.close();
 }
