@@ -66,7 +66,8 @@ async function answer(context: ServerContext, request: Request): Promise<Reply> 
   const row = resource.route(method);
   request.params = params;
   request.search = search;
-  const caller = await context.authorize(row.level, request);
+  const authorizing = context.authorize(row.level, request);
+  const caller = authorizing instanceof Promise ? await authorizing : authorizing;
   if (request.ending) throw request.ending;
   return row.handler(request, caller);
 }

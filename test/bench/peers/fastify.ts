@@ -9,6 +9,7 @@ const app = require("fastify")({ logger: isLogging, disableRequestLogging: true 
 app.register(require("@fastify/multipart"), { limits: { fileSize: 64e6 } });
 
 interface Request {
+  id: string;
   headers: { authorization?: string };
   query: { limit: string; skip?: string };
   user: User;
@@ -19,6 +20,7 @@ interface Request {
 }
 
 interface Reply {
+  headers(fields: Record<string, string>): void;
   statusCode: number;
   elapsedTime: number;
   code(status: number): Reply;
@@ -62,6 +64,12 @@ if (isLogging) {
     done();
   });
 }
+// What every answer of the API has.
+app.addHook("onRequest", ({ id }: Request, reply: Reply, done: () => void) => {
+  const fixed = { "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store" };
+  reply.headers({ "X-Request-Id": id, ...fixed });
+  done();
+});
 app.decorateRequest("user", null);
 app.get("/", (_request: Request, reply: Reply) => reply.code(204).send());
 app.get(
