@@ -69,10 +69,7 @@ export function createUploads(parts: Parts) {
     renew: () => postponeDeletions(database, [...running], leaseEnd()),
 
     /** Throws 507 where a body of `bytes`, 0 if that is not known, can't be stored. */
-    async admit(bytes: number): Promise<void> {
-      await space.require(storage, bytes);
-      await space.require(database);
-    },
+    admit: (bytes: number) => Promise.all([space.require(storage, bytes), space.require(database)]),
 
     /**
      * Streams a file into the storage. When the canonical path is known already, a missing path

@@ -14,7 +14,7 @@ export interface MultipartOptions<Fields, Result> {
   /** The public message of the 413. */
   tooLarge: string;
   /** Is asked before the body is read, with its announced length (0 when chunked). May refuse. */
-  admit?: (bytes: number) => Promise<void>;
+  admit?: (bytes: number) => Promise<unknown>;
   /**
    * Reads the file to its end, or rejects, which stops the reading. The stream ends only when the
    * whole form was received and found good; else it is destroyed.
