@@ -3,6 +3,7 @@ import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { FileStream } from "./file-stream.ts";
 import { OWN_KEY } from "./keys.ts";
@@ -17,6 +18,8 @@ import {
 
 /** Holds files until they are whole, by the hashes of their keys. No path of a key begins so. */
 const UNFINISHED = ".unfinished";
+/** Bytes of an upload that wait for the disk, which takes together what is there. */
+const BUFFERED = 256 * 1024;
 /** Milliseconds. The bytes of an upload come more often. */
 const HOUR = 60 * 60 * 1000;
 /** Larger than what a file system keeps beside a file's name. */
@@ -123,8 +126,7 @@ export class LocalFolderStorage extends Storage {
     // Only who makes it moves it: no other upload of the key comes in between.
     const file = await fs.open(unfinished, "wx", 0o600).catch(refuseExisting);
     try {
-      const written = file.writeFile(stream).then(() => file.sync());
-      await written.finally(() => file.close());
+      await pipeline(stream, file.createWriteStream({ flush: true, highWaterMark: BUFFERED }));
       await this.#publish(unfinished, join(this.#folder, toPaths(key)[0]));
     } catch (error) {
       await fs.rm(unfinished, { force: true });

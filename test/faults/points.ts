@@ -61,26 +61,11 @@ wrap(fs.promises, "open", ([, flags]) => (WRITES.test(String(flags ?? "r")) ? "o
 wrap(fs.promises, "writeFile", ([path]) => (isProbe(path) ? "" : "writeFile"));
 syncBuiltinESMExports();
 
-/** What a stream writes is an effect a piece. */
-function counted(data: unknown): unknown {
-  if (!(data instanceof Object) || ArrayBuffer.isView(data)) return data;
-  const source = data as AsyncIterable<unknown>;
-  return (async function* () {
-    for await (const piece of source) {
-      effect("write of a piece");
-      yield piece;
-    }
-  })();
-}
-
 const handle = await fs.promises.open(process.execPath);
 const handles = Object.getPrototypeOf(handle);
 await handle.close();
 for (const name of ["sync", "datasync", "truncate"]) wrap(handles, name, () => name);
-wrap(handles, "writeFile", (args) => {
-  args[0] = counted(args[0]);
-  return "";
-});
+for (const name of ["write", "writev"]) wrap(handles, name, () => "write of a piece");
 
 /** Within a transaction only its end is an effect. */
 let isInTransaction = false;
