@@ -34,8 +34,10 @@ export function createWriters(
   let all: Promise<void> | undefined;
 
   async function runAll() {
-    // After a turn those are there that the same turn brings.
-    for (await nextTurn(); waiting.length > 0; await nextTurn()) {
+    while (waiting.length > 0) {
+      // As long as each turn brings more of them.
+      for (let seen = 0; seen < Math.min(waiting.length, MAX_BATCH); await nextTurn())
+        seen = waiting.length;
       batch = runBatch(waiting.splice(0, MAX_BATCH));
       await batch;
       batch = undefined;

@@ -169,19 +169,19 @@ async function transact<Result>(
   work: (tx: Queryable) => Promise<Result>,
 ): Promise<Result> {
   await typed(transaction.begin());
-  let deferred: Parameters<typeof batchOf>[0] = [];
+  const unsent: { text: string; params: Params }[] = [];
+  const flush = () => {
+    const { text, params } = batchOf(unsent.splice(0));
+    return send(transaction, text, params);
+  };
   const execute: Execute = async (text, params, kind) => {
-    const statements = [...deferred, { text, params }];
-    deferred = kind === "deferred" ? statements : [];
-    if (kind === "deferred") return { rows: [], changes: 0 };
-    const batch = statements.length > 1 ? batchOf(statements) : { text, params };
-    return send(transaction, batch.text, batch.params);
+    unsent.push({ text, params });
+    return kind === "deferred" ? { rows: [], changes: 0 } : flush();
   };
   let result: Result;
   try {
     result = await runInTransaction(DIALECT, execute, work);
-    const { text, params } = batchOf(deferred);
-    if (text) await send(transaction, text, params);
+    if (unsent.length > 0) await flush();
   } catch (error) {
     const connection = transaction._acquiredConnection;
     if (failureOf(error) === "lost") connection?.close();
