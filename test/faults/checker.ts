@@ -33,11 +33,11 @@ export interface Snapshot {
 }
 
 /** Looks at the database file in `folder` first: what is added or removed later is asked again. */
-export async function look(folder: string, stores: Stores, servers = 1): Promise<Snapshot> {
+export async function look(folder: string, stores: Stores): Promise<Snapshot> {
   const database = new DatabaseSync(join(folder, "nassaq.db"), { readOnly: true });
   const all = <Row>(sql: string) => database.prepare(sql).all() as unknown as Row[];
   const queue = await stores.messages();
-  const { blobs, strays } = await stores.blobs(servers);
+  const { blobs, strays } = await stores.blobs();
   try {
     database.exec("BEGIN");
     return {

@@ -22,8 +22,8 @@ export interface QueuedMessage {
 /** Storage and broker of one server, looked at without its code. */
 export interface Stores {
   readonly env: Record<string, string>;
-  /** By key; and what lies there that is no whole blob, one line each, while `servers` run. */
-  blobs(servers: number): Promise<{ blobs: Map<string, StoredBlob>; strays: string[] }>;
+  /** By key; and what lies there that is no whole blob, one line each. */
+  blobs(): Promise<{ blobs: Map<string, StoredBlob>; strays: string[] }>;
   /** All that was ever put into the queue; nobody else takes from it. */
   messages(): Promise<QueuedMessage[]>;
 }
@@ -42,7 +42,7 @@ export const embedded: Parts = {
   name: "embedded parts",
   open: (folder) => ({
     env: {},
-    blobs: (servers) => readFolder(join(folder, "blobs"), servers),
+    blobs: () => readFolder(join(folder, "blobs")),
     messages: async () => readTable(join(folder, "nassaq.db")),
   }),
   close: async () => {},
@@ -98,8 +98,8 @@ async function hashOf(path: string): Promise<StoredBlob> {
 
 const hash = (data: Buffer) => createHash("sha256").update(data).digest("hex");
 
-/** Hidden folders hold what is not whole; each running server may keep one empty folder there. */
-async function readFolder(root: string, servers: number) {
+/** The hidden folder holds what is not whole. */
+async function readFolder(root: string) {
   const blobs = new Map<string, StoredBlob>();
   const strays: string[] = [];
   const visit = async (folder: string) => {
@@ -107,14 +107,12 @@ async function readFolder(root: string, servers: number) {
     const where = relative(root, folder);
     const isHidden = where.startsWith(".");
     if (entries.length === 0 && where !== "" && !isHidden) strays.push(`empty folder ${where}`);
-    const folders = entries.filter((entry) => entry.isDirectory());
-    if (isHidden && folders.length > servers) strays.push(`${folders.length} folders in ${where}`);
     for (const entry of entries) {
       const path = join(folder, entry.name);
       // The slash of a key, where the file needs no folder.
       const key = relative(root, path).replace("%~", "/");
-      if (entry.isDirectory()) await visit(path);
-      else if (isHidden) strays.push(`temporary file ${key}`);
+      if (isHidden) strays.push(`temporary file ${key}`);
+      else if (entry.isDirectory()) await visit(path);
       else {
         const blob = await hashOf(path).catch(() => undefined); // gone meanwhile
         if (blob) blobs.set(key, blob);

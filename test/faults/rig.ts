@@ -166,11 +166,10 @@ export class Rig {
   /** The checker's findings, once there are none or `limit` is over; one line each. */
   async findings(limit = CLEANING): Promise<string[]> {
     const deadline = performance.now() + limit;
-    const servers = this.#beside ? 2 : 1;
     for (;;) {
       // A look takes seconds where there are thousands of documents: the last begins in the end.
       const began = performance.now();
-      const found = await compare(this.ledger, await look(this.folder, this.stores, servers));
+      const found = await compare(this.ledger, await look(this.folder, this.stores));
       if (found.length === 0 || began > deadline) return found;
       await sleep(500);
     }
