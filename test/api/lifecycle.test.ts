@@ -232,7 +232,7 @@ test("who waits is answered first, then the server stops, then the background wo
   const app = await startTestApp();
   await app.close();
   const closed = app.lines.filter(({ message }) => message === "closed").map(({ part }) => part);
-  const chores = ["leases of uploads", "leases of files", "deletions", "accounts"];
+  const chores = ["leases of uploads", "deletions", "accounts"];
   const work = [...chores, "texts", "strays"];
   const inOrder = [
     ["server", "status watch"],
