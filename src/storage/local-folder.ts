@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { Stats } from "node:fs";
+import { createWriteStream, type Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
@@ -123,14 +123,15 @@ export class LocalFolderStorage extends Storage {
 
   protected async store(stream: Readable, key: string): Promise<void> {
     const unfinished = this.#unfinished(key);
-    // Only who makes it moves it: no other upload of the key comes in between.
-    const file = await fs.open(unfinished, "wx", 0o600).catch(refuseExisting);
+    const options = { flags: "wx", mode: 0o600, flush: true, highWaterMark: BUFFERED };
     try {
-      await pipeline(stream, file.createWriteStream({ flush: true, highWaterMark: BUFFERED }));
+      await pipeline(stream, createWriteStream(unfinished, options));
       await this.#publish(unfinished, join(this.#folder, toPaths(key)[0]));
     } catch (error) {
-      await fs.rm(unfinished, { force: true });
-      throw error;
+      const { code, syscall } = error as NodeJS.ErrnoException;
+      // Only who makes it moves or removes it: no other upload of the key comes in between.
+      if (syscall !== "open") await fs.rm(unfinished, { force: true });
+      throw code === "EEXIST" && syscall === "open" ? exists() : error;
     }
   }
 
@@ -207,10 +208,6 @@ export class LocalFolderStorage extends Storage {
 
 const notFound = () => new BlobNotFound("No blob has this key");
 const exists = () => new BlobExists("A blob with this key exists");
-
-function refuseExisting(error: unknown): never {
-  throw codeOf(error) === "EEXIST" ? exists() : error;
-}
 
 function ignoreAbsent(error: unknown): undefined {
   if (!["ENOENT", "ENOTDIR"].includes(codeOf(error))) throw error;

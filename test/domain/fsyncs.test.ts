@@ -1,22 +1,16 @@
 import assert from "node:assert/strict";
-import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync, StatementSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { startTestApp, trailSealed } from "../support/app.ts";
+import { watchSyncs } from "../support/syncs.ts";
 
-/** Names what is synced from now on: `file`, or the first tables that a durable commit writes. */
-async function watchSyncs(t: TestContext, folder: string): Promise<string[]> {
+/** Names what is synced from now on: `file`, or the tables that a durable commit writes. */
+async function watchDisk(t: TestContext): Promise<string[]> {
   const synced: string[] = [];
-  const probe = await open(folder);
-  const prototype: FileHandle = Object.getPrototypeOf(probe);
-  await probe.close();
-  const { sync } = prototype;
-  t.mock.method(prototype, "sync", async function (this: FileHandle) {
-    synced.push((await this.stat()).isFile() ? "file" : "folder");
-    await sync.call(this);
-  });
+  await watchSyncs(t, (stats) => synced.push(stats.isFile() ? "file" : "folder"));
 
   let isDurable = true;
   let written: string[] | undefined;
@@ -57,7 +51,7 @@ test("an upload waits for three fsyncs, a download for one", async (t) => {
   t.after(() => app.close());
   await app.as("user");
   await trailSealed(app);
-  const all = await watchSyncs(t, folder);
+  const all = await watchDisk(t);
   // The server seals its audit trail when it likes.
   const taken = () => all.splice(0).filter((what) => !/Audit_Heads/.test(what));
 

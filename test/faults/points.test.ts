@@ -10,7 +10,7 @@ after(removeBuilt);
 /** Of each operation places at which it must have been killed, in their order. */
 const KNOWN: Record<OperationName, RegExp> = {
   // The note of the blob, the blob, then all rows and the message in one commit.
-  upload: /INSERT INTO Deletions,.*write of a piece,.*rename,.*sync,.*COMMIT/,
+  upload: /INSERT INTO Deletions,.*write of a piece,.*fsync,.*rename,.*sync,.*COMMIT/,
   // A power cut must not bring back bytes whose note is gone: the folder is on the disk first.
   delete: /COMMIT,.*\brm,.*\bsync,.*DELETE FROM Deletions/,
   rename: /COMMIT/,

@@ -1,7 +1,7 @@
 /**
  * Loaded into a server before its program (`node --import`): kills it just before its n-th effect,
  * n being FAULTS_KILL_AT, counted from SIGUSR2 on. An effect is a call that changes the disk: of
- * node:fs/promises, of a file handle, or a statement that commits.
+ * node:fs, which its streams use too, of a file handle, or a statement that commits.
  */
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
@@ -57,7 +57,8 @@ for (const name of ["rename", "rm", "rmdir", "unlink", "link"])
   wrap(fs.promises, name, ([path]) => (isProbe(path) ? "" : name));
 // A folder that is there already stays as it is.
 wrap(fs.promises, "mkdir", ([path]) => (fs.existsSync(String(path)) ? "" : "mkdir"));
-wrap(fs.promises, "open", ([, flags]) => (WRITES.test(String(flags ?? "r")) ? "open" : ""));
+for (const owner of [fs.promises, fs])
+  wrap(owner, "open", ([, flags]) => (WRITES.test(String(flags ?? "r")) ? "open" : ""));
 wrap(fs.promises, "writeFile", ([path]) => (isProbe(path) ? "" : "writeFile"));
 syncBuiltinESMExports();
 
@@ -65,7 +66,9 @@ const handle = await fs.promises.open(process.execPath);
 const handles = Object.getPrototypeOf(handle);
 await handle.close();
 for (const name of ["sync", "datasync", "truncate"]) wrap(handles, name, () => name);
-for (const name of ["write", "writev"]) wrap(handles, name, () => "write of a piece");
+wrap(fs, "fsync", () => "fsync");
+for (const owner of [handles, fs])
+  for (const name of ["write", "writev"]) wrap(owner, name, () => "write of a piece");
 
 /** Within a transaction only its end is an effect. */
 let isInTransaction = false;

@@ -3,10 +3,8 @@ import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import {
-  type FileHandle,
   mkdir,
   mkdtemp,
-  open,
   readdir,
   readFile,
   realpath,
@@ -27,6 +25,7 @@ import { InvalidBlobKey } from "../../src/storage/keys.ts";
 import { LocalFolderStorage } from "../../src/storage/local-folder.ts";
 import { toKey, toPath } from "../../src/storage/local-names.ts";
 import { BlobExists } from "../../src/storage/storage.ts";
+import { watchSyncs } from "../support/syncs.ts";
 import { until } from "../support/wait.ts";
 
 describe("LocalFolderStorage", () => {
@@ -262,15 +261,8 @@ describe("LocalFolderStorage", () => {
   });
 
   it("has file and folders on the disk, in this order, before an upload returns", async (test) => {
-    const probe = await open(folder);
-    const prototype: FileHandle = Object.getPrototypeOf(probe);
-    await probe.close();
-    const { sync } = prototype;
     const synced: number[] = [];
-    test.mock.method(prototype, "sync", async function (this: FileHandle) {
-      synced.push((await this.stat()).ino);
-      await sync.call(this);
-    });
+    await watchSyncs(test, ({ ino }) => synced.push(ino));
     await storage.upload(Readable.from(["x"]), "a/b/file");
     const inode = async (...names: string[]) => (await stat(join(folder, ...names))).ino;
     assert.deepEqual(synced.splice(0), [
@@ -297,14 +289,8 @@ describe("LocalFolderStorage", () => {
     const events: string[] = [];
     const nameOf = new Map<number, string>();
     for (const name of ["a/b", "a", ""]) nameOf.set((await stat(join(folder, name))).ino, name);
-    const probe = await open(folder);
-    const prototype: FileHandle = Object.getPrototypeOf(probe);
-    await probe.close();
-    const { sync } = prototype;
-    test.mock.method(prototype, "sync", async function (this: FileHandle) {
-      const left = (await everything()).sort().join(" ");
-      events.push(`sync ${nameOf.get((await this.stat()).ino)}, with ${left}`);
-      await sync.call(this);
+    await watchSyncs(test, async ({ ino }) => {
+      events.push(`sync ${nameOf.get(ino)}, with ${(await everything()).sort().join(" ")}`);
     });
     await storage.delete("a/b/file");
     assert.deepEqual(events, ["sync a/b, with a a/b a/other", "sync a, with a a/other"]);
