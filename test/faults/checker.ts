@@ -46,11 +46,12 @@ export async function look(folder: string, stores: Stores): Promise<Snapshot> {
       strays,
       documents: all(`SELECT d.doc_id AS id, filename, file_size AS size, sha256,
           uploaded_by_user_id AS userId, blob_key AS "key",
-          (SELECT COUNT(*) FROM Processing_Status s
-            WHERE s.doc_id = d.doc_id AND stage_name = 'OCR' AND status = 'Queued') AS stages,
-          (SELECT COUNT(*) FROM Logs
-            WHERE entity_id = d.doc_id AND action_type = 'document_upload') AS audits
-        FROM Documents d`),
+          COALESCE(s.n, 0) AS stages, COALESCE(l.n, 0) AS audits
+        FROM Documents d
+        LEFT JOIN (SELECT doc_id, COUNT(*) AS n FROM Processing_Status
+          WHERE stage_name = 'OCR' AND status = 'Queued' GROUP BY doc_id) s ON s.doc_id = d.doc_id
+        LEFT JOIN (SELECT entity_id, COUNT(*) AS n FROM Logs
+          WHERE action_type = 'document_upload' GROUP BY entity_id) l ON l.entity_id = d.doc_id`),
       outbox: all(`SELECT message_id AS id, body, claimed_by AS claim FROM Outbox`),
       notes: all<{ key: string }>(`SELECT blob_key AS "key" FROM Deletions`).map(({ key }) => key),
       paths: new Map(
