@@ -60,17 +60,23 @@ export async function readMultipart<Fields, Result>(
   const texts: Record<string, string> = Object.create(null);
   let fields: Fields | undefined;
   /** The file, whose end is told after the rest of the form was read. */
-  async function* fileAndRest(content: AsyncIterable<Buffer>) {
-    yield* atMost(content, options.maxFileBytes, tooLarge);
-    if (await readUpToFile(parts, texts, options))
-      throw invalid("multiple_files", ["body", options.fileField], "Only one file is allowed");
-    fields = options.parseFields(texts);
+  async function* fileAndRest(content: AsyncIterable<Buffer>, isLeft: () => boolean) {
+    try {
+      yield* atMost(content, options.maxFileBytes, tooLarge);
+      if (await readUpToFile(parts, texts, options))
+        throw invalid("multiple_files", ["body", options.fileField], "Only one file is allowed");
+      fields = options.parseFields(texts);
+    } catch (error) {
+      // A reader that has destroyed the stream says why itself.
+      if (!isLeft()) failure.abort(error);
+      throw error;
+    }
   }
   try {
     const part = await readUpToFile(parts, texts, options);
     if (!part) throw invalid("missing", ["body", options.fileField], "A file is required");
-    const stream = Readable.from(fileAndRest(part.content), { objectMode: false });
-    stream.on("error", (error) => failure.abort(error));
+    const chunks = fileAndRest(part.content, () => stream.destroyed);
+    const stream = Readable.from(chunks, { objectMode: false }).on("error", () => {});
     signal.addEventListener("abort", () => stream.destroy(signal.reason));
     const { filename: name = "", contentType } = part;
     const file = await options.onFile({ name, contentType, stream }, { ...texts });

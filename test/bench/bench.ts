@@ -14,6 +14,7 @@ import { lists, paths } from "./rows/lists.ts";
 import { ocr } from "./rows/ocr.ts";
 import { idleMemory, startTimes, statements } from "./rows/process.ts";
 import { search } from "./rows/search.ts";
+import { besideWorker } from "./rows/worker.ts";
 
 /**
  * How fast the built server is: `npm run bench -- [quick] [row …] [--against <checkout>]`. Each row
@@ -40,9 +41,10 @@ const ROWS: Record<string, (bench: Bench) => Promise<void>> = {
   cluster,
   search,
   ocr,
+  "beside-worker": besideWorker,
 };
 /** What `quick` leaves out unless it is named. */
-const LONG = ["refused-logins", "search", "ocr"];
+const LONG = ["refused-logins", "search", "ocr", "beside-worker"];
 /** No row takes so long, in milliseconds. */
 const ROW_LIMIT = 600_000;
 

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { finished } from "node:stream/promises";
+import { Writable } from "node:stream";
+import { finished, pipeline } from "node:stream/promises";
 import { describe, test } from "node:test";
 import { AppError } from "../../src/errors.ts";
 import { memoryInUse } from "../support/memory.ts";
@@ -20,6 +21,9 @@ import {
 } from "./uploads.ts";
 
 describe("whatever ends an upload", () => {
+  const head = (length: number) =>
+    `POST / HTTP/1.1\r\nHost: here\r\nContent-Type: ${TYPE["Content-Type"]}\r\nContent-Length: ${length}\r\n\r\n`;
+
   test("a refusal by the consumer stops the reading at once and is the answer", async (t) => {
     const server = await uploads(t, {
       maxFileBytes: 1000 * MEGABYTE,
@@ -27,12 +31,31 @@ describe("whatever ends an upload", () => {
         throw new AppError("conflict", "Taken");
       },
     });
-    const head = `POST / HTTP/1.1\r\nHost: here\r\nContent-Type: ${TYPE["Content-Type"]}\r\nContent-Length: 900000000\r\n\r\n`;
     const answer = await exchangeRaw(
       server.port,
-      Buffer.concat([Buffer.from(head), filePart(Buffer.alloc(100_000))]),
+      Buffer.concat([Buffer.from(head(900_000_000)), filePart(Buffer.alloc(100_000))]),
     );
     assert.deepEqual([answer.status, answer.body], [409, '{"detail":"Taken"}']);
+  });
+
+  test("a consumer that fails with the file, as a full disk does, says why in its own words", async (t) => {
+    const server = await uploads(t, {
+      maxFileBytes: 1000 * MEGABYTE,
+      onFile: async ({ stream }) => {
+        const disk = new Writable({
+          write: (_chunk, _encoding, done) => done(new Error("ENOSPC")),
+        });
+        await pipeline(stream, disk).catch((cause) => {
+          throw new AppError("conflict", "The disk is full", { cause });
+        });
+        throw new Error("It was not");
+      },
+    });
+    const begun = Buffer.concat([Buffer.from(head(400_000_000)), filePart(Buffer.alloc(300_000))]);
+    const { status, body } = await exchangeRaw(server.port, begun);
+    assert.deepEqual([status, body], [409, '{"detail":"The disk is full"}']);
+    const whole = await send(server, form(filePart()), TYPE);
+    assert.deepEqual(whole, { status: 409, detail: "The disk is full" });
   });
 
   test("a consumer that leaves the file unread is at fault, and the form fails", async (t) => {
@@ -64,9 +87,6 @@ describe("whatever ends an upload", () => {
     assert.ok(server.ends[0] instanceof AppError);
     assert.equal(server.ends[1], "whole");
   });
-
-  const head = (length: number) =>
-    `POST / HTTP/1.1\r\nHost: here\r\nContent-Type: ${TYPE["Content-Type"]}\r\nContent-Length: ${length}\r\n\r\n`;
 
   test("a client that goes away in the middle of the file leaves a failed stream, and an aborted log line", async (t) => {
     for (const leave of ["resetAndDestroy", "end"] as const) {
