@@ -29,9 +29,10 @@ describe(`a disk that fills up: ${POINTS} points, and a floor`, { skip: cannotMo
   test(`full at ${POINTS} points: clear answers, nothing wrong, nothing left, and it heals`, (t) =>
     onSmallDisk(t, { MIN_FREE_MB: "0" }, async (rig, disk) => {
       const seen: Record<string, Set<number>> = {};
-      const saw = (what: string, { status }: Answer, allowed: number[]) => {
+      const saw = (what: string, { status, body }: Answer, allowed: number[]) => {
         seen[what] = (seen[what] ?? new Set()).add(status);
         assert.ok(allowed.includes(status), `${what}: ${status}`);
+        if (status === 500) assert.deepEqual(body, { detail: "Storage upload failed" });
       };
       for (let point = 0; point < POINTS; point++) {
         const [first, second] = [await upload(rig), await upload(rig)];
